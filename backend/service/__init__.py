@@ -1,0 +1,1 @@
+"""The engine's door: protocol, server, client."""

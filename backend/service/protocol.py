@@ -1,0 +1,282 @@
+"""What the engine and its clients say to each other: one typed, versioned schema.
+
+A connection carries JSON, one object a line. A client's first line is a `Hello`; then each
+`Call` is answered by one `Reply` with the same `seq`. After `Watch` the engine also sends
+`Publish` lines, unasked, whenever something changed. Both ends decode into these types and
+treat whatever does not fit as a broken peer.
+"""
+
+import msgspec
+
+from backend.model import (
+    Decision,
+    FleetSnapshot,
+    Host,
+    Migration,
+    Plan,
+    Sample,
+    Vm,
+)
+
+PROTOCOL = 1
+"""Raised with every change of this schema; an engine and a client must agree."""
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A line longer than this is a broken peer (2,000 VMs with their disks are about 2 MB)."""
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True):
+    """Each message is told by its type's name."""
+
+
+# -- from a client ---------------------------------------------------------------------------
+
+
+class FleetChoice(msgspec.Struct, frozen=True):
+    """Which fleet a client means: a file's absolute path, or libvirt URIs without a file."""
+
+    path: str | None = None
+    uris: tuple[str, ...] = ()
+
+
+class Hello(_Message, frozen=True):
+    """First line of a connection."""
+
+    protocol: int
+    version: str
+    fleet: FleetChoice | None
+    """None: a client that only asks about the engine itself."""
+    ssh_agent: str | None = None
+    """The client's SSH_AUTH_SOCK; the newest client's is used for new connections."""
+
+
+class GetFleet(_Message, frozen=True):
+    """The fleet now -> FleetReply. Waits until every host has answered, or failed once."""
+
+    settle_s: float = 0.0
+
+
+class Watch(_Message, frozen=True):
+    """Begin publishing to this connection -> Done; starts with the whole fleet and all jobs.
+
+    `samples_of`: migration ids whose samples are wanted, `*` for all.
+    """
+
+    fleet: bool = True
+    migrations: bool = True
+    samples_of: tuple[str, ...] = ()
+
+
+class MakePlan(_Message, frozen=True):
+    """What moving these VMs would mean -> PlanReply; `target` None: every other host."""
+
+    vms: tuple[str, ...]
+    target: str | None = None
+    policy: str | None = None
+    pause_ms: int | None = None
+    bandwidth_bytes_s: int | None = None
+
+
+class Start(_Message, frozen=True):
+    """Move these VMs -> Started, or Refused with every plan (all or nothing is started)."""
+
+    vms: tuple[str, ...]
+    target: str
+    policy: str | None = None
+    pause_ms: int | None = None
+    bandwidth_bytes_s: int | None = None
+
+
+class ListMigrations(_Message, frozen=True):
+    """Running migrations (and those that ended while this engine lives) -> MigrationsReply."""
+
+    running_only: bool = False
+
+
+class GetMigration(_Message, frozen=True):
+    """One migration with its whole chart -> MigrationReply."""
+
+    id: str
+
+
+class SetBandwidth(_Message, frozen=True):
+    """Limit a running migration -> Done; None lifts the limit."""
+
+    id: str
+    rate_bytes_s: int | None
+
+
+class SetPauseLimit(_Message, frozen=True):
+    """The longest pause a running migration may take -> Done."""
+
+    id: str
+    pause_ms: int
+
+
+class Abort(_Message, frozen=True):
+    """Ask a running migration to stay at the source -> Done once asked, not once ended."""
+
+    id: str
+
+
+class GetEngine(_Message, frozen=True):
+    """About the engine itself -> EngineReply."""
+
+
+class StopEngine(_Message, frozen=True):
+    """End the engine -> Done. Migrations go on in the hosts; refused while any runs unless forced."""
+
+    force: bool = False
+
+
+Request = (
+    GetFleet
+    | Watch
+    | MakePlan
+    | Start
+    | ListMigrations
+    | GetMigration
+    | SetBandwidth
+    | SetPauseLimit
+    | Abort
+    | GetEngine
+    | StopEngine
+)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request with the number its reply will carry."""
+
+    seq: int
+    request: Request
+
+
+# -- from the engine -------------------------------------------------------------------------
+
+
+class Welcome(_Message, frozen=True):
+    """Answer to a Hello that fits."""
+
+    protocol: int
+    version: str
+    pid: int
+
+
+class Failed(_Message, frozen=True):
+    """A request that was not done: one sentence, what to do, and the exit code it means."""
+
+    sentence: str
+    remedy: str = ""
+    exit_code: int = 2
+
+
+class Done(_Message, frozen=True):
+    """Done as asked."""
+
+
+class FleetReply(_Message, frozen=True):
+    fleet: FleetSnapshot
+
+
+class PlanReply(_Message, frozen=True):
+    """One plan for every VM and target asked for, VMs outermost."""
+
+    plans: tuple[Plan, ...]
+
+
+class Started(_Message, frozen=True):
+    migrations: tuple[Migration, ...]
+
+
+class Refused(_Message, frozen=True):
+    """Nothing was touched: at least one of these plans is blocked."""
+
+    plans: tuple[Plan, ...]
+
+
+class MigrationsReply(_Message, frozen=True):
+    migrations: tuple[Migration, ...]
+
+
+class MigrationReply(_Message, frozen=True):
+    migration: Migration
+    samples: tuple[Sample, ...]
+
+
+class EngineReply(_Message, frozen=True):
+    pid: int
+    version: str
+    started: float
+    clients: int
+    running_migrations: int
+    fleets: tuple[str, ...]
+
+
+# -- published -------------------------------------------------------------------------------
+
+
+class FleetChanged(_Message, frozen=True):
+    """What changed in the fleet since the last one; `whole` replaces all that was known."""
+
+    name: str = ""
+    whole: bool = False
+    hosts: tuple[Host, ...] = ()
+    vms: tuple[Vm, ...] = ()
+    gone_vms: tuple[tuple[str, str], ...] = ()
+    """(uuid, host) of VMs that are no longer there."""
+
+
+class MigrationChanged(_Message, frozen=True):
+    """A migration began, went on or ended (without its newest sample's history)."""
+
+    migration: Migration
+
+
+class SampleArrived(_Message, frozen=True):
+    """One more sample of a watched migration."""
+
+    id: str
+    sample: Sample
+
+
+class DecisionMade(_Message, frozen=True):
+    """Something was done to a running migration (also in `Migration.decisions`)."""
+
+    id: str
+    decision: Decision
+
+
+Change = FleetChanged | MigrationChanged | SampleArrived | DecisionMade
+
+Reply = (
+    Failed
+    | Done
+    | FleetReply
+    | PlanReply
+    | Started
+    | Refused
+    | MigrationsReply
+    | MigrationReply
+    | EngineReply
+)
+
+
+class Answer(_Message, frozen=True):
+    """The reply to the call numbered `seq`."""
+
+    seq: int
+    reply: Reply
+
+
+class Publish(_Message, frozen=True):
+    """A change, unasked."""
+
+    change: Change
+
+
+FromEngine = Welcome | Failed | Answer | Publish
+
+encode = msgspec.json.Encoder().encode
+decode_hello = msgspec.json.Decoder(Hello).decode
+decode_call = msgspec.json.Decoder(Call).decode
+decode_from_engine = msgspec.json.Decoder(FromEngine).decode
