@@ -1,0 +1,1 @@
+"""Which hosts there are, and what runs on them now."""

@@ -1,0 +1,142 @@
+"""The VMs of one host: definitions, statistics and jobs put together into `Vm`s.
+
+No I/O: the host feeds it. A definition is read once and again after an event; statistics
+arrive each second.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from backend.errors import FerryError
+from backend.hypervisor.domain_xml import DomainConfig, parse_domain
+from backend.hypervisor.domains import RawDomain, RawStats
+from backend.hypervisor.stats import VmStats, vm_statistics
+from backend.model import Disk, Job, Vm, VmState
+
+log = logging.getLogger(__name__)
+
+_MAX_JOBS_ASKED = 16
+"""Running VMs asked for a job in each round: each is a call of 0.3 ms; more take turns."""
+
+
+class Guests:
+    """All VMs of one host as last seen."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._raw: dict[str, RawDomain] = {}
+        self._configs: dict[str, DomainConfig] = {}
+        self._stats: dict[str, VmStats] = {}
+        self._jobs: dict[str, Job] = {}
+        self._names: dict[str, str] = {}
+        self._stale: set[str] = set()
+        self._read_at: float | None = None
+        self._turn = 0
+        self.vms: tuple[Vm, ...] = ()
+        """By name."""
+
+    def forget(self, uuid: str) -> None:
+        """Its definition may have changed: read it again."""
+        self._stale.add(uuid)
+
+    def forget_all(self) -> None:
+        """Nothing that was known is certain any more (a new connection)."""
+        self._stale |= set(self._raw)
+        self._stats.clear()
+        self._jobs.clear()
+
+    def lose_sight(self) -> None:
+        """The host does not answer: what its VMs do is not known."""
+        self.vms = tuple(
+            replace(vm, state=VmState.UNKNOWN, cpu_percent=None, job=None) for vm in self.vms
+        )
+
+    def take_statistics(self, records: Sequence[RawStats], now_s: float) -> None:
+        """All domains' statistics; who is not in them is gone."""
+        elapsed_s = now_s - self._read_at if self._read_at is not None else None
+        self._read_at = now_s
+        stats: dict[str, VmStats] = {}
+        for record in records:
+            uuid = record.uuid
+            self._names[uuid] = record.name
+            was = self._stats.get(uuid)
+            stats[uuid] = vm_statistics(record.raw, was, elapsed_s)
+            if was is None or was.state.active != stats[uuid].state.active:
+                self._stale.add(uuid)
+        self._stats = stats
+        for known in (self._raw, self._configs, self._jobs, self._names):
+            for uuid in [uuid for uuid in known if uuid not in stats]:
+                del known[uuid]
+        self._assemble()
+
+    def without_config(self) -> tuple[str, ...]:
+        """UUIDs whose definition must be read."""
+        return tuple(uuid for uuid in self._stats if uuid in self._stale or uuid not in self._raw)
+
+    def take_configs(self, raw: Iterable[RawDomain]) -> None:
+        """Definitions that were read."""
+        for domain in raw:
+            self._stale.discard(domain.uuid)
+            try:
+                self._configs[domain.uuid] = parse_domain(domain.xml)
+            except FerryError as error:
+                log.warning("%s: %r: %s", self._host, domain.name, error)
+                continue
+            self._raw[domain.uuid] = domain
+        self._assemble()
+
+    def to_ask_for_jobs(self) -> tuple[str, ...]:
+        """Running VMs to ask for a job in this round."""
+        active = sorted(uuid for uuid, stats in self._stats.items() if stats.state.active)
+        if len(active) <= _MAX_JOBS_ASKED:
+            return tuple(active)
+        busy = [uuid for uuid in active if uuid in self._jobs]
+        self._turn = (self._turn + _MAX_JOBS_ASKED) % len(active)
+        turn = (active + active)[self._turn : self._turn + _MAX_JOBS_ASKED]
+        return tuple(dict.fromkeys(busy + turn))
+
+    def take_jobs(self, jobs: Mapping[str, Job | None]) -> None:
+        """The jobs of the VMs that were asked."""
+        for uuid, job in jobs.items():
+            if job is None:
+                self._jobs.pop(uuid, None)
+            elif uuid in self._stats:
+                self._jobs[uuid] = job
+        self._assemble()
+
+    def _assemble(self) -> None:
+        vms = (self._vm(uuid, stats) for uuid, stats in self._stats.items())
+        self.vms = tuple(sorted(vms, key=lambda vm: (vm.name, vm.uuid)))
+
+    def _vm(self, uuid: str, stats: VmStats) -> Vm:
+        raw, config = self._raw.get(uuid), self._configs.get(uuid)
+        return Vm(
+            uuid=uuid,
+            name=self._names[uuid],
+            host=self._host,
+            state=stats.state,
+            persistent=raw.persistent if raw else True,
+            autostart=raw.autostart if raw else False,
+            vcpus=(config.vcpus if config else 0) or stats.vcpus,
+            cpu_percent=stats.cpu_percent,
+            memory_bytes=(config.memory_bytes if config else 0) or stats.memory_bytes or 0,
+            memory_used_bytes=stats.memory_used_bytes if stats.state.active else None,
+            disks=_sized(config.disks, stats) if config else (),
+            nics=config.nics if config else (),
+            job=self._jobs.get(uuid),
+        )
+
+
+def _sized(disks: tuple[Disk, ...], stats: VmStats) -> tuple[Disk, ...]:
+    sizes = {block.target: block for block in stats.blocks}
+    return tuple(
+        replace(
+            disk,
+            virtual_bytes=sizes[disk.target].virtual_bytes,
+            allocated_bytes=sizes[disk.target].allocated_bytes,
+        )
+        if disk.target in sizes
+        else disk
+        for disk in disks
+    )

@@ -1,0 +1,313 @@
+"""One host of the fleet: reached, watched, reached again when it was lost.
+
+Each host is a task of its own with lanes of its own, so a dead one delays nobody. What it
+knows is in `host` and `vms`; `changed` is called whenever that may be different.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from backend.errors import FerryError, HostUnreachable
+from backend.fleet.config import HostSettings
+from backend.fleet.guests import Guests
+from backend.hypervisor import domains, events
+from backend.hypervisor.connection import Connection, Lane
+from backend.hypervisor.events import EventKind, VmEvent
+from backend.hypervisor.host import HostIdentity, read_identity
+from backend.model import Host, HostState, Vm
+from backend.remote.facts import HostFacts, local_facts, remote_facts
+from backend.remote.ssh import SshHost
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+POLL_S = 1.0
+POLL_LIMIT_S = 5.0
+"""Statistics that take longer than this mean that the host does not answer."""
+CONFIGS_AT_ONCE = 50
+"""Each is two remote calls; the lane serves nobody else meanwhile."""
+CONNECT_LIMIT_S = 8.0
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 15.0
+
+
+class HostWatch:
+    """One host. `begin` it once, `close` it once."""
+
+    def __init__(
+        self,
+        settings: HostSettings,
+        sockets: Path,
+        agent: Callable[[], str | None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.host = Host(settings.name, HostState.CONNECTING, tls=settings.tls)
+        self.ssh: SshHost | None = None
+        self.identity: HostIdentity | None = None
+        self.listeners: set[Callable[[VmEvent], None]] = set()
+        """Told of every event of every VM of this host."""
+        self.answered = asyncio.Event()
+        """Set once the first attempt to reach it has succeeded or failed."""
+        self._sockets = sockets
+        self._agent = agent
+        self._changed = changed
+        self._guests = Guests(settings.name)
+        self._control: Lane | None = None
+        self._statistics: Lane | None = None
+        self._lost: asyncio.Future[str] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._uri = settings.uri or ""
+
+    @property
+    def migrate_uri(self) -> str:
+        """How the other hosts reach it."""
+        return self.settings.migrate_uri
+
+    @property
+    def tls(self) -> bool:
+        """Encryption is required for what it sends and takes."""
+        return self.settings.tls
+
+    @property
+    def vms(self) -> tuple[Vm, ...]:
+        """Its VMs as last seen; while it is unreachable their state is unknown."""
+        return self._guests.vms
+
+    @property
+    def source_uri(self) -> str:
+        """A URI for the equal virsh command."""
+        if self.settings.ssh is not None:
+            return f"qemu+ssh://{self.settings.ssh}/system"
+        return self._uri
+
+    def begin(self) -> None:
+        """Start reaching and watching it."""
+        self._task = asyncio.create_task(self._live(), name=f"host-{self.name}")
+
+    async def close(self) -> None:
+        """Let go of it; nothing on the host changes."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def call(
+        self, function: Callable[[Connection], T], timeout_s: float = 5.0, what: str = ""
+    ) -> T:
+        """Run a blocking libvirt function on the control lane. Raises FerryError."""
+        lane = self._control
+        if lane is None or not lane.alive:
+            raise HostUnreachable(
+                f"{self.name} is not reachable now: {self.host.reason or 'connecting'}",
+                "It is tried again by itself.",
+            )
+        return await lane.call(function, timeout_s, what)
+
+    async def open_lane(self, purpose: str) -> Lane:
+        """A libvirt connection of its own for a long call; the caller closes it."""
+        if self._control is None:
+            raise HostUnreachable(f"{self.name} is not reachable now: {self.host.reason}")
+        lane = Lane(self.name, purpose, self._uri)
+        await lane.open(CONNECT_LIMIT_S)
+        return lane
+
+    async def refresh(self, uuid: str) -> None:
+        """Read one VM's definition anew, now. Raises FerryError."""
+        self._guests.forget(uuid)
+        await self._read_new_configs()
+
+    # -- its life ------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        delay_s = FIRST_RETRY_S
+        while True:
+            reason = "The connection was lost."
+            try:
+                async with asyncio.timeout(CONNECT_LIMIT_S * 2):
+                    await self._connect()
+                delay_s = FIRST_RETRY_S
+                reason = await self._watch()
+            except FerryError as error:
+                reason = error.sentence
+            except TimeoutError:
+                reason = f"{self.name} did not answer within {CONNECT_LIMIT_S * 2:.0f} s."
+            except Exception:
+                log.exception("watching %s", self.name)
+                reason = "The engine met a fault of its own; its log has it."
+            finally:
+                await self._disconnect()
+            self._unreachable(reason, delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, LAST_RETRY_S)
+
+    async def _connect(self) -> None:
+        self._lost = asyncio.get_running_loop().create_future()
+        if self.settings.ssh is not None:
+            await self._connect_ssh(self.settings.ssh)
+        self._control = await self._open("control")
+        self._statistics = await self._open("statistics")
+        self.identity = await self._control.call(read_identity, 5.0, "say who it is")
+        await events.subscribe(self._control, self._on_event)
+        self._guests.forget_all()
+        await self._poll_once(self._statistics)
+        log.info("%s is up", self.name)
+
+    async def _connect_ssh(self, alias: str) -> None:
+        self.ssh = SshHost(alias, self.settings.ssh_config, self._agent())
+        self.ssh.on_lost = self._on_lost
+        await self.ssh.connect(CONNECT_LIMIT_S)
+        local = self._sockets / f"{self.name}.sock"
+        local.unlink(missing_ok=True)
+        await self.ssh.forward_libvirt(str(local))
+        self._uri = f"qemu+unix:///system?socket={local}"
+
+    async def _open(self, purpose: str) -> Lane:
+        lane = Lane(self.name, purpose, self._uri)
+        await lane.open(CONNECT_LIMIT_S)
+        lane.on_closed = self._on_lost
+        return lane
+
+    async def _watch(self) -> str:
+        """Until it is lost; returns why."""
+        assert self._lost is not None
+        assert self._statistics is not None
+        poll = asyncio.create_task(self._poll(self._statistics), name=f"poll-{self.name}")
+        facts = asyncio.create_task(self._read_facts(), name=f"facts-{self.name}")
+        try:
+            done, _ = await asyncio.wait(
+                {poll, facts, self._lost}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                reason = task.result()
+                if reason:
+                    return str(reason)
+            return "The connection was lost."
+        finally:
+            for task in (poll, facts):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, FerryError):
+                    await task
+
+    async def _disconnect(self) -> None:
+        lanes = [lane for lane in (self._control, self._statistics) if lane is not None]
+        self._control = self._statistics = None
+        await asyncio.gather(*(lane.close() for lane in lanes), return_exceptions=True)
+        if self.ssh is not None:
+            ssh, self.ssh = self.ssh, None
+            with contextlib.suppress(Exception):
+                await ssh.close()
+
+    def _unreachable(self, reason: str, delay_s: float) -> None:
+        log.info("%s: %s", self.name, reason)
+        self._guests.lose_sight()
+        self.host = Host(
+            self.name,
+            HostState.UNREACHABLE,
+            reason=reason,
+            retry_at=round(time.time() + delay_s, 1),
+            hostname=self.host.hostname,
+            tls=self.settings.tls,
+        )
+        self.answered.set()
+        self._changed()
+
+    def _on_lost(self, reason: str) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(f"The connection was lost: {reason}.")
+
+    # -- watching ------------------------------------------------------------------------------
+
+    async def _poll(self, lane: Lane) -> str:
+        """Poll until the host does not answer in time."""
+        while True:
+            begun = time.monotonic()
+            await self._poll_once(lane)
+            await asyncio.sleep(max(0.1, POLL_S - (time.monotonic() - begun)))
+
+    async def _poll_once(self, lane: Lane) -> None:
+        raw = await lane.call(domains.read_statistics, POLL_LIMIT_S, "give its statistics")
+        self._guests.take_statistics(raw, time.monotonic())
+        await self._read_new_configs()
+        jobs = self._guests.to_ask_for_jobs()
+        if jobs:
+            found = await lane.call(
+                lambda conn: {uuid: domains.read_active_job(conn, uuid) for uuid in jobs},
+                POLL_LIMIT_S,
+                "list its jobs",
+            )
+            self._guests.take_jobs(found)
+        self._up()
+
+    async def _read_new_configs(self) -> None:
+        wanted = self._guests.without_config()
+        for at in range(0, len(wanted), CONFIGS_AT_ONCE):
+            uuids = wanted[at : at + CONFIGS_AT_ONCE]
+            raw = await self.call(partial(domains.read_configs, uuids=uuids), 10.0, "list its VMs")
+            self._guests.take_configs(raw)
+
+    def _up(self) -> None:
+        identity = self.identity
+        vms = self._guests.vms
+        jobs = [vm.job.kind for vm in vms if vm.job is not None]
+        self.host = replace(
+            self.host,
+            state=HostState.UP,
+            reason="",
+            retry_at=None,
+            hostname=identity.hostname if identity else "",
+            cpus=self.host.cpus or (identity.cpus if identity else None),
+            memory_bytes=self.host.memory_bytes or (identity.memory_bytes if identity else None),
+            migrations_out=jobs.count("migration out"),
+            migrations_in=jobs.count("migration in"),
+        )
+        self.answered.set()
+        self._changed()
+
+    async def _read_facts(self) -> str:
+        """CPU, memory and link, each second, from the host itself."""
+        try:
+            source = remote_facts(self.ssh) if self.ssh is not None else self._local_facts()
+            if source is None:
+                await asyncio.Event().wait()
+            else:
+                async for facts in source:
+                    self._take_facts(facts)
+        except FerryError as error:
+            if self.ssh is not None and not self.ssh.alive:
+                raise
+            log.warning("facts of %s: %s", self.name, error)
+        await asyncio.Event().wait()
+        return ""
+
+    def _local_facts(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        local = self._uri.startswith(("qemu:///", "qemu+unix:///"))
+        return local_facts() if local else None
+
+    def _take_facts(self, facts: HostFacts) -> None:
+        self.host = replace(
+            self.host,
+            cpus=facts.cpus,
+            cpu_percent=facts.cpu_percent,
+            memory_bytes=facts.memory_bytes,
+            memory_used_bytes=facts.memory_used_bytes,
+            link_out_bytes_s=facts.link_out_bytes_s,
+            link_in_bytes_s=facts.link_in_bytes_s,
+            link_speed_bytes_s=facts.link_speed_bytes_s,
+        )
+        self._changed()
+
+    def _on_event(self, event: VmEvent) -> None:
+        if event.kind in (EventKind.LIFECYCLE, EventKind.CHANGED):
+            self._guests.forget(event.uuid)
+        for listener in tuple(self.listeners):
+            listener(event)

@@ -1,0 +1,107 @@
+"""The fleet as one stream of immutable snapshots, published when something in it changed."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from backend.errors import BadInput
+from backend.fleet.config import FleetSettings
+from backend.fleet.host import HostWatch
+from backend.model import FleetSnapshot, Vm
+
+log = logging.getLogger(__name__)
+
+PUBLISH_EVERY_S = 1.0
+"""At most: what changes in between is put together."""
+
+
+class Inventory:
+    """All hosts of a fleet."""
+
+    def __init__(
+        self,
+        settings: FleetSettings,
+        agent: Callable[[], str | None],
+        publish: Callable[[FleetSnapshot], None],
+        enrich: Callable[[Vm], Vm],
+    ) -> None:
+        self._settings = settings
+        self._publish = publish
+        self._enrich = enrich
+        # In /tmp: a UNIX socket's path ends at 108 bytes, and state directories may be deep.
+        self._sockets = Path(tempfile.mkdtemp(prefix="virt-ferry-"))
+        self.hosts = {
+            host.name: HostWatch(host, self._sockets, agent, self.touch) for host in settings.hosts
+        }
+        self._touched = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.snapshot = FleetSnapshot(settings.name)
+
+    def begin(self) -> None:
+        """Start watching every host."""
+        for host in self.hosts.values():
+            host.begin()
+        self._task = asyncio.create_task(self._publish_changes(), name="inventory")
+
+    async def close(self) -> None:
+        """Let go of every host."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await asyncio.gather(*(host.close() for host in self.hosts.values()))
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def host(self, name: str) -> HostWatch:
+        """The host called `name`. Raises BadInput naming those there are."""
+        if name not in self.hosts:
+            raise BadInput(
+                f"There is no host {name!r} in the fleet.", f"It has: {', '.join(self.hosts)}."
+            )
+        return self.hosts[name]
+
+    async def settled(self, limit_s: float) -> None:
+        """Wait until every host has answered or failed once, at most `limit_s`."""
+        waits = [asyncio.create_task(host.answered.wait()) for host in self.hosts.values()]
+        _, pending = await asyncio.wait(waits, timeout=limit_s)
+        for task in pending:
+            task.cancel()
+        self._take_snapshot()
+
+    def touch(self) -> None:
+        """Something may have changed."""
+        self._touched.set()
+
+    async def _publish_changes(self) -> None:
+        while True:
+            await self._touched.wait()
+            self._touched.clear()
+            try:
+                self._take_snapshot()
+            except Exception:
+                log.exception("publishing the fleet")
+            await asyncio.sleep(PUBLISH_EVERY_S)
+
+    def _take_snapshot(self) -> None:
+        hosts = tuple(watch.host for watch in self.hosts.values())
+        vms = [vm for watch in self.hosts.values() for vm in watch.vms]
+        fleet = FleetSnapshot(
+            self._settings.name, hosts, tuple(self._enrich(vm) for vm in without_incoming(vms))
+        )
+        if fleet != self.snapshot:
+            self.snapshot = fleet
+            self._publish(fleet)
+
+
+def without_incoming(vms: list[Vm]) -> list[Vm]:
+    """By name and host, without the copies that are only being received: not VMs yet."""
+    copies = Counter(vm.uuid for vm in vms)
+    whole = (
+        vm for vm in vms if copies[vm.uuid] == 1 or vm.job is None or vm.job.kind != "migration in"
+    )
+    return sorted(whole, key=lambda vm: (vm.name, vm.host, vm.uuid))

@@ -1,0 +1,1 @@
+"""The only rooms that import libvirt: lanes, events, statistics, domains, hosts, migrations."""

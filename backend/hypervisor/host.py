@@ -1,0 +1,142 @@
+"""What libvirt tells about a host: identity, load, pools, networks. Blocking, for `Lane.call`."""
+
+from dataclasses import dataclass
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import libvirt
+
+from backend.errors import BadDocument
+from backend.hypervisor.connection import Connection
+from backend.hypervisor.devices_xml import attribute, text
+from backend.hypervisor.domain_xml import parse_xml
+
+_POOL_RUNNING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HostIdentity:
+    """What stays the same while a host is up. Versions as libvirt counts: 9000000 is 9.0.0."""
+
+    hostname: str
+    uuid: str
+    """Two hosts with the same one refuse to migrate to each other."""
+    libvirt_version: int
+    hypervisor_version: int
+    """QEMU's."""
+    cpus: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCounters:
+    """Nanoseconds since boot, all CPUs together."""
+
+    busy_ns: int
+    idle_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    """A host's memory."""
+
+    total_bytes: int
+    used_bytes: int
+    """Caches counted as free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A storage pool; sizes are 0 while it is inactive."""
+
+    name: str
+    kind: str
+    """dir, fs, netfs, logical, rbd, ..."""
+    active: bool
+    path: str
+    source: str
+    """What a network pool mounts: `host:/export`; empty for local ones."""
+    capacity_bytes: int
+    available_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A libvirt network."""
+
+    name: str
+    active: bool
+    bridge: str
+    """Empty for networks without one (macvtap, SR-IOV)."""
+
+
+def read_identity(conn: Connection) -> HostIdentity:
+    """Who the host is. The first time after its start the daemon may need seconds for it."""
+    info = conn.getInfo()
+    return HostIdentity(
+        hostname=conn.getHostname(),
+        uuid=text(parse_xml(conn.getCapabilities()), "host/uuid"),
+        libvirt_version=conn.getLibVersion(),
+        hypervisor_version=conn.getVersion(),
+        cpus=info[2],
+        memory_bytes=info[1] * 1024 * 1024,
+    )
+
+
+def read_cpu_counters(conn: Connection) -> CpuCounters:
+    """The host's CPU time; the difference of two readings is its load."""
+    stats = conn.getCPUStats(libvirt.VIR_NODE_CPU_STATS_ALL_CPUS, 0)
+    idle = int(stats.get("idle", 0)) + int(stats.get("iowait", 0))
+    return CpuCounters(busy_ns=int(stats.get("user", 0)) + int(stats.get("kernel", 0)), idle_ns=idle)
+
+
+def read_memory(conn: Connection) -> HostMemory:
+    """The host's memory now."""
+    stats = conn.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
+    free = sum(int(stats.get(key, 0)) for key in ("free", "buffers", "cached"))
+    total = int(stats.get("total", 0))
+    return HostMemory(total * 1024, max(0, total - free) * 1024)
+
+
+def read_pools(conn: Connection) -> list[Pool]:
+    """All storage pools, by name; those that vanish meanwhile are left out."""
+    found = []
+    for pool in conn.listAllStoragePools(0):
+        try:
+            found.append(_read_pool(pool))
+        except (libvirt.libvirtError, BadDocument):
+            continue
+    return sorted(found, key=lambda pool: pool.name)
+
+
+def _read_pool(pool: Any) -> Pool:
+    root = parse_xml(pool.XMLDesc(0))
+    state, capacity, _allocation, available = pool.info()
+    return Pool(
+        name=pool.name(),
+        kind=attribute(root, "type"),
+        active=state == _POOL_RUNNING,
+        path=text(root, "target/path"),
+        source=_pool_source(root),
+        capacity_bytes=capacity,
+        available_bytes=available,
+    )
+
+
+def _pool_source(root: Element) -> str:
+    host = attribute(root.find("source/host"), "name")
+    where = attribute(root.find("source/dir"), "path") or text(root, "source/name")
+    return f"{host}:{where}" if host else ""
+
+
+def read_networks(conn: Connection) -> list[Network]:
+    """All libvirt networks, by name."""
+    found = []
+    for network in conn.listAllNetworks(0):
+        try:
+            root = parse_xml(network.XMLDesc(0))
+            bridge = attribute(root.find("bridge"), "name")
+            found.append(Network(network.name(), bool(network.isActive()), bridge))
+        except (libvirt.libvirtError, BadDocument):
+            continue
+    return sorted(found, key=lambda network: network.name)

@@ -1,0 +1,134 @@
+"""One migrate call: its order, flags, parameters, the equal `virsh` line, start and abort.
+
+Flags and the virsh line come from one table, so they cannot say different things.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import libvirt
+
+from backend.errors import OPERATION_INVALID
+from backend.hypervisor.connection import Connection
+from backend.hypervisor.tuning import mib_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationOrder:
+    """What libvirt is asked to do with one VM."""
+
+    uuid: str
+    vm: str
+    """Its name, for the virsh line."""
+    target_uri: str
+    """As the *source host* reaches the target: qemu+tls://kvm-b/system."""
+    persistent: bool = True
+    """False: a transient VM, which stays transient."""
+    tls: bool = True
+    unsafe: bool = False
+    """Skip libvirt's own guess about shared storage: only when sharing was proven otherwise."""
+    bandwidth_bytes_s: int | None = None
+    """None: unlimited."""
+    copy_disks: tuple[str, ...] = ()
+    """Guest names (vda) of the disks to copy; empty: all storage is shared."""
+    dest_xml: str | None = None
+    """The running VM's XML with what changes on the way; None: as it is."""
+    persist_xml: str | None = None
+    """The stored definition with the same changes, or its next start there fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One libvirt flag, virsh's word for it, and when it is used."""
+
+    flag: int
+    word: str
+    used: Callable[[MigrationOrder], bool]
+
+
+def _always(_order: MigrationOrder) -> bool:
+    return True
+
+
+_OPTIONS = (
+    _Option(libvirt.VIR_MIGRATE_LIVE, "--live", _always),
+    _Option(libvirt.VIR_MIGRATE_PEER2PEER, "--p2p", _always),
+    _Option(libvirt.VIR_MIGRATE_TLS, "--tls", lambda order: order.tls),
+    _Option(libvirt.VIR_MIGRATE_PERSIST_DEST, "--persistent", lambda order: order.persistent),
+    _Option(libvirt.VIR_MIGRATE_UNDEFINE_SOURCE, "--undefinesource", lambda o: o.persistent),
+    _Option(
+        libvirt.VIR_MIGRATE_NON_SHARED_DISK,
+        "--copy-storage-all",
+        lambda order: bool(order.copy_disks),
+    ),
+    _Option(libvirt.VIR_MIGRATE_UNSAFE, "--unsafe", lambda order: order.unsafe),
+    _Option(libvirt.VIR_MIGRATE_ABORT_ON_ERROR, "--abort-on-error", _always),
+    _Option(libvirt.VIR_MIGRATE_CHANGE_PROTECTION, "--change-protection", _always),
+)
+
+
+def flags_and_parameters(order: MigrationOrder) -> tuple[int, dict[str, Any]]:
+    """The flags and typed parameters of `migrateToURI3`."""
+    flags = 0
+    for option in _OPTIONS:
+        if option.used(order):
+            flags |= option.flag
+    parameters: dict[str, Any] = {}
+    if order.bandwidth_bytes_s is not None:
+        parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = mib_per_s(order.bandwidth_bytes_s)
+    if order.copy_disks:
+        parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(order.copy_disks)
+    if order.dest_xml is not None:
+        parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = order.dest_xml
+    if order.persist_xml is not None:
+        parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = order.persist_xml
+    return flags, parameters
+
+
+def virsh_line(order: MigrationOrder, source_uri: str) -> str:
+    """The equal command for a shell on this machine; XML documents appear as file names."""
+    words = ["virsh", "-c", source_uri, "migrate"]
+    words += [option.word for option in _OPTIONS if option.used(order)]
+    if order.bandwidth_bytes_s is not None:
+        words += ["--bandwidth", str(mib_per_s(order.bandwidth_bytes_s))]
+    if order.copy_disks:
+        words += ["--migrate-disks", ",".join(order.copy_disks)]
+    if order.dest_xml is not None:
+        words += ["--xml", "target.xml"]
+    if order.persist_xml is not None:
+        words += ["--persistent-xml", "target-stored.xml"]
+    return shlex.join([*words, _virsh_name(order), order.target_uri])
+
+
+def _virsh_name(order: MigrationOrder) -> str:
+    """The name, unless virsh would take it for a number (of a running VM) or an option."""
+    risky = order.vm.isdigit() or order.vm.startswith("-") or not order.vm.isprintable()
+    return order.uuid if risky else order.vm
+
+
+def run(conn: Connection, order: MigrationOrder) -> None:
+    """Migrate; returns when it has ended, minutes or hours later. A lane of its own, no limit.
+
+    An error does not say where the VM runs: ask both hosts. After an abort it reads like a broken
+    pipe or a cancelled job, so remember that it was asked for.
+    """
+    flags, parameters = flags_and_parameters(order)
+    conn.lookupByUUIDString(order.uuid).migrateToURI3(order.target_uri, parameters, flags)
+
+
+def abort(conn: Connection, uuid: str) -> bool:
+    """Ask the running job of a VM to stop; False when there was none.
+
+    Returns as soon as it is asked: the migrate call's return is the end. Once in post-copy libvirt
+    refuses.
+    """
+    try:
+        conn.lookupByUUIDString(uuid).abortJob()
+    except libvirt.libvirtError as error:
+        message = error.get_error_message() or ""
+        if error.get_error_code() == OPERATION_INVALID and "no job is active" in message:
+            return False
+        raise
+    return True

@@ -1,0 +1,418 @@
+/*
+ * The guest of the lab: process 1 of an initramfs, and all that runs in it.
+ *
+ * It rewrites memory at a set rate, counts what it wrote, keeps a known pattern in memory and
+ * answers both over TCP, so that lost work and damaged memory show after a migration.
+ *
+ * The kernel hands its unknown parameters over as environment:
+ *   vf_ip=ADDRESS/PREFIX  vf_write=BYTES_PER_SECOND  vf_over=BYTES  vf_name=NAME
+ *
+ * Protocol on port 7070, one line each way, as often as the client likes:
+ *   status            -> {"name":...,"write_rate":...,"over_bytes":...,"work_bytes":...,...}
+ *   write RATE OVER   -> the same line with the new values, or {"error":"..."}
+ *   poweroff          -> the guest switches itself off
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <linux/input.h>
+#include <linux/reboot.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    PORT = 7070,
+    MAX_CLIENTS = 16,
+    LINE_BYTES = 256,
+    PAGE_BYTES = 4096,
+    PAGE_WORDS = PAGE_BYTES / 8,
+    SLICE_MS = 20,
+    STALL_SLICES = 5, /* after a pause, at most this many slices are made up for */
+    PATTERN_BYTES = 16 << 20,
+    RESERVE_BYTES = 64 << 20, /* left to the kernel when a buffer is asked for */
+};
+
+static const char *const MODULES[] = {
+    "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
+    "failover", "net_failover", "virtio_net", "virtio_blk", "button", "evdev",
+};
+
+struct client {
+    int fd;
+    size_t used;
+    char line[LINE_BYTES];
+};
+
+struct writer {
+    uint64_t *buffer;
+    uint64_t over_bytes;
+    uint64_t rate;   /* bytes per second asked for */
+    uint64_t page;   /* the next page of the buffer */
+    uint64_t stamp;  /* makes every visit to a page leave other content */
+    uint64_t work;   /* bytes written since boot */
+    double credit;   /* bytes that may be written now */
+    double last_s;
+};
+
+static struct writer writer;
+static uint64_t *pattern;
+static uint64_t noise[PAGE_WORDS * 2];
+static const char *guest_name = "guest";
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+}
+
+static void load_modules(void)
+{
+    for (size_t i = 0; i < sizeof MODULES / sizeof *MODULES; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "/modules/%s.ko", MODULES[i]);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue; /* built into this kernel */
+        if (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)
+            say("module %s: %s", MODULES[i], strerror(errno));
+        close(fd);
+    }
+}
+
+static int bring_up(int fd, const char *name)
+{
+    struct ifreq request = {0};
+    snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
+    if (ioctl(fd, SIOCGIFFLAGS, &request) != 0)
+        return -1;
+    request.ifr_flags |= IFF_UP;
+    return ioctl(fd, SIOCSIFFLAGS, &request);
+}
+
+static int set_address(int fd, unsigned long call, const char *name, uint32_t address)
+{
+    struct ifreq request = {0};
+    struct sockaddr_in *in = (struct sockaddr_in *)&request.ifr_addr;
+    snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = address;
+    return ioctl(fd, call, &request);
+}
+
+static void configure_network(void)
+{
+    const char *wanted = getenv("vf_ip");
+    char address[64];
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bring_up(fd, "lo");
+    if (!wanted) {
+        say("no vf_ip on the kernel's command line");
+        return;
+    }
+    snprintf(address, sizeof address, "%s", wanted);
+    char *slash = strchr(address, '/');
+    int prefix = slash ? atoi(slash + 1) : 24;
+    if (slash)
+        *slash = 0;
+    uint32_t mask = htonl(prefix ? ~0u << (32 - prefix) : 0);
+    if (set_address(fd, SIOCSIFADDR, "eth0", inet_addr(address)) != 0 ||
+        set_address(fd, SIOCSIFNETMASK, "eth0", mask) != 0 || bring_up(fd, "eth0") != 0)
+        say("eth0: %s", strerror(errno));
+    close(fd);
+}
+
+static uint64_t pattern_word(uint64_t i)
+{
+    return (i + 1) * UINT64_C(0x9E3779B97F4A7C15);
+}
+
+static void fill_pattern(void)
+{
+    pattern = mmap(NULL, PATTERN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (uint64_t i = 0; i < PATTERN_BYTES / 8; i++)
+        pattern[i] = pattern_word(i);
+}
+
+static int pattern_good(void)
+{
+    for (uint64_t i = 0; i < PATTERN_BYTES / 8; i++)
+        if (pattern[i] != pattern_word(i))
+            return 0;
+    return 1;
+}
+
+static void fill_noise(void)
+{
+    uint64_t x = UINT64_C(0x2545F4914F6CDD1D);
+    for (size_t i = 0; i < PAGE_WORDS * 2; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        noise[i] = x;
+    }
+}
+
+/* Returns NULL, or why the writer cannot be set so. */
+static const char *set_writer(uint64_t rate, uint64_t over)
+{
+    over = over / PAGE_BYTES * PAGE_BYTES;
+    if (over == 0 && rate != 0)
+        return "the size to write over must be at least 4096 bytes";
+    if (over != writer.over_bytes) {
+        struct sysinfo info;
+        sysinfo(&info);
+        uint64_t room = (uint64_t)info.freeram * info.mem_unit + writer.over_bytes;
+        if (over && over + RESERVE_BYTES > room)
+            return "the guest has not that much memory";
+        if (writer.buffer)
+            munmap(writer.buffer, writer.over_bytes);
+        writer.buffer = NULL;
+        writer.over_bytes = 0;
+        writer.page = 0;
+        if (over) {
+            void *memory = mmap(NULL, over, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (memory == MAP_FAILED)
+                return "the guest has not that much memory";
+            writer.buffer = memory;
+            writer.over_bytes = over;
+        }
+    }
+    writer.rate = rate;
+    writer.credit = 0;
+    writer.last_s = now_s();
+    return NULL;
+}
+
+static void write_page(void)
+{
+    uint64_t *page = writer.buffer + writer.page * PAGE_WORDS;
+    const uint64_t *source = noise + writer.stamp % PAGE_WORDS;
+    uint64_t stamp = ++writer.stamp * UINT64_C(0x9E3779B97F4A7C15);
+    for (size_t i = 0; i < PAGE_WORDS; i++)
+        page[i] = source[i] ^ stamp;
+    writer.work += PAGE_BYTES;
+    if (++writer.page * PAGE_BYTES >= writer.over_bytes)
+        writer.page = 0;
+}
+
+static void write_slice(void)
+{
+    const double slice_s = SLICE_MS / 1000.0;
+    double now = now_s();
+    double most = (double)writer.rate * slice_s * STALL_SLICES;
+    writer.credit += (double)writer.rate * (now - writer.last_s);
+    writer.last_s = now;
+    if (writer.credit > most && most > PAGE_BYTES)
+        writer.credit = most;
+    while (writer.credit >= PAGE_BYTES) {
+        for (int i = 0; i < 64 && writer.credit >= PAGE_BYTES; i++) {
+            write_page();
+            writer.credit -= PAGE_BYTES;
+        }
+        if (now_s() - now > 2 * slice_s)
+            return; /* asked for more than this CPU can do: the clients come first */
+    }
+}
+
+static uint64_t disk_bytes(void)
+{
+    uint64_t bytes = 0;
+    int fd = open("/dev/vda", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    if (ioctl(fd, BLKGETSIZE64, &bytes) != 0)
+        bytes = 0;
+    close(fd);
+    return bytes;
+}
+
+static void answer_status(char *reply, size_t size)
+{
+    snprintf(reply, size,
+             "{\"name\":\"%s\",\"write_rate\":%" PRIu64 ",\"over_bytes\":%" PRIu64
+             ",\"work_bytes\":%" PRIu64 ",\"memory_ok\":%s,\"disk_bytes\":%" PRIu64
+             ",\"uptime_s\":%.3f}\n",
+             guest_name, writer.rate, writer.over_bytes, writer.work,
+             pattern_good() ? "true" : "false", disk_bytes(), now_s());
+}
+
+static void answer(const char *line, char *reply, size_t size)
+{
+    uint64_t rate, over;
+    const char *problem = NULL;
+    if (strcmp(line, "poweroff") == 0)
+        reboot(RB_POWER_OFF);
+    if (sscanf(line, "write %" SCNu64 " %" SCNu64, &rate, &over) == 2)
+        problem = set_writer(rate, over);
+    else if (strcmp(line, "status") != 0)
+        problem = "unknown request";
+    if (problem)
+        snprintf(reply, size, "{\"error\":\"%s\"}\n", problem);
+    else
+        answer_status(reply, size);
+}
+
+static void hang_up(struct client *client)
+{
+    close(client->fd);
+    client->fd = -1;
+}
+
+static void serve(struct client *client)
+{
+    ssize_t got = read(client->fd, client->line + client->used, LINE_BYTES - 1 - client->used);
+    if (got <= 0) {
+        if (got == 0 || (errno != EAGAIN && errno != EINTR))
+            hang_up(client);
+        return;
+    }
+    client->used += (size_t)got;
+    char *end;
+    while ((end = memchr(client->line, '\n', client->used))) {
+        char reply[512];
+        size_t taken = (size_t)(end - client->line) + 1;
+        *end = 0;
+        if (end > client->line && end[-1] == '\r')
+            end[-1] = 0;
+        answer(client->line, reply, sizeof reply);
+        if (send(client->fd, reply, strlen(reply), MSG_NOSIGNAL) < 0) {
+            hang_up(client);
+            return;
+        }
+        client->used -= taken;
+        memmove(client->line, client->line + taken, client->used);
+    }
+    if (client->used >= LINE_BYTES - 1)
+        hang_up(client);
+}
+
+static int listen_on_port(void)
+{
+    int one = 1;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0)
+        say("port %d: %s", PORT, strerror(errno));
+    return fd;
+}
+
+static void greet(int listener, struct client *clients)
+{
+    int one = 1, idle_s = 60, fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    for (int i = 0; i < MAX_CLIENTS; i++)
+        if (clients[i].fd < 0) {
+            clients[i].fd = fd;
+            clients[i].used = 0;
+            return;
+        }
+    close(fd);
+}
+
+/* The power button, so that `virsh shutdown` is heeded; -1 where there is none. */
+static int open_button(void)
+{
+    for (int i = 0; i < 8; i++) {
+        char path[32], name[64] = "";
+        snprintf(path, sizeof path, "/dev/input/event%d", i);
+        int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        if (ioctl(fd, EVIOCGNAME(sizeof name), name) > 0 && strstr(name, "Power Button"))
+            return fd;
+        close(fd);
+    }
+    return -1;
+}
+
+static void heed_button(int fd)
+{
+    struct input_event event;
+    while (read(fd, &event, sizeof event) == sizeof event)
+        if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) {
+            say("power button: off");
+            sync();
+            reboot(RB_POWER_OFF);
+        }
+}
+
+static uint64_t number(const char *name)
+{
+    const char *text = getenv(name);
+    return text ? strtoull(text, NULL, 10) : 0;
+}
+
+int main(void)
+{
+    struct client clients[MAX_CLIENTS];
+    struct pollfd polled[MAX_CLIENTS + 2];
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    mkdir("/dev", 0755);
+    mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+    load_modules();
+    configure_network();
+    if (getenv("vf_name"))
+        guest_name = getenv("vf_name");
+    fill_noise();
+    fill_pattern();
+    const char *problem = set_writer(number("vf_write"), number("vf_over"));
+    if (problem)
+        say("%s", problem);
+    for (int i = 0; i < MAX_CLIENTS; i++)
+        clients[i].fd = -1;
+    int listener = listen_on_port();
+    int button = open_button();
+    say("%s: ready after %.2f s", guest_name, now_s());
+
+    for (;;) {
+        polled[0] = (struct pollfd){.fd = listener, .events = POLLIN};
+        polled[1] = (struct pollfd){.fd = button, .events = POLLIN};
+        for (int i = 0; i < MAX_CLIENTS; i++)
+            polled[i + 2] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
+        poll(polled, MAX_CLIENTS + 2, writer.rate && writer.buffer ? SLICE_MS : -1);
+        if (writer.rate && writer.buffer)
+            write_slice();
+        if (polled[0].revents)
+            greet(listener, clients);
+        if (polled[1].revents)
+            heed_button(button);
+        for (int i = 0; i < MAX_CLIENTS; i++)
+            if (polled[i + 2].revents && clients[i].fd == polled[i + 2].fd)
+                serve(&clients[i]);
+    }
+}

@@ -1,0 +1,1 @@
+"""What would happen: pure, no I/O, no clock, no libvirt."""

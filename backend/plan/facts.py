@@ -1,0 +1,176 @@
+"""The facts a preflight judges: one VM, its source, one target. Plain values, nothing acts.
+
+Every fact may be unknown: then it is None, and `Survey.unknown` may say why. `run.survey`
+gathers them; tests write them down.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from backend.model import Disk, Host, HostState, Nic, Vm
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the VM's domain XML says: the live one while it runs."""
+
+    virt_type: str = "kvm"
+    machine: str = ""
+    emulator: str = ""
+    memory_bytes: int = 0
+    """The most it can have, balloon full."""
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    hostdevs: tuple[str, ...] = ()
+    filesystems: tuple[str, ...] = ()
+    """`virtiofs DIR as TAG` or `9p DIR as TAG`."""
+    shmems: tuple[str, ...] = ()
+    redirected_usb: int = 0
+    tpm: str | None = None
+    nvram: str | None = None
+    vsock: str | None = None
+    """`auto`, or the fixed context id."""
+    launch_security: str | None = None
+    hugepage_bytes: int | None = None
+    """Size of the huge pages that hold its memory; None: ordinary pages."""
+    pinned: bool = False
+    leases: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """Files other than disks that QEMU opens: kernel, firmware, serial logs."""
+
+
+class Held(StrEnum):
+    """What the target holds under the VM's name or UUID."""
+
+    NOTHING = "nothing"
+    STALE = "stale"
+    """The same UUID, defined and not running."""
+    RUNNING = "running"
+    """The same UUID, running there too."""
+    OTHER_NAMED_SO = "other"
+    """Another VM of the same name."""
+
+
+class ReachProblem(StrEnum):
+    """Why the source host cannot use the target's migration URI."""
+
+    NONE = "none"
+    NAME = "name"
+    PORT = "port"
+    TRUST = "trust"
+    NAME_MISMATCH = "name-mismatch"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What came of trying the migration URI from the source host."""
+
+    problem: ReachProblem
+    detail: str = ""
+    """What the host answered, as told to the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuAnswer:
+    """libvirt's comparison of the VM's CPU with what the target can give it."""
+
+    fits: bool
+    missing: tuple[str, ...] = ()
+    detail: str = ""
+    running: bool = True
+    """The CPU of the running VM was compared; False: the one of its definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskProof:
+    """What probing a disk's file on both hosts has shown."""
+
+    shared: bool | None = None
+    """The target sees what the source writes; None: could not be tried."""
+    target_bytes: int | None = None
+    """Size of the file of that path at the target; None: there is none, or not known."""
+    at_target: bool | None = None
+    """A file of that path exists at the target."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """As libvirt counts: major * 1,000,000 + minor * 1,000 + release."""
+
+    libvirt: int
+    qemu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that is known about moving one VM from one host to another."""
+
+    vm: Vm
+    source: Host
+    target: Host
+    encrypted: bool = True
+    migrate_uri: str = ""
+    definition: Definition | None = None
+    paused_reason: str = ""
+    """libvirt's reason while paused: `user`, `I/O error`, ..."""
+    io_error: bool | None = None
+    snapshots: int | None = None
+    checkpoints: int | None = None
+    managed_save: bool | None = None
+    held: Held | None = None
+    held_uuid: str = ""
+    """UUID of the other VM that has the name at the target."""
+    reach: Reach | None = None
+    cpu: CpuAnswer | None = None
+    machines: frozenset[str] | None = None
+    """Machine types the target offers for this virt type."""
+    emulator_there: bool | None = None
+    free_hugepage_bytes: int | None = None
+    disks: Mapping[str, DiskProof] = field(default_factory=lambda: MappingProxyType({}))
+    """By the disk's target name."""
+    attachments: Mapping[str, bool | None] = field(default_factory=lambda: MappingProxyType({}))
+    """By `kind name` of a NIC's source: whether it is there and active at the target."""
+    files_missing: tuple[str, ...] | None = None
+    source_versions: Versions | None = None
+    target_versions: Versions | None = None
+    unknown: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Name of a fact -> the sentence why it is not known."""
+
+    @property
+    def same_host(self) -> bool:
+        """Source and target are one."""
+        return self.source.name == self.target.name
+
+    @property
+    def target_up(self) -> bool:
+        """The target answers."""
+        return self.target.state is HostState.UP
+
+    @property
+    def target_free_bytes(self) -> int | None:
+        """Memory the target has left now."""
+        if self.target.memory_bytes is None or self.target.memory_used_bytes is None:
+            return None
+        return max(0, self.target.memory_bytes - self.target.memory_used_bytes)
+
+    @property
+    def needed_bytes(self) -> int:
+        """Memory the VM's QEMU may take at the target: the VM's own and 64 MiB + 1/64 for QEMU."""
+        own = self.definition.memory_bytes if self.definition else 0
+        own = own or self.vm.memory_bytes
+        return own + 64 * 2**20 + own // 64
+
+    def why(self, fact: str) -> str:
+        """` (REASON)` for a fact that is not known; empty without one."""
+        reason = self.unknown.get(fact, "").rstrip(".")
+        return f" ({reason})" if reason else ""
+
+
+def attachment(nic: Nic) -> str:
+    """The key of a NIC's source in `Survey.attachments`."""
+    return f"{nic.kind} {nic.source}"

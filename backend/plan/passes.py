@@ -1,0 +1,147 @@
+"""What the samples of a running migration say about its passes, and how fast it sends.
+
+A pass ends when QEMU has so little left that it would fit into the pause, looks at what the
+guest wrote meanwhile, and finds more than that. So only the ends of passes tell whether a
+migration converges: between them `remaining` falls whatever the guest does.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import exp
+
+from backend.model import Sample
+from backend.plan.precopy import Writing, steady, straight
+
+SMOOTH_S = 2.0
+"""Time constant of the smoothed throughput: three of them see a change of the link in full."""
+
+_RATE_WINDOW_S = 4 * SMOOTH_S
+
+
+@dataclass(frozen=True, slots=True)
+class PassSeen:
+    """One pass, from the samples taken in it and around it."""
+
+    number: int
+    start_s: float
+    left_bytes: float
+    """Left to send at its start."""
+    sent_before_bytes: int
+    took_s: float | None = None
+    """None while it runs."""
+    rate_bytes_s: float = 0.0
+    """Sent in it, over its time; 0 while that is too short to tell."""
+    dirty_bytes_s: float | None = None
+    """What the guest wrote during it; None while it runs."""
+
+
+def passes_seen(samples: Sequence[Sample], pause_limit_ms: int) -> tuple[PassSeen, ...]:
+    """Every pass that was sampled, oldest first; the last one is still running."""
+    firsts = _first_indices(samples)
+    starts = [_start(samples, index, pause_limit_ms) for index in firsts]
+    ended = [
+        _ended(one, after, samples[index])
+        for one, after, index in zip(starts, starts[1:], firsts[1:], strict=False)
+    ]
+    return (*ended, *starts[-1:])
+
+
+def throughput(samples: Sequence[Sample]) -> float:
+    """Bytes sent a second now: an exponentially weighted mean over the last seconds."""
+    if not samples:
+        return 0.0
+    recent = _since(samples, samples[-1].t_s - _RATE_WINDOW_S)
+    smoothed: float | None = None
+    for before, after in pairwise(recent):
+        seconds = after.t_s - before.t_s
+        if seconds <= 0:
+            continue
+        rate = max(0.0, (after.sent_bytes - before.sent_bytes) / seconds)
+        weight = 1 - exp(-seconds / SMOOTH_S)
+        smoothed = rate if smoothed is None else smoothed + weight * (rate - smoothed)
+    return samples[-1].rate_bytes_s if smoothed is None else smoothed
+
+
+def pass_pace(samples: Sequence[Sample]) -> float:
+    """Bytes a second by which what is left of this pass shrinks; empty pages make it the
+    faster, as they cost next to nothing to send."""
+    recent = _since(samples, samples[-1].t_s - _RATE_WINDOW_S)
+    first = next(one for one in recent if one.pass_number == samples[-1].pass_number)
+    seconds = samples[-1].t_s - first.t_s
+    gone = first.remaining_bytes - samples[-1].remaining_bytes
+    return gone / seconds if seconds > 0 and gone > 0 else 0.0
+
+
+def silent_s(samples: Sequence[Sample]) -> float:
+    """For how long nothing has been sent."""
+    sent = samples[-1].sent_bytes
+    index = bisect_left(samples, sent, key=lambda sample: sample.sent_bytes)
+    return samples[-1].t_s - samples[index].t_s
+
+
+def likely_writing(passes: Sequence[PassSeen]) -> tuple[Writing, Writing]:
+    """The least and the most the VM may write from now on, by the last ended passes."""
+    seen = [(after.left_bytes, one.took_s) for one, after in pairwise(passes) if one.took_s]
+    if not seen:
+        return Writing(0.0), Writing(0.0)
+    least = steady(*seen[-1])
+    if len(seen) < 2 or passes[-2].number <= 2:
+        return least, Writing(1.15 * least.rate_bytes_s)
+    return least, straight(*seen[-1], *seen[-2])
+
+
+def _since(samples: Sequence[Sample], t_s: float) -> Sequence[Sample]:
+    return samples[bisect_left(samples, t_s, key=lambda sample: sample.t_s) :]
+
+
+def _first_indices(samples: Sequence[Sample]) -> list[int]:
+    indices: list[int] = []
+    index = 0
+    while index < len(samples):
+        indices.append(index)
+        number = samples[index].pass_number
+        index = bisect_right(samples, number, lo=index, key=lambda sample: sample.pass_number)
+    return indices
+
+
+def _start(samples: Sequence[Sample], index: int, pause_limit_ms: int) -> PassSeen:
+    """The pass whose first sample is at `index`, moved back to when it began.
+
+    Of what was sent between the two samples around the boundary, the old pass took what it had
+    left above the pause's share; the rest belongs to the new pass already.
+    """
+    first = samples[index]
+    if index == 0:
+        return PassSeen(
+            first.pass_number, first.t_s, float(first.remaining_bytes), first.sent_bytes
+        )
+    last = samples[index - 1]
+    sent = max(0, first.sent_bytes - last.sent_bytes)
+    share = last.rate_bytes_s * (last.pause_limit_ms or pause_limit_ms) / 1000
+    of_new = sent - min(sent, max(0.0, last.remaining_bytes - share))
+    back_s = (first.t_s - last.t_s) * (of_new / sent if sent else 0.0)
+    return PassSeen(
+        number=first.pass_number,
+        start_s=first.t_s - back_s,
+        left_bytes=first.remaining_bytes + of_new,
+        sent_before_bytes=round(first.sent_bytes - of_new),
+    )
+
+
+def _ended(one: PassSeen, after: PassSeen, first_after: Sample) -> PassSeen:
+    took_s = after.start_s - one.start_s
+    sent = after.sent_before_bytes - one.sent_before_bytes
+    dirty = first_after.dirty_bytes_s
+    if dirty is None and took_s > 0:
+        dirty = after.left_bytes / took_s
+    return PassSeen(
+        number=one.number,
+        start_s=one.start_s,
+        left_bytes=one.left_bytes,
+        sent_before_bytes=one.sent_before_bytes,
+        took_s=took_s,
+        rate_bytes_s=sent / took_s if took_s > 0 else 0.0,
+        dirty_bytes_s=dirty,
+    )

@@ -1,0 +1,1 @@
+"""The only rooms that import asyncssh: connections, commands, and what libvirt does not tell."""

@@ -1,0 +1,104 @@
+"""What a probe needs: something that runs a POSIX shell script on a host, here or far away."""
+
+import asyncio
+import contextlib
+import shlex
+from dataclasses import dataclass
+from typing import Protocol
+
+from backend.errors import BadDocument, CallTimedOut
+
+OUTPUT_LIMIT_BYTES = 1024 * 1024
+"""More output than this from one command is a host that has gone wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended; output as text, odd bytes replaced."""
+
+    exit_status: int
+    """-1 when a signal ended it."""
+    stdout: str
+    stderr: str
+
+
+class Shell(Protocol):
+    """Runs commands on one host."""
+
+    @property
+    def name(self) -> str:
+        """The host, for sentences."""
+        ...
+
+    async def run(
+        self, command: str, timeout_s: float = 10.0, input: str | None = None
+    ) -> CommandResult:
+        """Run `command` under the login shell. Raises HostUnreachable, CallTimedOut."""
+        ...
+
+
+async def run_script(
+    shell: Shell, script: str, *arguments: str, timeout_s: float = 10.0
+) -> CommandResult:
+    """Run a POSIX script with arguments, whatever the login shell is.
+
+    The script goes in through standard input, so only the arguments need quoting.
+    """
+    command = shlex.join(["/bin/sh", "-s", "--", *arguments])
+    return await shell.run(command, timeout_s, input=script)
+
+
+class LocalShell:
+    """This machine."""
+
+    @property
+    def name(self) -> str:
+        """`this machine`."""
+        return "this machine"
+
+    async def run(
+        self, command: str, timeout_s: float = 10.0, input: str | None = None
+    ) -> CommandResult:
+        """Run `command` with /bin/sh.
+
+        Raises:
+            CallTimedOut: It was killed after `timeout_s`.
+        """
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                out, err = await process.communicate((input or "").encode())
+        except TimeoutError:
+            raise timed_out(self.name, timeout_s) from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        return result(self.name, process.returncode, out, err)
+
+
+def result(host: str, status: int | None, out: bytes, err: bytes) -> CommandResult:
+    """Raw output as a CommandResult.
+
+    Raises:
+        BadDocument: There is more of it than the limit.
+    """
+    if len(out) > OUTPUT_LIMIT_BYTES or len(err) > OUTPUT_LIMIT_BYTES:
+        raise BadDocument(f"A command on {host} printed more than 1 MiB.")
+    return CommandResult(
+        -1 if status is None or status < 0 else status,
+        out.decode("utf-8", "replace"),
+        err.decode("utf-8", "replace"),
+    )
+
+
+def timed_out(host: str, timeout_s: float) -> CallTimedOut:
+    """The error for a command that did not end in time."""
+    return CallTimedOut(f"A command on {host} did not end within {timeout_s:g} s.")

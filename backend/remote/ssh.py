@@ -1,0 +1,313 @@
+"""SSH: one connection per host for commands, the facts stream and libvirt's socket.
+
+Host keys are checked strictly and nothing is ever asked on a terminal: a key that is not known
+is an error that shows its fingerprint, and nothing but the key exchange has been sent.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from backend.errors import (
+    BadDocument,
+    BadInput,
+    HostUnreachable,
+    SshFault,
+    from_ssh,
+    plain,
+)
+from backend.remote.shell import OUTPUT_LIMIT_BYTES, CommandResult, result, timed_out
+
+KEEPALIVE_S = 2
+KEEPALIVE_COUNT = 3
+"""A cut link shows within 8 s."""
+SOCKET_PATH_LIMIT = 107
+"""Bytes of a UNIX socket's path, without the closing zero."""
+LINE_LIMIT_BYTES = 64 * 1024
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
+
+
+class SshHost:
+    """One SSH connection, by the alias an OpenSSH configuration gives the host."""
+
+    def __init__(
+        self, alias: str, config_path: str | None = None, agent_path: str | None = None
+    ) -> None:
+        """`config_path` None: the user's own; `agent_path` None: as the config or environment say."""
+        self.alias = alias
+        self.on_lost: Callable[[str], None] | None = None
+        """Called once, with a reason, when an open connection is lost (not when closed here)."""
+        self._config_path = config_path
+        self._agent_path = agent_path
+        self._conn: asyncssh.SSHClientConnection | None = None
+        self._listeners: list[asyncssh.SSHListener] = []
+        self._closing = False
+
+    @property
+    def name(self) -> str:
+        """The host, for sentences."""
+        return self.alias
+
+    @property
+    def alive(self) -> bool:
+        """Connected, as far as is known."""
+        return self._conn is not None and not self._conn.is_closed()
+
+    async def connect(self, timeout_s: float = 10.0) -> None:
+        """Connect and log in.
+
+        Raises:
+            HostUnreachable: With the reason and a remedy; nothing secret was sent.
+        """
+        offered: list[asyncssh.SSHKey] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                options = await self._options()
+                self._conn = await asyncssh.connect(
+                    self.alias,
+                    options=options,
+                    config=self._config(),
+                    client_factory=lambda: _Client(self._on_lost, offered),
+                )
+        except TimeoutError:
+            raise from_ssh(self.alias, SshFault.TIMED_OUT, f"{timeout_s:g} s") from None
+        except (asyncssh.Error, OSError, ValueError) as error:
+            fault, detail = classify(error, offered[0].get_fingerprint() if offered else "")
+            raise from_ssh(self.alias, fault, detail) from None
+
+    async def run(
+        self, command: str, timeout_s: float = 10.0, input: str | None = None
+    ) -> CommandResult:
+        """Run a command under the login shell; its output is bounded.
+
+        Raises:
+            CallTimedOut: It did not end in time. It may go on there.
+            HostUnreachable: The connection is lost.
+            BadDocument: It printed more than the limit.
+        """
+        conn = self._connected()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._run(conn, command, input)
+        except TimeoutError:
+            raise timed_out(self.alias, timeout_s) from None
+        except (asyncssh.Error, OSError) as error:
+            raise from_ssh(self.alias, SshFault.LOST, str(error)) from None
+
+    async def stream(self, command: str, input: str | None = None) -> AsyncIterator[str]:
+        """The lines a command prints, as they come, until it ends. Closing ends the command.
+
+        Raises:
+            HostUnreachable: The connection is lost.
+            BadDocument: A line is longer than 64 KiB.
+        """
+        conn = self._connected()
+        try:
+            process = await conn.create_process(command, encoding=None)
+        except (asyncssh.Error, OSError) as error:
+            raise from_ssh(self.alias, SshFault.LOST, str(error)) from None
+        try:
+            if input is not None:
+                process.stdin.write(input.encode())
+                process.stdin.write_eof()
+            async for line in _lines(self.alias, process.stdout):
+                yield line
+            if conn.is_closed():
+                raise from_ssh(self.alias, SshFault.LOST)
+        except (asyncssh.Error, OSError) as error:
+            raise from_ssh(self.alias, SshFault.LOST, str(error)) from None
+        finally:
+            process.close()
+
+    async def forward_libvirt(
+        self, local_path: str, remote_path: str = "/run/libvirt/libvirt-sock"
+    ) -> None:
+        """Make the host's libvirt socket appear at `local_path`, mode 0600 in a 0700 directory.
+
+        Raises:
+            BadInput: The path is too long for a socket, or the directory is not ours alone.
+            HostUnreachable: Nothing listens at `remote_path`, or the connection is lost.
+        """
+        _private_directory(local_path)
+        conn = self._connected()
+        await self._try_socket(conn, remote_path)
+        Path(local_path).unlink(missing_ok=True)
+        try:
+            listener = await conn.forward_local_path(local_path, remote_path)
+        except (asyncssh.Error, OSError) as error:
+            raise from_ssh(self.alias, SshFault.OTHER, str(error)) from None
+        os.chmod(local_path, 0o600)
+        self._listeners.append(listener)
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Close forwards and connection; libvirt lanes over them must be closed before."""
+        self._closing = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        conn, self._conn = self._conn, None
+        if conn is None:
+            return
+        conn.close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await conn.wait_closed()
+        except (TimeoutError, asyncssh.Error, OSError):
+            conn.abort()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _config(self) -> Any:
+        return [self._config_path] if self._config_path is not None else ()
+
+    async def _options(self) -> asyncssh.SSHClientConnectionOptions:
+        agent: dict[str, Any] = {} if self._agent_path is None else {"agent_path": self._agent_path}
+        options = await asyncssh.SSHClientConnectionOptions.construct(
+            host=self.alias,
+            config=self._config(),
+            password=None,
+            preferred_auth="gssapi-with-mic,hostbased,publickey",
+            keepalive_interval=KEEPALIVE_S,
+            keepalive_count_max=KEEPALIVE_COUNT,
+            **agent,
+        )
+        # asyncssh takes `UserKnownHostsFile none` as leave to check nothing.
+        if options.known_hosts is None:
+            raise ValueError("UserKnownHostsFile is none: then no host key could be trusted")
+        return options
+
+    def _connected(self) -> asyncssh.SSHClientConnection:
+        if self._conn is None or self._conn.is_closed():
+            raise from_ssh(self.alias, SshFault.LOST)
+        return self._conn
+
+    async def _run(
+        self, conn: asyncssh.SSHClientConnection, command: str, input: str | None
+    ) -> CommandResult:
+        process = await conn.create_process(command, encoding=None)
+        try:
+            if input is not None:
+                process.stdin.write(input.encode())
+            process.stdin.write_eof()
+            out, err = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+            if len(out) <= OUTPUT_LIMIT_BYTES and len(err) <= OUTPUT_LIMIT_BYTES:
+                await process.wait_closed()
+            if conn.is_closed():
+                raise asyncssh.ConnectionLost("while a command ran")
+            return result(self.alias, process.exit_status, out, err)
+        finally:
+            process.close()
+
+    async def _try_socket(self, conn: asyncssh.SSHClientConnection, path: str) -> None:
+        """Fail here, in words, rather than later as an end of file inside libvirt."""
+        try:
+            async with asyncio.timeout(5.0):
+                _reader, writer = await conn.open_unix_connection(path)
+                writer.close()
+        except TimeoutError:
+            raise from_ssh(self.alias, SshFault.TIMED_OUT, path) from None
+        except asyncssh.ChannelOpenError as error:
+            raise HostUnreachable(
+                f"{self.alias}: nothing answers at libvirt's socket {path} ({plain(error.reason)}).",
+                "Start libvirt there (`systemctl start libvirtd`), log in as a user who may use "
+                "it, and let sshd forward sockets (AllowStreamLocalForwarding).",
+            ) from None
+        except (asyncssh.Error, OSError) as error:
+            raise from_ssh(self.alias, SshFault.LOST, str(error)) from None
+
+    def _on_lost(self, error: Exception | None) -> None:
+        if self._closing or self._conn is None:
+            return
+        if self.on_lost is not None:
+            self.on_lost(plain(str(error)) if error else "the host closed it")
+
+
+class _Client(asyncssh.SSHClient):
+    """Refuses every key that is not known, and remembers it for the sentence."""
+
+    def __init__(
+        self, lost: Callable[[Exception | None], None], offered: list[asyncssh.SSHKey]
+    ) -> None:
+        self._lost = lost
+        self._offered = offered
+
+    def validate_host_public_key(
+        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
+    ) -> bool:
+        self._offered.append(key)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(exc)
+
+
+def classify(error: Exception, fingerprint: str = "") -> tuple[SshFault, str]:
+    """What went wrong before a host answered, and what to say of it."""
+    said = plain(str(error))
+    match error:
+        case asyncssh.HostKeyNotVerifiable() if "revoked" in said:
+            return SshFault.REVOKED_KEY, fingerprint
+        case asyncssh.HostKeyNotVerifiable():
+            return SshFault.UNKNOWN_KEY, fingerprint or said
+        case asyncssh.KeyExchangeFailed() if "host key" in said.lower():
+            return SshFault.CHANGED_KEY, "a key of another type"
+        case asyncssh.PermissionDenied():
+            return SshFault.AUTH_REFUSED, said
+        case asyncssh.ConfigParseError() | asyncssh.KeyImportError():
+            return SshFault.BAD_CONFIG, said
+        case socket.gaierror():
+            return SshFault.NO_SUCH_NAME, error.strerror or said
+        case ConnectionRefusedError():
+            return SshFault.REFUSED, ""
+        case FileNotFoundError() | PermissionError() | ValueError():
+            return SshFault.BAD_CONFIG, said
+        case OSError() if error.errno in _UNREACHABLE:
+            return SshFault.NO_ROUTE, ""
+        case OSError() if error.errno == errno.ETIMEDOUT:
+            return SshFault.TIMED_OUT, ""
+    return SshFault.OTHER, said or type(error).__name__
+
+
+async def _read(reader: asyncssh.SSHReader[bytes]) -> bytes:
+    """All of it, or just more than the limit."""
+    chunks: list[bytes] = []
+    size = 0
+    while size <= OUTPUT_LIMIT_BYTES and (chunk := await reader.read(65536)):
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks)
+
+
+async def _lines(host: str, reader: asyncssh.SSHReader[bytes]) -> AsyncIterator[str]:
+    rest = b""
+    while chunk := await reader.read(65536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LINE_LIMIT_BYTES:
+            raise BadDocument(f"A command on {host} printed a line of more than 64 KiB.")
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+
+
+def _private_directory(local_path: str) -> None:
+    """The socket gives whoever opens it the run of the host: its directory must be ours alone."""
+    if len(os.fsencode(local_path)) > SOCKET_PATH_LIMIT:
+        raise BadInput(
+            f"The path {local_path} is too long for a socket ({SOCKET_PATH_LIMIT} bytes at most).",
+            "Use a shorter state directory or host name.",
+        )
+    directory = Path(local_path).parent
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700, parents=True)
+    found = directory.stat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise BadInput(
+            f"The directory {directory} is open to other users.", f"Run: chmod 700 {directory}"
+        )

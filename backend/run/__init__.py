@@ -1,0 +1,1 @@
+"""Doing it: migrations, their controls, and the verdict at the end."""

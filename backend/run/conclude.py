@@ -1,0 +1,95 @@
+"""The end of a migration: what is carried over, the last figures, the verdict's words."""
+
+import logging
+
+from backend.errors import FerryError
+from backend.fleet.host import HostWatch
+from backend.hypervisor import domains, stats
+from backend.model import Migration, Outcome, Outlook, Verdict, Word
+from backend.run.verdict import Judgement
+
+log = logging.getLogger(__name__)
+
+_WORDS = {Outcome.MOVED: Word.MOVED, Outcome.STAYED: Word.STAYED}
+
+
+async def carry_autostart(target: HostWatch, uuid: str, autostart: bool) -> tuple[str, ...]:
+    """libvirt drops autostart on the way; set it again. Returns what is left to do by hand."""
+    if not autostart:
+        return ()
+    try:
+        await target.call(
+            lambda conn: domains.set_autostart(conn, uuid, True), what="set autostart"
+        )
+    except FerryError as error:
+        log.warning("autostart of %s on %s: %s", uuid, target.name, error)
+        return (f"autostart is not set on {target.name}: virsh autostart {uuid} there",)
+    return ()
+
+
+async def completed_at(target: HostWatch, uuid: str) -> stats.CompletedJob | None:
+    """The final statistics, which the target's libvirt keeps; None if it does not say."""
+    try:
+        raw = await target.call(
+            lambda conn: domains.read_completed(conn, uuid), what="read the final statistics"
+        )
+    except FerryError as error:
+        log.info("final statistics of %s: %s", uuid, error)
+        return None
+    return stats.completed(raw) if raw else None
+
+
+def verdict(
+    state: Migration,
+    judgement: Judgement,
+    *,
+    call_error: str,
+    completed: stats.CompletedJob | None,
+    total_s: float,
+    wall_s: float,
+    leftovers: tuple[str, ...],
+) -> Verdict:
+    """All that is to be said; figures that are not known stay None."""
+    newest = state.sample
+    moved = judgement.outcome is Outcome.MOVED
+    sent = completed.sent_bytes if moved and completed else newest.sent_bytes if newest else 0
+    passes = completed.passes if moved and completed else newest.pass_number if newest else 0
+    return Verdict(
+        id=state.id,
+        vm=state.vm,
+        source=state.source,
+        target=state.target,
+        outcome=judgement.outcome,
+        owner=judgement.owner,
+        reason=_reason(state, judgement, call_error),
+        total_s=round(total_s, 3),
+        wall_s=round(wall_s, 3),
+        pause_ms=completed.pause_ms if moved and completed else None,
+        sent_bytes=sent or 0,
+        passes=passes or 0,
+        mode=state.mode,
+        policy=state.policy.name,
+        encrypted=state.encrypted,
+        authenticated=state.encrypted,
+        leftovers=leftovers,
+    )
+
+
+def _reason(state: Migration, judgement: Judgement, call_error: str) -> str:
+    """What is true now first, then why."""
+    if state.abort_asked:
+        late = " The abort came too late." if judgement.outcome is Outcome.MOVED else ""
+        return (
+            f"{judgement.reason} Aborted as asked.{late}" if not late else judgement.reason + late
+        )
+    if call_error and judgement.outcome is not Outcome.MOVED:
+        return f"{judgement.reason} {call_error}"
+    if call_error:
+        return f"{judgement.reason} (The call itself ended with: {call_error})"
+    return judgement.reason
+
+
+def last_word(verdict: Verdict, outlook: Outlook | None) -> Outlook:
+    """The big line after the end."""
+    word = _WORDS.get(verdict.outcome, Word.NEEDS_YOU)
+    return Outlook(word=word, reason=verdict.reason)

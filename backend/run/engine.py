@@ -1,0 +1,223 @@
+"""One fleet's engine: its inventory, its plans, and all its migrations.
+
+Nothing here belongs to a screen. Clients come and go; migrations are tasks of the engine.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from backend.errors import BadInput
+from backend.fleet.config import FleetSettings
+from backend.fleet.inventory import Inventory
+from backend.model import (
+    FleetSnapshot,
+    Migration,
+    Outcome,
+    Phase,
+    PhaseState,
+    Plan,
+    Sample,
+    Vm,
+)
+from backend.run.migration import MigrationRun
+from backend.run.planning import Planned, Planner
+from backend.run.publish import Publisher
+from backend.run.verdict import Before
+
+log = logging.getLogger(__name__)
+
+_KEPT = 200
+"""Ended migrations kept in memory, newest last."""
+
+
+class Engine:
+    """One fleet. `begin` it once, `close` it once."""
+
+    def __init__(
+        self, settings: FleetSettings, publisher: Publisher, agent: Callable[[], str | None]
+    ) -> None:
+        self._publisher = publisher
+        self._runs: dict[str, MigrationRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._inventory = Inventory(settings, agent, publisher.fleet, self._enrich)
+        self._planner = Planner(self._inventory, self._running_uuids)
+
+    @property
+    def fleet(self) -> FleetSnapshot:
+        """The newest snapshot."""
+        return self._inventory.snapshot
+
+    @property
+    def running_count(self) -> int:
+        """Migrations without a verdict that is final."""
+        return len(self._tasks)
+
+    def begin(self) -> None:
+        """Start watching the fleet."""
+        self._inventory.begin()
+
+    async def close(self) -> None:
+        """Let go: running migrations go on in the hosts."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._inventory.close()
+
+    async def settled(self, limit_s: float) -> None:
+        """Wait until every host has answered or failed once."""
+        await self._inventory.settled(limit_s)
+
+    async def plan(
+        self,
+        vms: tuple[str, ...],
+        target: str | None,
+        policy: str | None,
+        pause_ms: int | None,
+        bandwidth_bytes_s: int | None,
+    ) -> tuple[Plan, ...]:
+        """What moving these VMs would mean; changes nothing. Raises BadInput."""
+        planned = await self._planner.plan(vms, target, policy, pause_ms, bandwidth_bytes_s)
+        return tuple(one.plan for one in planned)
+
+    async def start(
+        self,
+        vms: tuple[str, ...],
+        target: str,
+        policy: str | None,
+        pause_ms: int | None,
+        bandwidth_bytes_s: int | None,
+    ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
+        """Plan once more, then start all of them, or none if one is blocked. Raises BadInput."""
+        confirmed = time.monotonic()
+        planned = await self._planner.plan(vms, target, policy, pause_ms, bandwidth_bytes_s)
+        plans = tuple(one.plan for one in planned)
+        if any(plan.blocked for plan in plans):
+            return plans, ()
+        taken = self._running_uuids()
+        if any(plan.uuid in taken for plan in plans):
+            raise BadInput("One of these VMs has just begun to move.", "Look at `jobs`.")
+        return plans, tuple(self._begin(one, bandwidth_bytes_s, confirmed) for one in planned)
+
+    def migrations(self, *, running_only: bool) -> tuple[Migration, ...]:
+        """All that is known of, oldest first."""
+        states = (run.state for run in self._runs.values())
+        return tuple(state for state in states if state.running or not running_only)
+
+    def migration(self, wanted: str) -> tuple[Migration, tuple[Sample, ...]]:
+        """One migration with its samples. Raises BadInput."""
+        run = self._run(wanted)
+        return run.state, run.samples
+
+    async def set_bandwidth(self, wanted: str, rate_bytes_s: int | None) -> None:
+        """Limit a running migration. Raises FerryError."""
+        if rate_bytes_s is not None and rate_bytes_s <= 0:
+            raise BadInput("A bandwidth must be above 0; leave it out to lift the limit.")
+        await self._run(wanted).set_bandwidth(rate_bytes_s)
+
+    async def set_pause_limit(self, wanted: str, pause_ms: int) -> None:
+        """Change a running migration's pause limit. Raises FerryError."""
+        self._planner.policy(None, pause_ms)
+        await self._run(wanted).set_pause_limit(pause_ms)
+
+    async def abort(self, wanted: str) -> None:
+        """Ask a running migration to stay. Raises FerryError."""
+        await self._run(wanted).abort()
+
+    def _run(self, wanted: str) -> MigrationRun:
+        """By id, or by the name of a VM that moves now."""
+        if wanted in self._runs:
+            return self._runs[wanted]
+        named = [run for run in self._runs.values() if run.state.vm == wanted]
+        running = [run for run in named if run.state.running]
+        if len(running) == 1 or named:
+            return (running or named)[-1]
+        raise BadInput(f"There is no migration {wanted!r}.", "`virt-ferry jobs` lists them.")
+
+    def _running_uuids(self) -> frozenset[str]:
+        return frozenset(run.state.uuid for run in self._runs.values() if run.state.running)
+
+    def _begin(
+        self, planned: Planned, bandwidth_bytes_s: int | None, confirmed: float
+    ) -> Migration:
+        plan, vm = planned.plan, planned.vm
+        state = Migration(
+            id=self._new_id(),
+            vm=plan.vm,
+            uuid=plan.uuid,
+            source=plan.source,
+            target=plan.target,
+            started=time.time(),
+            policy=plan.policy,
+            mode=plan.mode,
+            encrypted=plan.encrypted,
+            phases=dict.fromkeys(Phase, PhaseState.WAITING),
+            bandwidth_bytes_s=bandwidth_bytes_s,
+            virsh=plan.virsh,
+        )
+        run = MigrationRun(
+            state,
+            planned.order,
+            _before(vm, plan),
+            self._inventory.host(plan.source),
+            self._inventory.host(plan.target),
+            self._publisher,
+            confirmed,
+        )
+        self._remember(run)
+        task = asyncio.create_task(run.run(), name=f"migration-{state.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        self._publisher.migration(state)
+        return state
+
+    def _new_id(self) -> str:
+        while (new := secrets.token_hex(3)) in self._runs:
+            pass
+        return new
+
+    def _remember(self, run: MigrationRun) -> None:
+        self._runs[run.state.id] = run
+        ended = [key for key, run in self._runs.items() if not run.state.running]
+        for key in ended[:-_KEPT]:
+            del self._runs[key]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a migration's task failed", exc_info=error)
+        self._inventory.touch()
+
+    def _enrich(self, vm: Vm) -> Vm:
+        """What this engine's migrations have taught about a VM."""
+        for run in reversed(self._runs.values()):
+            if run.state.uuid == vm.uuid:
+                return _learned(vm, run)
+        return vm
+
+
+def _before(vm: Vm, plan: Plan) -> Before:
+    return Before(
+        vm=vm.name,
+        source=plan.source,
+        target=plan.target,
+        persistent=vm.persistent,
+        state=vm.state,
+        autostart=vm.autostart,
+    )
+
+
+def _learned(vm: Vm, run: MigrationRun) -> Vm:
+    verdict, sample = run.state.verdict, run.state.sample
+    dirty = sample.dirty_bytes_s if sample is not None else None
+    if verdict is None or verdict.outcome is not Outcome.MOVED:
+        return replace(vm, writes_bytes_s=dirty)
+    return replace(
+        vm,
+        writes_bytes_s=dirty,
+        last_move_at=run.state.started,
+        last_pause_ms=verdict.pause_ms,
+    )

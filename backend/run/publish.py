@@ -1,0 +1,21 @@
+"""Where the engine's news goes; whoever carries it to the clients sits in `service`."""
+
+from typing import Protocol
+
+from backend.model import Decision, FleetSnapshot, Migration, Sample
+
+
+class Publisher(Protocol):
+    """Told of every change, on the event loop; must not block."""
+
+    def fleet(self, fleet: FleetSnapshot) -> None:
+        """The fleet as it is from now on."""
+
+    def migration(self, migration: Migration) -> None:
+        """A migration began, went on or ended."""
+
+    def sample(self, migration_id: str, sample: Sample) -> None:
+        """One more sample of a running migration."""
+
+    def decision(self, migration_id: str, decision: Decision) -> None:
+        """Something was done to, or noticed about, a running migration."""

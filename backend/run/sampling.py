@@ -1,0 +1,49 @@
+"""Turning job statistics into numbered samples with a monotonic account of the work done."""
+
+from dataclasses import dataclass, field
+
+from backend.hypervisor.stats import Raw, job_sample
+from backend.model import Sample
+
+
+@dataclass(slots=True)
+class Account:
+    """The samples of one migration; takes raw statistics, keeps what must never run backwards."""
+
+    samples: list[Sample] = field(default_factory=list)
+    _first_pass: int | None = None
+    _sent_bytes: int = 0
+    _pass: int = 1
+
+    def take(self, raw: Raw, t_s: float, pause_limit_ms: int | None) -> Sample | None:
+        """Number one reading; None while the job has nothing to say.
+
+        Passes count from 1, from the first one seen: QEMU's counter may include earlier,
+        cancelled attempts (seen in vdsm). libvirt's `processed` may fall back when a disk mirror
+        ends; what was sent stays sent.
+        """
+        reading = job_sample(raw, t_s, self._first_pass)
+        if reading.total_bytes == 0:
+            return None
+        if self._first_pass is None and reading.raw_pass is not None:
+            self._first_pass = reading.raw_pass
+            reading = job_sample(raw, t_s, self._first_pass)
+        self._pass = max(self._pass, reading.pass_number)
+        self._sent_bytes = max(self._sent_bytes, reading.sent_bytes)
+        sample = Sample(
+            t_s=round(t_s, 3),
+            pass_number=self._pass,
+            remaining_bytes=reading.remaining_bytes,
+            total_bytes=reading.total_bytes,
+            sent_bytes=self._sent_bytes,
+            rate_bytes_s=reading.rate_bytes_s,
+            dirty_bytes_s=reading.dirty_bytes_s if self._pass > 1 else None,
+            pause_limit_ms=pause_limit_ms,
+            expected_pause_ms=reading.expected_pause_ms,
+            throttle_percent=reading.throttle_percent,
+            disk_total_bytes=reading.disk_total_bytes,
+            disk_remaining_bytes=reading.disk_remaining_bytes,
+            pages_dup=reading.pages_dup,
+        )
+        self.samples.append(sample)
+        return sample

@@ -1,0 +1,66 @@
+"""Ask both ends what they hold, until they agree on who owns the VM."""
+
+import asyncio
+import logging
+import time
+
+from backend.errors import FerryError
+from backend.fleet.host import HostWatch
+from backend.hypervisor import domains
+from backend.run.verdict import Before, End, Judgement, judge
+
+log = logging.getLogger(__name__)
+
+SETTLE_S = 20.0
+"""How long hosts that answer may take to finish tidying up after a migration."""
+SILENT_S = 45.0
+"""How long an end may stay silent before the verdict is `unknown` (and is asked again later)."""
+RECHECK_S = 5.0
+
+
+async def ask(host: HostWatch, uuid: str) -> End | None:
+    """What `host` says of the VM; None when it did not answer."""
+    try:
+        seen = await host.call(
+            lambda conn: domains.presence(conn, uuid), 5.0, "say what it holds of the VM"
+        )
+    except FerryError as error:
+        log.info("asking %s for %s: %s", host.name, uuid, error.sentence)
+        return None
+    return End(
+        host.name,
+        defined=seen.persistent,
+        active=seen.active,
+        state=seen.state,
+        state_reason=seen.state_reason,
+        job=seen.job_kind,
+        autostart=seen.autostart,
+    )
+
+
+async def ask_both(
+    before: Before, uuid: str, source: HostWatch, target: HostWatch
+) -> tuple[Judgement, End | None, End | None]:
+    """One question to both ends at once, judged."""
+    at_source, at_target = await asyncio.gather(ask(source, uuid), ask(target, uuid))
+    return judge(before, at_source, at_target), at_source, at_target
+
+
+async def settle(
+    before: Before, uuid: str, source: HostWatch, target: HostWatch
+) -> tuple[Judgement, End | None, End | None]:
+    """Ask until the hosts agree, or as long as waiting can help; the last judgement stands.
+
+    A job that still runs in the hosts is waited for by the caller (it has samples to take), so
+    it returns at once with `settled` False.
+    """
+    begun = time.monotonic()
+    while True:
+        judgement, at_source, at_target = await ask_both(before, uuid, source, target)
+        waited = time.monotonic() - begun
+        silent = at_source is None or at_target is None
+        if judgement.settled or waited > (SILENT_S if silent else SETTLE_S):
+            return judgement, at_source, at_target
+        if at_source is not None and at_source.job == "migration out":
+            return judgement, at_source, at_target
+        await asyncio.sleep(0.3 if not silent else 1.0)

@@ -1,0 +1,85 @@
+"""The engine process: `python -m backend.service`, or `virt-ferry engine --foreground`."""
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+
+from backend.errors import FerryError
+from backend.service import paths
+from backend.service.server import Server
+
+IDLE_S = 900.0
+
+
+def main() -> int:
+    """Serve until idle or told to stop. 0 also when another engine already serves."""
+    options = _options()
+    os.umask(0o077)
+    try:
+        state = paths.state_directory()
+    except FerryError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    lock = os.open(paths.lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if options.foreground:
+            print(f"An engine is already running for {state}.", file=sys.stderr)
+            return 2
+        return 0
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    _log_to_file(options.foreground)
+    asyncio.run(_serve(options.idle_s, options.ready_fd))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="virt-ferry engine")
+    parser.add_argument("--foreground", action="store_true")
+    parser.add_argument("--idle-s", type=float, default=IDLE_S)
+    parser.add_argument("--ready-fd", type=int, default=None)
+    options = parser.parse_args()
+    if options.foreground:
+        options.idle_s = float("inf")
+    return options
+
+
+async def _serve(idle_s: float, ready_fd: int | None) -> None:
+    server = Server(idle_s)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    listener = paths.listen(paths.socket_path())
+    if ready_fd is not None:
+        os.write(ready_fd, b"ready\n")
+        os.close(ready_fd)
+    await server.serve(listener)
+    paths.socket_path().unlink(missing_ok=True)
+
+
+def _log_to_file(also_stderr: bool) -> None:
+    handlers: list[logging.Handler] = [
+        logging.handlers.RotatingFileHandler(paths.log_path(), maxBytes=4_000_000, backupCount=2)
+    ]
+    if also_stderr:
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(
+        level=logging.INFO,
+        handlers=handlers,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    code = main()
+    # A lane stuck in a C call would hold the interpreter for good: leave without waiting for it.
+    logging.shutdown()
+    os._exit(code)

@@ -1,0 +1,79 @@
+"""One reply for each request about a fleet."""
+
+from backend.errors import BadInput
+from backend.model import Plan
+from backend.run.engine import Engine
+from backend.service.protocol import (
+    Abort,
+    Change,
+    Done,
+    FleetChanged,
+    FleetReply,
+    GetFleet,
+    GetMigration,
+    ListMigrations,
+    MakePlan,
+    MigrationReply,
+    MigrationsReply,
+    PlanReply,
+    Refused,
+    Reply,
+    Request,
+    SampleArrived,
+    SetBandwidth,
+    SetPauseLimit,
+    Start,
+    Started,
+    Watch,
+)
+
+
+async def answer(engine: Engine, request: Request) -> Reply:
+    """Do what is asked. Raises FerryError."""
+    match request:
+        case GetFleet():
+            await engine.settled(request.settle_s)
+            return FleetReply(engine.fleet)
+        case Watch():
+            return Done()
+        case MakePlan():
+            return PlanReply(await _plans(engine, request))
+        case Start():
+            return await _start(engine, request)
+        case ListMigrations():
+            return MigrationsReply(engine.migrations(running_only=request.running_only))
+        case GetMigration():
+            migration, samples = engine.migration(request.id)
+            return MigrationReply(migration, samples)
+        case SetBandwidth():
+            await engine.set_bandwidth(request.id, request.rate_bytes_s)
+            return Done()
+        case SetPauseLimit():
+            await engine.set_pause_limit(request.id, request.pause_ms)
+            return Done()
+        case Abort():
+            await engine.abort(request.id)
+            return Done()
+    raise BadInput("That request is not known here.")
+
+
+def wanted(watch: Watch, change: Change) -> bool:
+    """Whether a connection that watches so wants this change."""
+    if isinstance(change, FleetChanged):
+        return watch.fleet
+    if isinstance(change, SampleArrived):
+        return "*" in watch.samples_of or change.id in watch.samples_of
+    return watch.migrations
+
+
+async def _plans(engine: Engine, request: MakePlan) -> tuple[Plan, ...]:
+    return await engine.plan(
+        request.vms, request.target, request.policy, request.pause_ms, request.bandwidth_bytes_s
+    )
+
+
+async def _start(engine: Engine, request: Start) -> Reply:
+    plans, migrations = await engine.start(
+        request.vms, request.target, request.policy, request.pause_ms, request.bandwidth_bytes_s
+    )
+    return Started(migrations) if migrations else Refused(plans)

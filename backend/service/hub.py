@@ -1,0 +1,63 @@
+"""Carries what an engine publishes to the connections that watch it: encoded once for all."""
+
+from collections.abc import Callable
+
+from backend.model import Decision, FleetSnapshot, Migration, Sample
+from backend.service.changes import difference, whole
+from backend.service.protocol import (
+    Change,
+    DecisionMade,
+    MigrationChanged,
+    Publish,
+    SampleArrived,
+    encode,
+)
+
+Subscriber = Callable[[Change, bytes], None]
+"""Gets each change, and the line that says it."""
+
+
+class Hub:
+    """The `Publisher` of one engine."""
+
+    def __init__(self) -> None:
+        self._subscribers: set[Subscriber] = set()
+        self._fleet = FleetSnapshot()
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Tell `subscriber` of every change from now on; first, the whole fleet as published."""
+        if subscriber in self._subscribers:
+            return
+        change = whole(self._fleet)
+        subscriber(change, encode(Publish(change)))
+        self._subscribers.add(subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Tell it no more."""
+        self._subscribers.discard(subscriber)
+
+    def fleet(self, fleet: FleetSnapshot) -> None:
+        """The fleet as it is from now on."""
+        change = difference(self._fleet, fleet)
+        self._fleet = fleet
+        if change is not None:
+            self._send(change)
+
+    def migration(self, migration: Migration) -> None:
+        """A migration began, went on or ended."""
+        self._send(MigrationChanged(migration))
+
+    def sample(self, migration_id: str, sample: Sample) -> None:
+        """One more sample of a running migration."""
+        self._send(SampleArrived(migration_id, sample))
+
+    def decision(self, migration_id: str, decision: Decision) -> None:
+        """Something was done to, or noticed about, a running migration."""
+        self._send(DecisionMade(migration_id, decision))
+
+    def _send(self, change: Change) -> None:
+        if not self._subscribers:
+            return
+        line = encode(Publish(change))
+        for subscriber in tuple(self._subscribers):
+            subscriber(change, line)

@@ -1,0 +1,118 @@
+"""Running migrations as lines: text for people, JSON objects for programs."""
+
+from collections.abc import AsyncIterator, Iterable
+
+from backend.model import (
+    Decision,
+    Migration,
+    Outcome,
+    Phase,
+    PhaseState,
+    Sample,
+    Verdict,
+)
+from backend.service.protocol import Change, DecisionMade, MigrationChanged, SampleArrived
+from tui.commands.session import clean, plain, print_json
+from tui.render import units
+
+_EXIT = {Outcome.MOVED: 0, Outcome.STAYED: 1}
+_EXIT_NEEDS_YOU = 3
+_TEXT_SAMPLE_EVERY_S = 2.0
+
+
+class Follower:
+    """Prints what happens to some migrations until each has its verdict."""
+
+    def __init__(self, migrations: Iterable[Migration], *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._vms = {migration.id: migration.vm for migration in migrations}
+        self._phases: dict[str, dict[Phase, PhaseState]] = {}
+        self._verdicts: dict[str, Verdict] = {}
+        self._last_text: dict[str, float] = {}
+
+    @property
+    def first(self) -> str:
+        """The id of the first one that still runs, or of the first."""
+        return next(iter((*self.open_ids, *self._vms)))
+
+    @property
+    def open_ids(self) -> tuple[str, ...]:
+        """Those without a verdict."""
+        return tuple(key for key in self._vms if key not in self._verdicts)
+
+    async def run(self, changes: AsyncIterator[Change]) -> int:
+        """Print until all have ended; the exit code of the worst."""
+        async for change in changes:
+            self.take(change)
+            if not self.open_ids:
+                break
+        return self.exit_code
+
+    @property
+    def exit_code(self) -> int:
+        """0 moved, 1 stayed, 3 needs the operator: the highest of all."""
+        return max(_EXIT.get(v.outcome, _EXIT_NEEDS_YOU) for v in self._verdicts.values())
+
+    def take(self, change: Change) -> None:
+        """Print one change, if it is about one of ours."""
+        match change:
+            case SampleArrived(id=key, sample=sample) if key in self._vms:
+                self._sample(key, sample)
+            case DecisionMade(id=key, decision=decision) if key in self._vms:
+                self._decision(key, decision)
+            case MigrationChanged(migration=migration) if migration.id in self._vms:
+                self._migration(migration)
+
+    def _migration(self, migration: Migration) -> None:
+        seen = self._phases.setdefault(migration.id, {})
+        for phase, state in migration.phases.items():
+            if state is not seen.get(phase, PhaseState.WAITING):
+                seen[phase] = state
+                self._phase(migration.id, phase, state)
+        if migration.verdict is not None and migration.id not in self._verdicts:
+            self._verdicts[migration.id] = migration.verdict
+            self._verdict(migration.verdict)
+
+    def _phase(self, key: str, phase: Phase, state: PhaseState) -> None:
+        if self._as_json:
+            self._event("phase", key, {"phase": phase.value, "state": state.value})
+        elif state in (PhaseState.ACTIVE, PhaseState.FAILED):
+            self._text(key, f"{phase.value} {'' if state is PhaseState.ACTIVE else 'failed'}")
+
+    def _sample(self, key: str, sample: Sample) -> None:
+        if self._as_json:
+            self._event("sample", key, plain(sample))
+            return
+        if sample.t_s - self._last_text.get(key, -9.0) >= _TEXT_SAMPLE_EVERY_S:
+            self._last_text[key] = sample.t_s
+            dirty = units.rate(sample.dirty_bytes_s)
+            self._text(
+                key,
+                f"pass {sample.pass_number}  {units.size(sample.remaining_bytes)} left"
+                f"  sends {units.rate(sample.rate_bytes_s)}  writes {dirty}",
+            )
+
+    def _decision(self, key: str, decision: Decision) -> None:
+        if self._as_json:
+            self._event("decision", key, plain(decision))
+        else:
+            self._text(key, decision.reason)
+
+    def _verdict(self, verdict: Verdict) -> None:
+        if self._as_json:
+            print_json({"event": "verdict", **plain(verdict)})
+            return
+        pause = "" if verdict.pause_ms is None else f", pause {verdict.pause_ms} ms"
+        self._text(
+            verdict.id,
+            f"{verdict.outcome.value.upper()}  {verdict.reason}  ({verdict.total_s:.1f} s{pause},"
+            f" {units.size(verdict.sent_bytes)} sent, {verdict.passes} passes)",
+        )
+        for leftover in verdict.leftovers:
+            self._text(verdict.id, f"left over: {leftover}")
+
+    def _event(self, event: str, key: str, fields: dict[str, object]) -> None:
+        print_json({"event": event, "id": key, "vm": self._vms[key], **fields})
+
+    def _text(self, key: str, text: str) -> None:
+        print(clean(f"{self._vms[key]}  {text}").rstrip(), flush=True)

@@ -1,0 +1,171 @@
+"""`plan` and `migrate`: what would happen, and doing it."""
+
+import argparse
+import asyncio
+import signal
+import sys
+
+from backend.model import Forecast, Plan, Severity
+from backend.service.client import BadInput, EngineClient, FerryError
+from backend.service.protocol import (
+    Abort,
+    FleetChoice,
+    MakePlan,
+    PlanReply,
+    Refused,
+    Start,
+    Started,
+    Watch,
+)
+from tui.commands.follow import Follower
+from tui.commands.session import clean, connected, plain, print_json
+from tui.render import units
+
+_GLYPH = {Severity.OK: "✓", Severity.WARN: "!", Severity.BLOCK: "✕"}
+EXIT_REFUSED = 2
+EXIT_NEEDS_YOU = 3
+
+
+async def plan(options: argparse.Namespace, choice: FleetChoice) -> int:
+    """Findings and forecast for every VM and target; 2 when no target would take one of them."""
+    request = MakePlan(
+        vms=tuple(options.vm),
+        target=options.to,
+        policy=options.policy,
+        pause_ms=options.pause_ms,
+        bandwidth_bytes_s=_bandwidth(options),
+    )
+    async with connected(choice) as client:
+        reply = await client.call(request)
+    assert isinstance(reply, PlanReply)
+    if options.json:
+        print_json([plan_json(one) for one in reply.plans])
+    else:
+        for one in reply.plans:
+            _print_plan(one)
+    movable = {one.uuid for one in reply.plans if not one.blocked}
+    return 0 if all(one.uuid in movable for one in reply.plans) else EXIT_REFUSED
+
+
+async def migrate(options: argparse.Namespace, choice: FleetChoice) -> int:
+    """Move VMs and say how each ended; the exit code is that of the worst."""
+    request = Start(
+        vms=tuple(options.vm),
+        target=options.to,
+        policy=options.policy,
+        pause_ms=options.pause_ms,
+        bandwidth_bytes_s=_bandwidth(options),
+    )
+    async with connected(choice) as client:
+        await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
+        reply = await client.call(request)
+        if isinstance(reply, Refused):
+            _print_refusal(reply, options.json)
+            return EXIT_REFUSED
+        assert isinstance(reply, Started)
+        follower = Follower(reply.migrations, as_json=options.json)
+        return await follow(client, follower)
+
+
+async def follow(client: EngineClient, follower: Follower) -> int:
+    """Print until every followed migration has a verdict. Ctrl-C aborts, a second one leaves."""
+    interrupts = _Interrupts(client, follower)
+    reading = asyncio.create_task(follower.run(client.changes()))
+    leaving = asyncio.create_task(interrupts.left.wait())
+    try:
+        await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            return reading.result()
+        print(f"Left to the hosts. `virt-ferry watch {follower.first}` finds it.", file=sys.stderr)
+    except FerryError as error:
+        print(f"virt-ferry: {clean(error)}", file=sys.stderr)
+    finally:
+        interrupts.end()
+        for task in (reading, leaving):
+            task.cancel()
+        await asyncio.gather(reading, leaving, return_exceptions=True)
+    return EXIT_NEEDS_YOU
+
+
+class _Interrupts:
+    """Ctrl-C: the first asks for an abort, the second leaves the migration to the hosts."""
+
+    def __init__(self, client: EngineClient, follower: Follower) -> None:
+        self._client = client
+        self._follower = follower
+        self._asked = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.left = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupted)
+
+    def end(self) -> None:
+        """Ctrl-C is Python's own again."""
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+    def _interrupted(self) -> None:
+        if self._asked:
+            self.left.set()
+            return
+        self._asked = True
+        print("Asking for an abort; Ctrl-C again leaves it to the hosts.", file=sys.stderr)
+        task = asyncio.create_task(self._abort())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _abort(self) -> None:
+        for migration_id in self._follower.open_ids:
+            try:
+                await self._client.call(Abort(migration_id))
+            except FerryError as error:
+                print(f"virt-ferry: {clean(error)}", file=sys.stderr)
+
+
+def plan_json(one: Plan) -> dict[str, object]:
+    """A plan with its conclusion spelled out."""
+    return {**plain(one), "blocked": one.blocked}
+
+
+def _bandwidth(options: argparse.Namespace) -> int | None:
+    if options.bandwidth is None:
+        return None
+    try:
+        return units.parse_rate(options.bandwidth)
+    except ValueError as error:
+        raise BadInput(f"--bandwidth: {error}") from None
+
+
+def _print_refusal(refused: Refused, as_json: bool) -> None:
+    if as_json:
+        plans = [plan_json(one) for one in refused.plans]
+        print_json({"event": "refused", "plans": plans})
+    for one in refused.plans:
+        for finding in one.findings:
+            if finding.severity is Severity.BLOCK:
+                print(
+                    clean(f"{one.vm}: {finding.sentence} {finding.remedy}".rstrip()),
+                    file=sys.stderr,
+                )
+    print("Nothing was touched.", file=sys.stderr)
+
+
+def _print_plan(one: Plan) -> None:
+    print(clean(f"{one.vm}  {one.source} → {one.target}  {one.summary}"))
+    for finding in one.findings:
+        line = f"  {_GLYPH[finding.severity]} {finding.check:<10} {finding.sentence}"
+        print(clean(line))
+        if finding.remedy:
+            print(clean(f"    {'':<10} {finding.remedy}"))
+    if one.forecast is not None:
+        print(f"  forecast   {forecast_line(one.forecast)}")
+    print(clean(f"  virsh      {one.virsh}"))
+
+
+def forecast_line(forecast: Forecast) -> str:
+    """`24–31 s, pause 60–110 ms`, and what is not known."""
+    parts = [] if forecast.converges else ["will not converge"]
+    if forecast.total_s is not None:
+        parts.append(units.band_s(forecast.total_s))
+    if forecast.pause_ms is not None:
+        parts.append(f"pause {units.band_ms(forecast.pause_ms)}")
+    text = ", ".join(parts) or "–"
+    return clean(f"{text} ({forecast.needs})" if forecast.needs else text)

@@ -1,0 +1,150 @@
+"""A plan: targets and VMs as table rows, findings and the policy as lines."""
+
+from dataclasses import dataclass
+
+from backend.model import Finding, Forecast, Plan, Severity
+from tui.render import units
+from tui.render.ink import Ink, Line, Span, Spans, fit, line, spans_of, wrap
+from tui.render.table import Column
+
+_GLYPHS = {
+    Severity.OK: ("✓", Ink.OK),
+    Severity.WARN: ("!", Ink.WARN),
+    Severity.BLOCK: ("✕", Ink.BAD),
+}
+CHECK = 12
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """One target with the plan of every chosen VM to it."""
+
+    target: str
+    plans: tuple[Plan, ...]
+
+    @property
+    def startable(self) -> tuple[Plan, ...]:
+        """The plans no finding forbids."""
+        return tuple(plan for plan in self.plans if not plan.blocked)
+
+    @property
+    def blocked(self) -> tuple[Plan, ...]:
+        """The others."""
+        return tuple(plan for plan in self.plans if plan.blocked)
+
+
+def blocks(plan: Plan) -> tuple[Finding, ...]:
+    """What forbids it."""
+    return tuple(f for f in plan.findings if f.severity is Severity.BLOCK)
+
+
+def _warned(plans: tuple[Plan, ...]) -> bool:
+    return any(f.severity is Severity.WARN for plan in plans for f in plan.findings)
+
+
+def _target_fit(row: TargetRow, _width: int) -> Spans:
+    if not row.startable:
+        checks = {finding.check for plan in row.plans for finding in blocks(plan)}
+        return spans_of((f"✕ {', '.join(sorted(checks)) or 'no'}", Ink.BAD))
+    if row.blocked:
+        return spans_of((f"! {len(row.startable)} of {len(row.plans)} fit", Ink.WARN))
+    return spans_of(("! fits" if _warned(row.plans) else "✓ fits", _fit_ink(row.plans)))
+
+
+def _fit_ink(plans: tuple[Plan, ...]) -> Ink:
+    return Ink.WARN if _warned(plans) else Ink.OK
+
+
+def _score(row: TargetRow, _width: int) -> Spans:
+    scores = [plan.fit for plan in row.startable if plan.fit is not None]
+    return spans_of(str(min(scores)) if scores else (units.DASH, Ink.DIM))
+
+
+def _free(row: TargetRow, _width: int) -> Spans:
+    free = next((plan.free_bytes for plan in row.plans if plan.free_bytes is not None), None)
+    return spans_of(units.size(free) if free is not None else (units.DASH, Ink.DIM))
+
+
+def forecast_text(forecast: Forecast | None) -> Span:
+    """`24–31 s, pause 60–110 ms`."""
+    if forecast is None:
+        return (units.DASH, Ink.DIM)
+    if not forecast.converges:
+        return (f"! will not converge: {forecast.needs}".rstrip(": "), Ink.WARN)
+    parts = [units.band_s(forecast.total_s)] * bool(forecast.total_s)
+    parts += [f"pause {units.band_ms(forecast.pause_ms)}"] * bool(forecast.pause_ms)
+    return (", ".join(parts) or forecast.needs or units.DASH, Ink.TEXT)
+
+
+def _target_forecast(row: TargetRow, _width: int) -> Spans:
+    known = [plan.forecast for plan in row.startable if plan.forecast]
+    if not known:
+        return spans_of((units.DASH, Ink.DIM))
+    worst = max(known, key=lambda f: (not f.converges, f.total_s.high if f.total_s else 0.0))
+    return spans_of("longest " if len(known) > 1 else "", forecast_text(worst))
+
+
+def _vm_fit(plan: Plan, _width: int) -> Spans:
+    if plan.blocked:
+        checks = sorted({finding.check for finding in blocks(plan)})
+        return spans_of((f"✕ {', '.join(checks)}", Ink.BAD))
+    return spans_of(("! fits" if _warned((plan,)) else "✓ fits", _fit_ink((plan,))))
+
+
+def _vm_forecast(plan: Plan, _width: int) -> Spans:
+    if plan.blocked:
+        return spans_of((units.DASH, Ink.DIM))
+    passes = plan.forecast.passes if plan.forecast and plan.forecast.converges else None
+    return spans_of(forecast_text(plan.forecast), f", {passes} passes" if passes else "")
+
+
+TARGET_COLUMNS: tuple[Column[TargetRow], ...] = (
+    Column("target", "TARGET", 9, lambda r, _: spans_of((r.target, Ink.BOLD)), flex=14),
+    Column("fits", "FIT", 12, _target_fit, flex=8),
+    Column("score", "", 3, _score, rank=1, right=True),
+    Column("free", "FREE", 7, _free, right=True),
+    Column("forecast", "FORECAST", 24, _target_forecast, narrow=12, flex=40),
+)
+VM_COLUMNS: tuple[Column[Plan], ...] = (
+    Column("vm", "VM", 10, lambda p, _: spans_of((p.vm, Ink.BOLD)), flex=10),
+    Column("fits", "FIT", 10, _vm_fit, flex=6),
+    Column("forecast", "FORECAST", 26, _vm_forecast, narrow=12, flex=16),
+    Column("how", "MOVE", 25, lambda p, _: spans_of((p.summary, Ink.DIM)), rank=1),
+)
+
+
+def finding_lines(plan: Plan, width: int) -> list[Line]:
+    """What forbids the start first, then warnings, then what is well; each with its remedy."""
+    order = (Severity.BLOCK, Severity.WARN, Severity.OK)
+    ordered = sorted(plan.findings, key=lambda finding: order.index(finding.severity))
+    return [row for finding in ordered for row in _finding(finding, width)]
+
+
+def _finding(finding: Finding, width: int) -> list[Line]:
+    glyph, ink = _GLYPHS[finding.severity]
+    label = fit(spans_of((f" {glyph} ", ink), (finding.check, Ink.BOLD)), CHECK + 3)
+    said = Ink.DIM if finding.severity is Severity.OK else Ink.TEXT
+    spans = (*label, *spans_of((finding.sentence, said)))
+    if finding.remedy:
+        spans += spans_of(("  fix: ", ink), finding.remedy)
+    return [Line(row) for row in wrap(spans, width, indent=CHECK + 3)]
+
+
+def policy_line(plan: Plan, pause_ms: int | None, bandwidth: int | None) -> Line:
+    """What the operator allows, and the keys that change it."""
+    guard: Span = ("encrypted", Ink.OK) if plan.encrypted else ("! plaintext", Ink.BAD)
+    return line(
+        (" POLICY ", Ink.HEAD),
+        f" {plan.policy.name}   pause ≤ {pause_ms or plan.policy.pause_ms} ms ",
+        ("d", Ink.KEY),
+        f"   bandwidth {units.rate(bandwidth) if bandwidth else 'unlimited'} ",
+        ("b", Ink.KEY),
+        "   ",
+        guard,
+    )
+
+
+def virsh_lines(plan: Plan, width: int) -> list[Line]:
+    """The equal command line, wrapped."""
+    spans = spans_of((" VIRSH EQUAL  ", Ink.HEAD), (plan.virsh or units.DASH, Ink.DIM))
+    return [Line(row) for row in wrap(spans, width, indent=14)]

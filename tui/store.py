@@ -1,0 +1,174 @@
+"""All the console knows: the newest fleet, migrations and samples, folded from what the engine says.
+
+The one truth every screen draws from. It keeps what must not fall: a migration's progress and
+a pass's progress are clamped here, so that no screen ever shows either run backwards.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from backend.model import FleetSnapshot, Migration, Outcome, Sample, Vm
+from backend.service.client import fold
+from backend.service.protocol import (
+    Change,
+    DecisionMade,
+    FleetChanged,
+    MigrationChanged,
+    SampleArrived,
+)
+from tui.render.migration_lines import MigrationView
+from tui.render.vm_rows import VmRow
+
+MOST_SAMPLES = 20_000
+"""Over an hour at five a second; beyond it the older half is thinned."""
+NEARLY = 0.99
+
+
+@dataclass(slots=True)
+class Track:
+    """One migration as the screens see it."""
+
+    migration: Migration
+    samples: list[Sample] = field(default_factory=list)
+    progress: float = 0.0
+    pass_progress: float = 0.0
+    pass_number: int = 0
+    pass_began_with: int = 0
+
+    def add(self, sample: Sample) -> None:
+        """One more sample; an older one than the last is dropped."""
+        if self.samples and sample.t_s <= self.samples[-1].t_s:
+            return
+        self.samples.append(sample)
+        if len(self.samples) > MOST_SAMPLES:
+            half = MOST_SAMPLES // 2
+            self.samples[:half] = self.samples[:half:2]
+        self._advance(sample)
+
+    def history(self, samples: tuple[Sample, ...]) -> None:
+        """The whole chart, from the engine's memory; what came meanwhile is kept."""
+        newer = [s for s in self.samples if not samples or s.t_s > samples[-1].t_s]
+        self.samples = []
+        for sample in (*samples, *newer):
+            self.add(sample)
+
+    def renew(self, migration: Migration) -> None:
+        """The newest state of it."""
+        self.migration = migration
+        if migration.verdict and migration.verdict.outcome is Outcome.MOVED:
+            self.progress = self.pass_progress = 1.0
+
+    def _advance(self, sample: Sample) -> None:
+        outlook = self.migration.outlook
+        expected = (outlook.expected_sent_bytes if outlook else None) or sample.total_bytes
+        whole = max(expected, sample.sent_bytes + sample.remaining_bytes, 1)
+        self.progress = max(self.progress, min(sample.sent_bytes / whole, NEARLY))
+        if sample.pass_number != self.pass_number:
+            self.pass_number, self.pass_progress = sample.pass_number, 0.0
+            self.pass_began_with = max(sample.remaining_bytes, 1)
+        done = 1 - sample.remaining_bytes / self.pass_began_with
+        self.pass_progress = max(self.pass_progress, min(done, 1.0))
+
+
+@dataclass(slots=True)
+class Link:
+    """Whether there is an engine at the other end."""
+
+    up: bool = False
+    sentence: str = ""
+    remedy: str = ""
+    retry_at: float | None = None
+
+
+class Store:
+    """What is known now; `version` grows with every change of it."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.filled = False
+        """True from the first whole fleet on."""
+        self.fleet = FleetSnapshot()
+        self.tracks: dict[str, Track] = {}
+        self.link = Link()
+        self._jobs: dict[tuple[str, str], float] = {}
+
+    def take(self, change: Change) -> None:
+        """Fold one published change in."""
+        self.version += 1
+        if isinstance(change, FleetChanged):
+            self.fleet = fold(self.fleet, change)
+            self.filled = self.filled or change.whole
+            self._note_jobs()
+        elif isinstance(change, MigrationChanged):
+            self.renew(change.migration)
+        elif isinstance(change, SampleArrived):
+            if track := self.tracks.get(change.id):
+                track.add(change.sample)
+        elif isinstance(change, DecisionMade):
+            self._decided(change)
+
+    def renew(self, migration: Migration) -> None:
+        """A migration as the engine has it now."""
+        self.version += 1
+        if track := self.tracks.get(migration.id):
+            track.renew(migration)
+        else:
+            self.tracks[migration.id] = Track(migration)
+            self.tracks[migration.id].renew(migration)
+
+    def history(self, id: str, samples: tuple[Sample, ...]) -> None:
+        """The samples a migration had before this console watched it."""
+        self.version += 1
+        self.tracks[id].history(samples)
+
+    def set_link(self, link: Link) -> None:
+        """The engine came, or went."""
+        self.version += 1
+        self.link = link
+
+    @property
+    def running(self) -> list[Migration]:
+        """Migrations without a verdict, oldest first."""
+        return [m for m in self.migrations if m.running]
+
+    @property
+    def migrations(self) -> list[Migration]:
+        """All that are known, oldest first."""
+        return sorted((t.migration for t in self.tracks.values()), key=lambda m: m.started)
+
+    def newest_of(self, vm: Vm) -> Migration | None:
+        """The last migration of a VM."""
+        own = [t.migration for t in self.tracks.values() if t.migration.uuid == vm.uuid]
+        return max(own, key=lambda m: (m.running, m.started), default=None)
+
+    def view(self, id: str, now: float) -> MigrationView | None:
+        """A migration for its screen."""
+        track = self.tracks.get(id)
+        if track is None:
+            return None
+        samples = tuple(track.samples)
+        migration = track.migration
+        return MigrationView(migration, now, samples, track.progress, track.pass_progress)
+
+    def vm_rows(self, now: float) -> list[VmRow]:
+        """Every VM with its host's state and its migration."""
+        up = {host.name for host in self.fleet.hosts if host.state == "up"}
+        return [self._vm_row(vm, vm.host in up, now) for vm in self.fleet.vms]
+
+    def _vm_row(self, vm: Vm, host_up: bool, now: float) -> VmRow:
+        migration = self.newest_of(vm)
+        progress = self.tracks[migration.id].progress if migration else 0.0
+        job = self._jobs.get((vm.uuid, vm.host))
+        return VmRow(vm, now, host_up, migration, progress, job)
+
+    def _note_jobs(self) -> None:
+        before, self._jobs = self._jobs, {}
+        for vm in self.fleet.vms:
+            if vm.job and vm.job.progress_percent is not None:
+                key = (vm.uuid, vm.host)
+                self._jobs[key] = max(before.get(key, 0.0), vm.job.progress_percent / 100)
+
+    def _decided(self, made: DecisionMade) -> None:
+        track = self.tracks.get(made.id)
+        if track and made.decision not in track.migration.decisions:
+            decisions = (*track.migration.decisions, made.decision)
+            track.migration = replace(track.migration, decisions=decisions)

@@ -1,0 +1,1 @@
+"""Widgets that draw inked lines and repaint only what changed."""
