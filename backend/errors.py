@@ -61,9 +61,10 @@ class VmGone(HypervisorError):
 
 # -- libvirt ---------------------------------------------------------------------------------
 
+NO_SUPPORT = 3
 NO_DOMAIN = 42
 OPERATION_INVALID = 55
-_NO_SUPPORT = (3, 84)
+_UNSUPPORTED = (NO_SUPPORT, 84)
 _AUTH = (45, 79, 94)
 _DENIED = (29, 88)
 
@@ -183,7 +184,7 @@ _RULES = tuple(
         ((), r"domain is not running|is not running", "It may have just stopped or moved."),
         (_AUTH, "", "Check this connection's credentials, or add the user to the libvirt group."),
         (_DENIED, "", "Let this user manage VMs: the libvirt group or a polkit rule on that host."),
-        (_NO_SUPPORT, "", "That libvirt or QEMU is too old for it, or cannot do it at all."),
+        (_UNSUPPORTED, "", "That libvirt or QEMU is too old for it, or cannot do it at all."),
         ((68,), "", "The host is busy or its QEMU hangs: try again, look at its log."),
         ((78,), "", ""),
         ((87,), "", "Something else uses it: wait and try again."),

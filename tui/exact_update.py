@@ -5,7 +5,9 @@ left edge of its widget on, which made one changed cell cost a whole row. This s
 It leans on one private module; the byte budgets in tests/console hold it to its promise.
 """
 
-from rich.console import Console
+from typing import Any
+
+from rich.console import Console, RenderableType
 from rich.control import Control
 from textual._compositor import ChopsUpdate, CompositorUpdate
 
@@ -21,9 +23,8 @@ class ExactUpdate(CompositorUpdate):
         parts: list[str] = []
         for y, start, stop in self._update.spans:
             at = -1
-            for end, (x, strip) in zip(
-                self._update.chop_ends[y], self._update.chops[y].items(), strict=False
-            ):
+            ends = self._update.chop_ends[y]
+            for end, (x, strip) in zip(ends, self._update.chops[y].items(), strict=False):
                 left, right = max(x, start), min(end, stop)
                 if strip is None or left >= right:
                     continue
@@ -32,3 +33,8 @@ class ExactUpdate(CompositorUpdate):
                 parts.append(strip.crop(left - x, right - x).render(console))
                 at = right
         return "".join(parts)
+
+
+def exact(update: RenderableType | None) -> Any:
+    """An exact update in place of a partial one; anything else as it is."""
+    return ExactUpdate(update) if isinstance(update, ChopsUpdate) else update

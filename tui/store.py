@@ -1,4 +1,4 @@
-"""All the console knows: the newest fleet, migrations and samples, folded from what the engine says.
+"""All the console knows: fleet, migrations and samples, folded from what the engine says.
 
 The one truth every screen draws from. It keeps what must not fall: a migration's progress and
 a pass's progress are clamped here, so that no screen ever shows either run backwards.

@@ -119,7 +119,7 @@ class Guests:
             persistent=raw.persistent if raw else True,
             autostart=raw.autostart if raw else False,
             vcpus=(config.vcpus if config else 0) or stats.vcpus,
-            cpu_percent=stats.cpu_percent,
+            cpu_percent=stats.cpu_percent if stats.state.active else None,
             memory_bytes=(config.memory_bytes if config else 0) or stats.memory_bytes or 0,
             memory_used_bytes=stats.memory_used_bytes if stats.state.active else None,
             disks=_sized(config.disks, stats) if config else (),

@@ -8,13 +8,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from backend.errors import FerryError, HostUnreachable
+from backend.errors import FerryError, HostUnreachable, HypervisorError
 from backend.fleet.config import HostSettings
 from backend.fleet.guests import Guests
 from backend.hypervisor import domains, events
@@ -58,6 +58,8 @@ class HostWatch:
         """Told of every event of every VM of this host."""
         self.answered = asyncio.Event()
         """Set once the first attempt to reach it has succeeded or failed."""
+        self.informed = asyncio.Event()
+        """Set once its load is known too, or known not to be told."""
         self._sockets = sockets
         self._agent = agent
         self._changed = changed
@@ -219,6 +221,7 @@ class HostWatch:
             tls=self.settings.tls,
         )
         self.answered.set()
+        self.informed.set()
         self._changed()
 
     def _on_lost(self, reason: str) -> None:
@@ -231,7 +234,11 @@ class HostWatch:
         """Poll until the host does not answer in time."""
         while True:
             begun = time.monotonic()
-            await self._poll_once(lane)
+            try:
+                await self._poll_once(lane)
+            except HypervisorError as error:
+                # One VM's trouble is not the host's: it did answer.
+                log.warning("%s: %s", self.name, error)
             await asyncio.sleep(max(0.1, POLL_S - (time.monotonic() - begun)))
 
     async def _poll_once(self, lane: Lane) -> None:
@@ -277,19 +284,19 @@ class HostWatch:
         """CPU, memory and link, each second, from the host itself."""
         try:
             source = remote_facts(self.ssh) if self.ssh is not None else self._local_facts()
-            if source is None:
-                await asyncio.Event().wait()
-            else:
+            if source is not None:
                 async for facts in source:
                     self._take_facts(facts)
         except FerryError as error:
             if self.ssh is not None and not self.ssh.alive:
                 raise
             log.warning("facts of %s: %s", self.name, error)
+        self.informed.set()
         await asyncio.Event().wait()
         return ""
 
-    def _local_facts(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _local_facts(self) -> AsyncIterator[HostFacts] | None:
+        """This machine's, if the URI means this machine; other URIs tell nothing of theirs."""
         local = self._uri.startswith(("qemu:///", "qemu+unix:///"))
         return local_facts() if local else None
 
@@ -304,6 +311,8 @@ class HostWatch:
             link_in_bytes_s=facts.link_in_bytes_s,
             link_speed_bytes_s=facts.link_speed_bytes_s,
         )
+        if facts.cpu_percent is not None:
+            self.informed.set()
         self._changed()
 
     def _on_event(self, event: VmEvent) -> None:

@@ -67,10 +67,12 @@ class Inventory:
 
     async def settled(self, limit_s: float) -> None:
         """Wait until every host has answered or failed once, at most `limit_s`."""
-        waits = [asyncio.create_task(host.answered.wait()) for host in self.hosts.values()]
-        _, pending = await asyncio.wait(waits, timeout=limit_s)
-        for task in pending:
-            task.cancel()
+        await _all_set([host.answered for host in self.hosts.values()], limit_s)
+        self._take_snapshot()
+
+    async def informed(self, limit_s: float) -> None:
+        """Wait until the load of every host that is up is known too, at most `limit_s`."""
+        await _all_set([host.informed for host in self.hosts.values()], limit_s)
         self._take_snapshot()
 
     def touch(self) -> None:
@@ -96,6 +98,13 @@ class Inventory:
         if fleet != self.snapshot:
             self.snapshot = fleet
             self._publish(fleet)
+
+
+async def _all_set(events: list[asyncio.Event], limit_s: float) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    _, pending = await asyncio.wait(waits, timeout=limit_s)
+    for task in pending:
+        task.cancel()
 
 
 def without_incoming(vms: list[Vm]) -> list[Vm]:

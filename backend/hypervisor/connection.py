@@ -78,6 +78,8 @@ class Lane:
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._opened: Future[None] = Future()
         self._ended: Future[None] = Future()
+        for future in (self._opened, self._ended):
+            future.set_running_or_notify_cancel()  # nobody who waits can cancel them
         self._farewells: list[Callable[[Connection], None]] = []
         self._running: _Job[Any] | None = None
         self._gone: asyncio.Future[None] | None = None
@@ -88,8 +90,7 @@ class Lane:
     @property
     def alive(self) -> bool:
         """True between a successful `open` and whatever ends the lane."""
-        opened = self._opened.done() and not self._opened.cancelled()
-        return opened and self._opened.exception() is None and not self._dead
+        return self._opened.done() and self._opened.exception() is None and not self._dead
 
     async def open(self, timeout_s: float = 10.0) -> None:
         """Connect, on the lane's thread.
@@ -106,7 +107,9 @@ class Lane:
         threading.Thread(target=_serve, args=(self,), name=name, daemon=True).start()
         opened = asyncio.wrap_future(self._opened)
         try:
-            done, _ = await asyncio.wait({opened, self._gone}, timeout=timeout_s)
+            done, _ = await asyncio.wait(
+                {opened, self._gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
         except asyncio.CancelledError:
             self.abandon()
             raise
@@ -215,8 +218,7 @@ def _serve(lane: Lane) -> None:
         lane._opened.set_exception(_told(error, None, lane.host, ""))
         lane._ended.set_result(None)
         return
-    if lane._opened.set_running_or_notify_cancel():
-        lane._opened.set_result(None)
+    lane._opened.set_result(None)
     while (job := lane._jobs.get()) is not None:
         lane._running = job
         job.run(conn, lane.host)

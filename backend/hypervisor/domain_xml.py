@@ -177,18 +177,19 @@ class _NoDoctype(TreeBuilder):
 
 
 def parse_xml(xml: str) -> Element:
+    """Any document of libvirt's as its root element. Raises BadDocument."""
     if len(xml) > MAX_XML_CHARS:
-        raise BadDocument("A host sent a VM definition of more than 8 MiB.")
+        raise BadDocument("A host sent a definition of more than 8 MiB.")
     parser = XMLParser(target=_NoDoctype())
     try:
         parser.feed(xml)
         root = parser.close()
     except (ParseError, ValueError, LookupError) as error:
         raise BadDocument(
-            f"A host sent a VM definition that cannot be read: {plain(str(error))}."
+            f"A host sent a definition that cannot be read: {plain(str(error))}."
         ) from None
     if not isinstance(root, Element):
-        raise BadDocument("A host sent an empty VM definition.")
+        raise BadDocument("A host sent an empty definition.")
     return root
 
 

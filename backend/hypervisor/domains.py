@@ -10,7 +10,7 @@ from typing import Any
 
 import libvirt
 
-from backend.errors import NO_DOMAIN, OPERATION_INVALID, HypervisorError, VmGone
+from backend.errors import NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID, HypervisorError
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.stats import (
     JOB_NONE,
@@ -28,6 +28,8 @@ _STATS = (
     | libvirt.VIR_DOMAIN_STATS_VCPU
 )
 _INVALID_ARG = 8
+_NO_JOB = (NO_DOMAIN, OPERATION_INVALID, NO_SUPPORT)
+"""What libvirt answers where there is no job to tell of: VM gone, not running, no such driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ def read_job(conn: Connection, uuid: str) -> dict[str, Any] | None:
     try:
         raw = dict(conn.lookupByUUIDString(uuid).jobStats(0))
     except libvirt.libvirtError as error:
-        if error.get_error_code() in (NO_DOMAIN, OPERATION_INVALID):
+        if error.get_error_code() in _NO_JOB:
             return None
         raise
     return raw if raw.get("type", JOB_NONE) != JOB_NONE else None
@@ -191,7 +193,7 @@ def read_completed(conn: Connection, uuid: str) -> dict[str, Any] | None:
     try:
         raw = dict(conn.lookupByUUIDString(uuid).jobStats(flags))
     except libvirt.libvirtError as error:
-        if error.get_error_code() in (NO_DOMAIN, OPERATION_INVALID):
+        if error.get_error_code() in _NO_JOB:
             return None
         raise
     return raw if raw.get("type", JOB_NONE) != JOB_NONE else None
@@ -205,11 +207,13 @@ def read_active_job(conn: Connection, uuid: str) -> Job | None:
     try:
         raw = conn.lookupByUUIDString(uuid).jobStats(0)
     except libvirt.libvirtError as error:
-        if error.get_error_code() not in (NO_DOMAIN, OPERATION_INVALID):
+        # libvirt refuses statistics of an incoming migration, in these words (and, in 9.0, as
+        # VIR_ERR_OPERATION_UNSUPPORTED).
+        if "only on the source host" in (error.get_error_message() or ""):
+            return Job("migration in")
+        if error.get_error_code() not in _NO_JOB:
             raise
-        # libvirt refuses statistics of an incoming migration, in these words.
-        incoming = "only on the source host" in (error.get_error_message() or "")
-        return Job("migration in") if incoming else None
+        return None
     if raw.get("type", JOB_NONE) == JOB_NONE:
         return None
     percent, left = job_progress(raw)
@@ -273,18 +277,11 @@ def undefine(conn: Connection, uuid: str) -> None:
         dom.undefineFlags(keep)
 
 
-def exists(conn: Connection, uuid: str) -> bool:
-    """Whether the host knows the VM."""
-    return presence(conn, uuid) is not ABSENT
-
-
-def require(conn: Connection, uuid: str) -> Presence:
-    """As `presence`, but a VM the host does not know is an error.
-
-    Raises:
-        VmGone: It is not there.
-    """
-    found = presence(conn, uuid)
-    if found is ABSENT:
-        raise VmGone("The host has no such VM (any more).", "", NO_DOMAIN)
-    return found
+def find_named(conn: Connection, name: str) -> str | None:
+    """The UUID of the VM of that name; None when the host has none."""
+    try:
+        return str(conn.lookupByName(name).UUIDString())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == NO_DOMAIN:
+            return None
+        raise

@@ -87,7 +87,7 @@ def read_cpu_counters(conn: Connection) -> CpuCounters:
     """The host's CPU time; the difference of two readings is its load."""
     stats = conn.getCPUStats(libvirt.VIR_NODE_CPU_STATS_ALL_CPUS, 0)
     idle = int(stats.get("idle", 0)) + int(stats.get("iowait", 0))
-    return CpuCounters(busy_ns=int(stats.get("user", 0)) + int(stats.get("kernel", 0)), idle_ns=idle)
+    return CpuCounters(int(stats.get("user", 0)) + int(stats.get("kernel", 0)), idle)
 
 
 def read_memory(conn: Connection) -> HostMemory:
@@ -96,6 +96,18 @@ def read_memory(conn: Connection) -> HostMemory:
     free = sum(int(stats.get(key, 0)) for key in ("free", "buffers", "cached"))
     total = int(stats.get("total", 0))
     return HostMemory(total * 1024, max(0, total - free) * 1024)
+
+
+def read_free_hugepage_bytes(conn: Connection, page_bytes: int) -> int:
+    """Free huge pages of one size over all NUMA nodes; 0 where the host has none of that size."""
+    size_kib = page_bytes // 1024
+    try:
+        nodes = conn.getFreePages([size_kib], 0, conn.getInfo()[4], 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_NO_SUPPORT):
+            return 0
+        raise
+    return sum(int(node.get(size_kib, 0)) for node in nodes.values()) * page_bytes
 
 
 def read_pools(conn: Connection) -> list[Pool]:

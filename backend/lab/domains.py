@@ -35,6 +35,7 @@ class Survey:
 
     up: frozenset[str]
     """Names of the hosts whose libvirtd answered."""
+    host_count: int
     places: dict[str, list[Seen]]
     """VM -> where it is defined or runs, the most alive first."""
 
@@ -63,7 +64,7 @@ def survey(lab: Lab, timeout_s: float = 5) -> Survey:
     for seen in places.values():
         seen.sort(key=lambda place: _rank(place.state))
     up = (host.name for host, answer in zip(lab.hosts, answers, strict=True) if answer is not None)
-    return Survey(frozenset(up), places)
+    return Survey(frozenset(up), lab.host_count, places)
 
 
 def parse_list(text: str) -> dict[str, str]:

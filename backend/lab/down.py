@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from backend.lab.errors import LabError, LabUsageError
 from backend.lab.host import remove_namespaces
-from backend.lab.layout import MAX_HOSTS, NETNS_ROOT, STATE_ROOT, Lab
+from backend.lab.layout import MAX_HOSTS, NETNS_ROOT, RUN_ROOT, STATE_ROOT, Lab
 from backend.lab.network import remove_network
 from backend.lab.processes import end_processes, is_namespace, lab_processes
 from backend.lab.settings import locked
@@ -29,8 +29,9 @@ def take_down(name: str) -> bool:
         remove_network(lab)
         if lab.state.exists():
             shutil.rmtree(lab.state)
-    with suppress(OSError):
-        STATE_ROOT.rmdir()
+    for folder in (STATE_ROOT, RUN_ROOT):
+        with suppress(OSError):
+            folder.rmdir()
     return found
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from shutil import rmtree, which
 
 from backend.lab.errors import LabError
-from backend.lab.layout import NETNS_ROOT, RUN_ROOT, SSH_PORT, Lab, LabHost
+from backend.lab.layout import NETNS_ROOT, SSH_PORT, Lab, LabHost
+from backend.lab.mounts import is_mounted, unmount_all
 from backend.lab.netns import reads_banner
 from backend.lab.processes import (
     LabProcess,
@@ -30,7 +31,9 @@ _NICE = 10
 # In the host's new namespaces, before anything of it runs. A fresh /run keeps its libvirtd from the
 # machine's D-Bus, systemd and pid files; /sys is mounted anew because it shows the network
 # namespace it was mounted in. What other labs and hosts keep mounted is let go first: a copy
-# of their mounts here would hold their namespaces after they are gone.
+# of their mounts here would hold their namespaces after they are gone. /dev/kvm is hidden because
+# it may open and yet boot no guest: the lab emulates everywhere; what else is hidden would only
+# be probed.
 _ENTER = """\
 set -eu
 name=$1 state=$2 shared=$3 boot=$4
@@ -46,6 +49,9 @@ mount -t tmpfs -o mode=755,size=64m tmpfs /run
 mkdir -p /run/libvirt /run/sshd /run/lock
 mount -t tmpfs -o mode=755,size=1m tmpfs /srv
 mkdir /srv/shared /srv/boot
+for hidden in /dev/kvm /usr/bin/qemu-system-i386; do
+    if [ -e "$hidden" ]; then mount --bind /dev/null "$hidden"; fi
+done
 mount --bind "$shared" /srv/shared
 mount --bind "$boot" /srv/boot
 mount --bind "$state/run" /run/libvirt
@@ -113,13 +119,11 @@ def remove_namespaces(lab: Lab) -> None:
     """Let go of the hosts' namespaces; they end with their last process, which must be gone."""
     for host in lab.hosts:
         _drop_namespaces(host)
-    if lab.run.is_mount():
-        run(["umount", lab.run])
+    unmount_all(lab.run)
     for leftover in lab.run.glob("*"):
         leftover.unlink()
-    for folder in (lab.run, RUN_ROOT):
-        with suppress(OSError):
-            folder.rmdir()
+    with suppress(FileNotFoundError):
+        lab.run.rmdir()
 
 
 def processes_of(lab: Lab) -> dict[str, list[LabProcess]]:
@@ -141,7 +145,6 @@ def _namespaces_stand(host: LabHost) -> bool:
 
 
 def _make_namespaces(lab: Lab, host: LabHost) -> None:
-    ensure_run_folder(lab)
     for kind in _KINDS:
         host.namespace_file(kind).touch()
     spaces = [f"--{_OPTION[kind]}={host.namespace_file(kind)}" for kind in _KINDS]
@@ -162,7 +165,7 @@ def _make_namespaces(lab: Lab, host: LabHost) -> None:
 def ensure_run_folder(lab: Lab) -> None:
     """A mount namespace can only be kept on a mount that does not propagate."""
     lab.run.mkdir(mode=0o711, parents=True, exist_ok=True)
-    if not lab.run.is_mount():
+    if not is_mounted(lab.run):
         run(["mount", "--bind", lab.run, lab.run])
         run(["mount", "--make-private", lab.run])
 
@@ -171,8 +174,7 @@ def _drop_namespaces(host: LabHost) -> None:
     host.namespace_file("ready").unlink(missing_ok=True)
     for kind in _KINDS:
         path = host.namespace_file(kind)
-        if is_namespace(path):
-            run(["umount", path])
+        unmount_all(path)
         path.unlink(missing_ok=True)
 
 

@@ -19,6 +19,7 @@ from backend.lab.layout import (
     Lab,
     LabHost,
 )
+from backend.lab.mounts import is_mounted, unmount_all
 from backend.lab.processes import is_namespace
 from backend.lab.settings import Link, Settings
 from backend.lab.shell import run
@@ -87,8 +88,7 @@ def _ensure_netns(name: str) -> bool:
     if is_namespace(path):
         return False
     path.unlink(missing_ok=True)
-    fresh_mount = not NETNS_ROOT.is_mount()
-    if fresh_mount:
+    if not is_mounted(NETNS_ROOT):
         RUN_ROOT.mkdir(mode=0o711, parents=True, exist_ok=True)
         _NETNS_MOUNT_MARK.touch()
     run(["ip", "netns", "add", name])
@@ -103,8 +103,7 @@ def _remove_netns_mount() -> None:
     if NETNS_ROOT.is_dir():
         if any(NETNS_ROOT.iterdir()):
             return
-        if NETNS_ROOT.is_mount():
-            run(["umount", NETNS_ROOT])
+        unmount_all(NETNS_ROOT)
         with suppress(OSError):
             NETNS_ROOT.rmdir()
     _NETNS_MOUNT_MARK.unlink()

@@ -8,7 +8,6 @@ from backend.lab.domains import RUNNING, SHUT_OFF, Survey, survey
 from backend.lab.guest_link import GuestReport, guest_report
 from backend.lab.host import ssh_answers
 from backend.lab.layout import Lab, LabHost, LabVm
-from backend.lab.processes import netns_inode
 from backend.lab.rates import show_bytes, show_link_rate
 from backend.lab.settings import Link, Settings
 
@@ -18,11 +17,12 @@ _SSH_S = 2.0
 def status(lab: Lab, settings: Settings) -> dict[str, Any]:
     """The lab as one JSON object; what is not known is null."""
     with ThreadPoolExecutor(32) as pool:
-        seen_later = pool.submit(survey, lab)
-        reports = list(pool.map(lambda vm: guest_report(lab, vm), _askable(lab)))
-        ssh = list(pool.map(lambda host: ssh_answers(host, _SSH_S), lab.hosts))
-        seen = seen_later.result()
-    by_vm = dict(zip((vm.name for vm in _askable(lab)), reports, strict=True))
+        ssh_later = pool.map(lambda host: ssh_answers(host, _SSH_S), lab.hosts)
+        seen = survey(lab)
+        asked = [vm for vm in lab.vms if _may_answer(vm, seen)]
+        reports = list(pool.map(lambda vm: guest_report(lab, vm), asked))
+        ssh = list(ssh_later)
+    by_vm = dict(zip((vm.name for vm in asked), reports, strict=True))
     return {
         "name": lab.name,
         "fleet": str(lab.fleet_file),
@@ -63,9 +63,10 @@ def as_table(found: dict[str, Any]) -> str:
     return "\n".join([*head, "", *_columns(hosts), "", *_columns(vms)])
 
 
-def _askable(lab: Lab) -> list[LabVm]:
-    """A namespace that is gone cannot be asked from; all others are."""
-    return list(lab.vms) if netns_inode(lab.operator_netns) is not None else []
+def _may_answer(vm: LabVm, seen: Survey) -> bool:
+    """A VM on a host that does not answer is asked too: it may well run."""
+    place = seen.place(vm.name)
+    return place.state != SHUT_OFF if place else len(seen.up) < seen.host_count
 
 
 def _host(host: LabHost, link: Link, seen: Survey, ssh_up: bool) -> dict[str, Any]:
@@ -83,8 +84,6 @@ def _host(host: LabHost, link: Link, seen: Survey, ssh_up: bool) -> dict[str, An
 
 def _vm(vm: LabVm, seen: Survey, report: GuestReport | None) -> dict[str, Any]:
     place = seen.place(vm.name)
-    if place is not None and place.state == SHUT_OFF:
-        report = None
     return {
         "name": vm.name,
         "host": place.host.name if place else None,

@@ -7,9 +7,10 @@ say the same in theory; asking both keeps one noisy figure from deciding.
 - The first pass counts as bad by the rates alone, and only above 105 %: it carries the whole
   memory, so what is left after it proves nothing. A guest dirties unique memory the faster the
   shorter the look, so if it beats the link over the long first pass it always will.
-- Far from the end (over three times the pause's share left) one bad pass is enough: the sums
-  are large and the noise is small. Near it passes are short and figures noisy, and a guest just
-  below the link's rate stumbles in by luck: there it takes five bad passes in a row.
+- Far from the end (over three times the pause's share left, after a pass of a second or more)
+  one bad pass is enough: the sums are large and the noise is small. Near it passes are short,
+  figures noisy, and a guest just below the link's rate stumbles in by luck: there it takes five
+  bad passes in a row, and three seconds of them.
 - The word is taken back after two good passes in a row, or one in which what is left fell by
   more than a third, or as soon as what is left fits into the pause. Anything between good and
   bad changes nothing.
@@ -27,7 +28,9 @@ GOOD_RATIO = 0.92
 CLEARLY_GOOD_RATIO = 0.66
 FIRST_PASS_BAD_RATIO = 1.05
 FAR_SHARES = 3.0
+FAR_PASS_S = 1.0
 BAD_PASSES_NEAR = 5
+BAD_NEAR_S = 3.0
 GOOD_PASSES = 2
 
 
@@ -44,6 +47,7 @@ class Mark(Enum):
 class _Counts:
     hopeless: bool = False
     bad: int = 0
+    bad_s: float = 0.0
     good: int = 0
 
 
@@ -51,8 +55,7 @@ def hopeless(passes: Sequence[PassSeen], pause_limit_ms: int) -> bool:
     """True when the migration is not going to end by itself, judged over all ended passes."""
     counts = _Counts()
     for one, after in pairwise(passes):
-        share = one.rate_bytes_s * pause_limit_ms / 1000
-        _count(counts, mark(one, after), after.left_bytes, share)
+        _count(counts, one, after, pause_limit_ms)
     return counts.hopeless
 
 
@@ -71,15 +74,19 @@ def mark(one: PassSeen, after: PassSeen) -> Mark:
     return Mark.GOOD if max(rates, lefts) <= GOOD_RATIO else Mark.UNCLEAR
 
 
-def _count(counts: _Counts, found: Mark, left_bytes: float, share: float) -> None:
-    counts.bad = counts.bad + 1 if found is Mark.BAD else 0
-    if found is Mark.GOOD:
-        counts.good += 1
-    elif found is not Mark.CLEARLY_GOOD:
-        counts.good = 0
-    needed = 1 if left_bytes > FAR_SHARES * share else BAD_PASSES_NEAR
-    if counts.bad >= needed:
+def _count(counts: _Counts, one: PassSeen, after: PassSeen, pause_limit_ms: int) -> None:
+    found, took_s = mark(one, after), one.took_s or 0.0
+    share = one.rate_bytes_s * pause_limit_ms / 1000
+    if found is Mark.BAD:
+        counts.bad, counts.bad_s = counts.bad + 1, counts.bad_s + took_s
+    else:
+        counts.bad, counts.bad_s = 0, 0.0
+    if found is not Mark.CLEARLY_GOOD:
+        counts.good = counts.good + 1 if found is Mark.GOOD else 0
+    far = after.left_bytes > FAR_SHARES * share and took_s >= FAR_PASS_S
+    stuck_near = counts.bad >= BAD_PASSES_NEAR and counts.bad_s >= BAD_NEAR_S
+    if stuck_near or (far and found is Mark.BAD):
         counts.hopeless = True
     good = counts.good >= GOOD_PASSES or found is Mark.CLEARLY_GOOD
-    if left_bytes <= share or good:
+    if after.left_bytes <= share or good:
         counts.hopeless = False

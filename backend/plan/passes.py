@@ -17,6 +17,9 @@ from backend.plan.precopy import Writing, steady, straight
 SMOOTH_S = 2.0
 """Time constant of the smoothed throughput: three of them see a change of the link in full."""
 
+QEMU_RATES_S = 1.1
+"""QEMU (7.2) works out the dirty rate at most once a second: after a shorter pass it is stale."""
+
 _RATE_WINDOW_S = 4 * SMOOTH_S
 
 
@@ -42,7 +45,7 @@ def passes_seen(samples: Sequence[Sample], pause_limit_ms: int) -> tuple[PassSee
     firsts = _first_indices(samples)
     starts = [_start(samples, index, pause_limit_ms) for index in firsts]
     ended = [
-        _ended(one, after, samples[index])
+        _ended(one, after, samples[index], pause_limit_ms)
         for one, after, index in zip(starts, starts[1:], firsts[1:], strict=False)
     ]
     return (*ended, *starts[-1:])
@@ -130,12 +133,13 @@ def _start(samples: Sequence[Sample], index: int, pause_limit_ms: int) -> PassSe
     )
 
 
-def _ended(one: PassSeen, after: PassSeen, first_after: Sample) -> PassSeen:
+def _ended(one: PassSeen, after: PassSeen, first_after: Sample, pause_limit_ms: int) -> PassSeen:
     took_s = after.start_s - one.start_s
     sent = after.sent_before_bytes - one.sent_before_bytes
     dirty = first_after.dirty_bytes_s
-    if dirty is None and took_s > 0:
-        dirty = after.left_bytes / took_s
+    if (dirty is None or took_s < QEMU_RATES_S) and took_s > 0:
+        unsent = sent / took_s * (first_after.pause_limit_ms or pause_limit_ms) / 1000
+        dirty = max(0.0, after.left_bytes - unsent) / took_s
     return PassSeen(
         number=one.number,
         start_s=one.start_s,

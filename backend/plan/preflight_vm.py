@@ -37,7 +37,7 @@ def state(survey: Survey) -> Iterator[Finding]:
 
 def _paused(survey: Survey) -> Finding:
     name, reason = survey.vm.name, survey.paused_reason
-    if survey.io_error or "I/O" in reason:
+    if survey.io_error or reason.lower() in ("io error", "i/o error"):
         return block(
             "state-io-error",
             "state",

@@ -41,7 +41,7 @@ class SshHost:
     def __init__(
         self, alias: str, config_path: str | None = None, agent_path: str | None = None
     ) -> None:
-        """`config_path` None: the user's own; `agent_path` None: as the config or environment say."""
+        """Without paths: the user's own config; the agent of the config or the environment."""
         self.alias = alias
         self.on_lost: Callable[[str], None] | None = None
         """Called once, with a reason, when an open connection is lost (not when closed here)."""
@@ -67,20 +67,23 @@ class SshHost:
         Raises:
             HostUnreachable: With the reason and a remedy; nothing secret was sent.
         """
-        offered: list[asyncssh.SSHKey] = []
+        client = _Client(self._on_lost)
         try:
             async with asyncio.timeout(timeout_s):
                 options = await self._options()
+                client.known_hosts = options.known_hosts
                 self._conn = await asyncssh.connect(
                     self.alias,
                     options=options,
                     config=self._config(),
-                    client_factory=lambda: _Client(self._on_lost, offered),
+                    client_factory=lambda: client,
                 )
         except TimeoutError:
             raise from_ssh(self.alias, SshFault.TIMED_OUT, f"{timeout_s:g} s") from None
         except (asyncssh.Error, OSError, ValueError) as error:
-            fault, detail = classify(error, offered[0].get_fingerprint() if offered else "")
+            fault, detail = classify(error, client.refused)
+            if fault is SshFault.UNKNOWN_KEY and client.another_known:
+                fault = SshFault.CHANGED_KEY
             raise from_ssh(self.alias, fault, detail) from None
 
     async def run(
@@ -136,10 +139,9 @@ class SshHost:
             BadInput: The path is too long for a socket, or the directory is not ours alone.
             HostUnreachable: Nothing listens at `remote_path`, or the connection is lost.
         """
-        _private_directory(local_path)
+        _make_way(local_path)
         conn = self._connected()
         await self._try_socket(conn, remote_path)
-        Path(local_path).unlink(missing_ok=True)
         try:
             listener = await conn.forward_local_path(local_path, remote_path)
         except (asyncssh.Error, OSError) as error:
@@ -170,7 +172,7 @@ class SshHost:
 
     async def _options(self) -> asyncssh.SSHClientConnectionOptions:
         agent: dict[str, Any] = {} if self._agent_path is None else {"agent_path": self._agent_path}
-        options = await asyncssh.SSHClientConnectionOptions.construct(
+        options: asyncssh.SSHClientConnectionOptions = await asyncssh.SSHClientConnectionOptions.construct(
             host=self.alias,
             config=self._config(),
             password=None,
@@ -216,7 +218,8 @@ class SshHost:
             raise from_ssh(self.alias, SshFault.TIMED_OUT, path) from None
         except asyncssh.ChannelOpenError as error:
             raise HostUnreachable(
-                f"{self.alias}: nothing answers at libvirt's socket {path} ({plain(error.reason)}).",
+                f"{self.alias}: nothing answers at libvirt's socket {path} "
+                f"({plain(error.reason)}).",
                 "Start libvirt there (`systemctl start libvirtd`), log in as a user who may use "
                 "it, and let sshd forward sockets (AllowStreamLocalForwarding).",
             ) from None
@@ -233,20 +236,31 @@ class SshHost:
 class _Client(asyncssh.SSHClient):
     """Refuses every key that is not known, and remembers it for the sentence."""
 
-    def __init__(
-        self, lost: Callable[[Exception | None], None], offered: list[asyncssh.SSHKey]
-    ) -> None:
+    def __init__(self, lost: Callable[[Exception | None], None]) -> None:
+        self.known_hosts: Any = ()
+        self.refused = ""
+        """Type and fingerprint of the key that was offered and refused."""
+        self.another_known = False
+        """The host has another key in known_hosts."""
         self._lost = lost
-        self._offered = offered
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        self._offered.append(key)
+        self.refused = f"{key.get_algorithm()} {key.get_fingerprint()}"
+        known = asyncssh.match_known_hosts(
+            self.known_hosts or _default_known_hosts(), host, addr, port if port != 22 else None
+        )
+        self.another_known = bool(known[0])
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(exc)
+
+
+def _default_known_hosts() -> str | bytes:
+    path = Path("~/.ssh/known_hosts").expanduser()
+    return str(path) if path.is_file() else b""
 
 
 def classify(error: Exception, fingerprint: str = "") -> tuple[SshFault, str]:
@@ -296,7 +310,7 @@ async def _lines(host: str, reader: asyncssh.SSHReader[bytes]) -> AsyncIterator[
             yield line.decode("utf-8", "replace")
 
 
-def _private_directory(local_path: str) -> None:
+def _make_way(local_path: str) -> None:
     """The socket gives whoever opens it the run of the host: its directory must be ours alone."""
     if len(os.fsencode(local_path)) > SOCKET_PATH_LIMIT:
         raise BadInput(
@@ -311,3 +325,4 @@ def _private_directory(local_path: str) -> None:
         raise BadInput(
             f"The directory {directory} is open to other users.", f"Run: chmod 700 {directory}"
         )
+    Path(local_path).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import median
 
 from backend.errors import BadInput
 from backend.fleet.config import FleetSettings
@@ -30,6 +31,8 @@ from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
 
+LOAD_LIMIT_S = 3.0
+"""A host's load needs two looks a second apart; nobody waits longer for it."""
 _KEPT = 200
 """Ended migrations kept in memory, newest last."""
 
@@ -44,7 +47,7 @@ class Engine:
         self._runs: dict[str, MigrationRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inventory = Inventory(settings, agent, publisher.fleet, self._enrich)
-        self._planner = Planner(self._inventory, self._running_uuids)
+        self._planner = Planner(self._inventory, self._running_uuids, self._learned_rate)
 
     @property
     def fleet(self) -> FleetSnapshot:
@@ -69,7 +72,9 @@ class Engine:
 
     async def settled(self, limit_s: float) -> None:
         """Wait until every host has answered or failed once."""
-        await self._inventory.settled(limit_s)
+        if limit_s > 0:
+            await self._inventory.settled(limit_s)
+            await self._inventory.informed(min(limit_s, LOAD_LIMIT_S))
 
     async def plan(
         self,
@@ -139,6 +144,15 @@ class Engine:
 
     def _running_uuids(self) -> frozenset[str]:
         return frozenset(run.state.uuid for run in self._runs.values() if run.state.running)
+
+    def _learned_rate(self, source: str, target: str) -> float | None:
+        """What the newest migration between the two got through, bytes/s."""
+        for run in reversed(self._runs.values()):
+            state = run.state
+            if not state.running and (state.source, state.target) == (source, target):
+                rates = [sample.rate_bytes_s for sample in run.samples if sample.rate_bytes_s > 0]
+                return median(rates) if rates else None
+        return None
 
     def _begin(
         self, planned: Planned, bandwidth_bytes_s: int | None, confirmed: float

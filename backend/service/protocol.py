@@ -124,7 +124,7 @@ class GetEngine(_Message, frozen=True):
 
 
 class StopEngine(_Message, frozen=True):
-    """End the engine -> Done. Migrations go on in the hosts; refused while any runs unless forced."""
+    """End the engine -> Done. Refused while migrations run, unless forced: they go on then."""
 
     force: bool = False
 

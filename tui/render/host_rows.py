@@ -113,13 +113,13 @@ COLUMNS: tuple[Column[HostRow], ...] = (
     Column("link", "LINK OUT/IN", 20, _link, rank=1),
     Column("vms", "VMS", 3, lambda r, _: spans_of(str(r.vms)), right=True),
     Column("migrations", "MIGRATIONS", 14, _migrations, narrow=13),
-    Column("tls", "ENCRYPTION", 11, _tls, rank=3),
+    Column("tls", "ENCRYPTION", 11, _tls, rank=13),
     Column(
         "cpus",
         "CPUS",
         4,
         lambda r, _: spans_of(str(r.host.cpus or units.DASH)),
-        rank=4,
+        rank=14,
         right=True,
     ),
     Column(
@@ -127,8 +127,8 @@ COLUMNS: tuple[Column[HostRow], ...] = (
         "LINK SPEED",
         10,
         lambda r, _: spans_of(units.rate(r.host.link_speed_bytes_s)),
-        rank=5,
+        rank=15,
     ),
-    Column("hostname", "HOSTNAME", 16, lambda r, _: spans_of(r.host.hostname), rank=6, flex=20),
+    Column("hostname", "HOSTNAME", 16, lambda r, _: spans_of(r.host.hostname), rank=16, flex=20),
 )
 """In the order drawn; `rank` says which go first when the terminal is narrow."""

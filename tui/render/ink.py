@@ -172,4 +172,3 @@ def _cells(of: Line, width: int) -> list[Span]:
             size = cell_len(char)
             cells += [(char, ink), *[("", ink)] * (size - 1)] if size else []
     return cells[:width] + [(" ", Ink.TEXT)] * (width - len(cells))
-

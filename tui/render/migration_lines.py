@@ -1,5 +1,6 @@
 """A migration's words: its title, the big line, the figures and the decisions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from backend.model import Decision, Migration, Outcome, Outlook, Sample, Word
@@ -17,6 +18,10 @@ _WORDS = {
     Word.STAYED: ("○", Ink.WARN),
     Word.NEEDS_YOU: ("✕", Ink.BAD),
 }
+
+
+OfMigration = Callable[[Migration], Line]
+OfView = Callable[["MigrationView", int], list[Line]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +111,11 @@ def _forecast(m: Migration, outlook: Outlook) -> tuple[str, str]:
     return head, outlook.reason
 
 
-def figures(view: MigrationView) -> Line:
-    """Sent, this pass, throttle, limits."""
+def figures(view: MigrationView, width: int) -> list[Line]:
+    """Sent, this pass, throttle, limits; wrapped when narrow."""
     m, sample = view.migration, view.migration.sample
     if sample is None:
-        return line((" no figures yet", Ink.DIM))
+        return [line((" no figures yet", Ink.DIM))]
     expected = m.outlook.expected_sent_bytes if m.outlook else None
     full, empty = units.bar(view.pass_progress, 6)
     parts: list[Span | str] = [
@@ -125,7 +130,7 @@ def figures(view: MigrationView) -> Line:
     ]
     if sample.expected_pause_ms is not None:
         parts.append(f" · QEMU expects {units.milliseconds(sample.expected_pause_ms)}")
-    return line(*parts)
+    return [Line(row) for row in wrap(spans_of(*parts), width, indent=1)]
 
 
 def _limit(m: Migration) -> str:

@@ -10,6 +10,8 @@ Item = TypeVar("Item")
 GAP = 2
 GUTTER = 3
 """Columns left of the first cell: the cursor and the mark."""
+EXTRA = 10
+"""Columns of this rank and more are for wide terminals only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,32 @@ class Fitted(Generic[Item]):
 
 
 def fit_columns(columns: Sequence[Column[Item]], width: int) -> Fitted[Item]:
-    """The most important columns that fit, then widened, in the order given."""
-    room = width - GUTTER
+    """The most important columns that fit, in the order given.
+
+    Extra columns come only when all others have the width they want; what then is left over
+    goes to those that can use it.
+    """
+    room = width - GUTTER + GAP
     widths: dict[str, int] = {}
     by_rank = sorted(columns, key=lambda column: column.rank)
-    for column in by_rank:
-        if column.rank == 0 or room >= column.least + GAP:
-            widths[column.key] = column.least
-            room -= column.least + GAP
-    room += GAP
-    for grow_to in (lambda c: c.width, lambda c: c.width + c.flex):
+    for extra in (False, True):
         for column in by_rank:
-            if column.key in widths and room > 0:
-                gain = min(grow_to(column) - widths[column.key], room)
-                widths[column.key] += gain
-                room -= gain
+            fits = column.rank == 0 or room >= column.least + GAP
+            if fits and extra == (column.rank >= EXTRA):
+                widths[column.key] = column.least
+                room -= column.least + GAP
+        for column in by_rank:
+            room -= _widen(widths, column, column.width, room)
+    for column in by_rank:
+        room -= _widen(widths, column, column.width + column.flex, room)
     return Fitted(tuple((c, widths[c.key]) for c in columns if c.key in widths))
+
+
+def _widen(widths: dict[str, int], column: Column[Item], wanted: int, room: int) -> int:
+    gain = max(min(wanted - widths.get(column.key, wanted), room), 0)
+    if gain:
+        widths[column.key] += gain
+    return gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +114,7 @@ def row(
 ) -> Line:
     """One item's line."""
     spans: Spans = (
-        (" ▸" if cursor else "  ", Ink.MOVE),
+        (" ▸" if cursor else "  ", Ink.DIM if under is Under.BLUR else Ink.MOVE),
         ("✓" if marked else " ", Ink.WARN),
     )
     skip_until = ""

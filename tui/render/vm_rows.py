@@ -50,7 +50,7 @@ def _state(row: VmRow, width: int) -> Spans:
     if verdict and verdict.outcome not in (Outcome.MOVED, Outcome.STAYED):
         return spans_of(("✕ needs you", Ink.BAD))
     if not row.host_up:
-        return spans_of((f"? {row.vm.state}, last seen", Ink.DIM))
+        return spans_of((f"? {row.vm.state}", Ink.DIM))
     glyph, ink = _STATES[row.vm.state]
     return spans_of((f"{glyph} {row.vm.state}", ink))
 
@@ -176,7 +176,7 @@ COLUMNS: tuple[Column[VmRow], ...] = (
         "RESIDENT",
         8,
         lambda r, _: _optional(units.size(r.vm.memory_used_bytes)),
-        rank=7,
+        rank=11,
         right=True,
     ),
     Column(
@@ -184,16 +184,16 @@ COLUMNS: tuple[Column[VmRow], ...] = (
         "DEFINED",
         10,
         lambda r, _: spans_of("persistent" if r.vm.persistent else "transient"),
-        rank=8,
+        rank=12,
     ),
     Column(
         "autostart",
         "AUTOSTART",
         9,
         lambda r, _: _optional("yes" if r.vm.autostart else units.DASH),
-        rank=9,
+        rank=13,
     ),
-    Column("uuid", "UUID", 36, lambda r, _: spans_of((r.vm.uuid, Ink.DIM)), rank=10),
+    Column("uuid", "UUID", 36, lambda r, _: spans_of((r.vm.uuid, Ink.DIM)), rank=14),
 )
 """In the order drawn; `rank` says which go first when the terminal is narrow."""
 

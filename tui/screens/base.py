@@ -4,6 +4,7 @@ Every key, click and palette entry goes through `action_act`: it asks `why_not` 
 action that cannot be done says why in the flash line instead of doing nothing.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -101,8 +102,8 @@ class FerryScreen(Screen[None]):
 
     @on(StoreMoved)
     def _store_moved(self, event: StoreMoved) -> None:
-        now = self.ferry.clock()
-        if event.version != self._drawn_version and now - self._drawn_at >= self.PACE_S * 0.9:
+        due = time.monotonic() - self._drawn_at >= self.PACE_S * 0.9
+        if event.version != self._drawn_version and due:
             self.draw_all()
         else:
             self._tick()
@@ -111,7 +112,7 @@ class FerryScreen(Screen[None]):
         """Everything, now; only what changed is repainted."""
         if not self.is_mounted:
             return
-        self._drawn_version, self._drawn_at = self.store.version, self.ferry.clock()
+        self._drawn_version, self._drawn_at = self.store.version, time.monotonic()
         self.set_class(self.store.filled and not self.store.link.up, "-stale")
         self.draw()
         self.query_one(KeyBar).redraw()
@@ -127,7 +128,7 @@ class FerryScreen(Screen[None]):
         flash.redraw()
 
     def _clock(self) -> Line:
-        return line((units.clock(self.ferry.clock()), Ink.DIM))
+        return line((f"  {units.clock(self.ferry.clock())}", Ink.DIM))
 
     # -- sentences ------------------------------------------------------------------------
 

@@ -34,9 +34,7 @@ class KeyBar(Painted):
 
     def lines(self, width: int, height: int) -> Sequence[Line]:
         """As many keys as two lines hold; the rest are in the help."""
-        lines = [
-            Line(spans_of(" ", *self._separated(row))) for row in self.rows(width)[:MOST_ROWS]
-        ]
+        lines = [Line(spans_of(" ", *self._separated(row))) for row in self.rows(width)[:MOST_ROWS]]
         self.styles.height = max(len(lines), 1)
         return lines
 

@@ -6,7 +6,7 @@ that costs 26 ms for 30 visible cells against 6 ms here, most of the console's C
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -44,11 +44,11 @@ class LiveTable(Painted, Generic[Item], can_focus=True):
     class Opened(Message):
         """Enter or a second click on a row."""
 
-        table: "LiveTable[object]"
+        table: "LiveTable[Any]"
         key: str
 
         @property
-        def control(self) -> "LiveTable[object]":
+        def control(self) -> "LiveTable[Any]":
             """The table, for `@on` selectors."""
             return self.table
 
@@ -56,11 +56,11 @@ class LiveTable(Painted, Generic[Item], can_focus=True):
     class Moved(Message):
         """The cursor went to another row."""
 
-        table: "LiveTable[object]"
+        table: "LiveTable[Any]"
         key: str
 
         @property
-        def control(self) -> "LiveTable[object]":
+        def control(self) -> "LiveTable[Any]":
             """The table, for `@on` selectors."""
             return self.table
 

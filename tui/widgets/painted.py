@@ -108,13 +108,15 @@ class Painted(ScrollView, can_focus=False):
         return strip
 
     def _strip(self, of: Line) -> Strip:
-        segments = []
+        segments: list[Segment] = []
+        rest = style = self._style(Ink.TEXT, of.under)
         for text, ink in of.spans:
             text = clean(text)
             if self.ascii_only:
                 text = text.translate(plain.TABLE)
-            segments.append(Segment(text, self._style(ink, of.under)))
-        rest = self._style(Ink.TEXT, of.under)
+            # Blanks have no colour of their own: one fewer change of style to send.
+            style = style if text.isspace() else self._style(ink, of.under)
+            segments.append(Segment(text, style))
         return Strip(segments).adjust_cell_length(self.size.width, rest).simplify()
 
     def _style(self, ink: Ink, under: Under) -> Style:

@@ -7,6 +7,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.render.ink import Ink, Line, Spans, line, wrap
@@ -33,6 +34,7 @@ class Prompt(Horizontal):
         self._done: Typed = lambda _: ""
         self._live: Callable[[str], None] | None = None
         self._undo = ""
+        self._back: Widget | None = None
 
     def compose(self) -> ComposeResult:
         """The label, the input and what is wrong with it."""
@@ -46,6 +48,7 @@ class Prompt(Horizontal):
         """Ask for a text. `live` hears every keystroke, and the old value on escape."""
         self._label = line((f" {label} ", Ink.KEY)).spans
         self._done, self._live, self._undo = done, live, value
+        self._back = self.screen.focused
         self._say("")
         box = self.query_one("#prompt-label", Painted)
         box.styles.width = len(label) + 2
@@ -65,7 +68,7 @@ class Prompt(Horizontal):
 
     def _close(self) -> None:
         self.display = False
-        self.screen.focus_next() if self.screen.focused is None else None
+        self.screen.set_focus(self._back)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -101,6 +104,7 @@ class Question(Painted, can_focus=True):
         self._text: tuple[Spans, ...] = ()
         self._yes_keys: frozenset[str] = frozenset()
         self._then: Callable[[], None] = lambda: None
+        self._back: Widget | None = None
 
     def ask(
         self,
@@ -111,6 +115,7 @@ class Question(Painted, can_focus=True):
         """Ask; `then` runs on a yes."""
         self._text = tuple(of.spans for of in lines)
         self._yes_keys, self._then = frozenset(yes_keys), then
+        self._back = self.screen.focused
         self.display = True
         self.styles.height = len(self.lines(self.screen.size.width, 0))
         self.redraw()
@@ -128,6 +133,7 @@ class Question(Painted, can_focus=True):
         if not yes and event.key not in ("n", "N", "escape", "enter"):
             return
         self.display = False
+        self.screen.set_focus(self._back)
         if yes:
             self._then()
 

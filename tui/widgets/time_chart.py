@@ -5,37 +5,14 @@ or two and that is all that is repainted.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tui.render import chart
+from tui.render.charts import Picture
 from tui.render.ink import Ink, Line, Spans, spans_of
 from tui.widgets.painted import PaintedLine
 
 LABEL = 6
 """Columns left of the plot, for the y labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One curve."""
-
-    points: tuple[chart.Point, ...]
-    ink: Ink
-    dotted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What a chart shows."""
-
-    series: tuple[Series, ...] = ()
-    """The later ones are drawn over the earlier."""
-    newest_s: float = 0.0
-    marks: tuple[tuple[float, int], ...] = ()
-    y_limit: float | None = None
-    """A fixed upper limit; None: 1-2-5 steps over the highest point."""
-    message: str = ""
-    """Shown instead while there is nothing to draw."""
 
 
 class TimeChart(PaintedLine):

@@ -1,0 +1,105 @@
+"""Gathering the facts for a plan: one VM, its source, one target; all at once, changing nothing.
+
+Each question has a time limit and an answer of its own: one that fails leaves its fact unknown,
+with the reason, and holds nobody up. (To prove that storage is shared, `remote.probes` writes a
+file of 32 characters and removes it; see there.)
+"""
+
+import asyncio
+from dataclasses import replace
+
+from backend.hypervisor.domain_xml import DomainConfig
+from backend.model import HostState, Vm, VmState
+from backend.plan.facts import Survey
+from backend.run.survey_asking import Asking, HostAccess
+from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
+from backend.run.survey_storage import ask_disks, ask_files
+from backend.run.survey_target import (
+    ask_attachments,
+    ask_cpu,
+    ask_held,
+    ask_hugepages,
+    ask_machines,
+    ask_reach,
+    ask_versions,
+)
+
+__all__ = ["HostAccess", "survey"]
+
+
+async def survey(vm: Vm, source: HostAccess, target: HostAccess) -> Survey:
+    """Every fact that `plan.preflight` judges. Never raises for a host that does not answer."""
+    asking = Asking(vm, source, target)
+    if source.name == target.name or target.host.state is not HostState.UP:
+        return _of_vm(asking, await ask_source(asking))
+    at_source, held, versions, reach = await asyncio.gather(
+        ask_source(asking), ask_held(asking), ask_versions(asking), ask_reach(asking)
+    )
+    facts = replace(
+        _of_vm(asking, at_source),
+        held=held[0] if held else None,
+        held_uuid=held[1] if held else "",
+        target_versions=versions,
+        reach=reach,
+    )
+    config = parsed(asking, at_source)
+    return (
+        facts
+        if at_source is None or config is None
+        else await _of_pair(asking, facts, at_source, config)
+    )
+
+
+async def _of_pair(
+    asking: Asking, facts: Survey, at_source: AtSource, config: DomainConfig
+) -> Survey:
+    """What can only be asked once the VM's definition is known."""
+    files, (machines, listed), fit, hugepages, attachments = await asyncio.gather(
+        ask_files(asking, config, at_source),
+        ask_machines(asking, config),
+        ask_cpu(asking, config, at_source),
+        ask_hugepages(asking, config),
+        ask_attachments(asking, config),
+    )
+    emulator = files.get(config.emulator)
+    return replace(
+        facts,
+        cpu=fit,
+        machines=machines,
+        emulator_there=emulator.exists if emulator else (True if listed else None),
+        free_hugepage_bytes=hugepages,
+        attachments=attachments,
+        disks=await ask_disks(asking, config, at_source, files),
+        files_missing=tuple(
+            path for path in needed_paths(config) if path in files and not files[path].exists
+        ),
+    )
+
+
+def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:
+    """What the source knows, in a survey that knows nothing else."""
+    vm, source, target = asking.vm, asking.source, asking.target
+    facts = Survey(
+        vm=vm,
+        source=source.host,
+        target=target.host,
+        encrypted=source.tls and target.tls,
+        migrate_uri=target.migrate_uri,
+        unknown=asking.unknown,
+    )
+    if at_source is None:
+        asking.unknown.setdefault("saved", asking.unknown.get("definition", ""))
+        return facts
+    raw, presence = at_source.raw, at_source.presence
+    config = parsed(asking, at_source)
+    return replace(
+        facts,
+        vm=replace(vm, state=presence.state, job=at_source.job),
+        definition=definition(config, vm, at_source) if config else None,
+        paused_reason=presence.state_reason if presence.state is VmState.PAUSED else "",
+        io_error=at_source.disk_errors > 0,
+        snapshots=raw.snapshots,
+        checkpoints=raw.checkpoints,
+        managed_save=raw.has_managed_save,
+        source_versions=at_source.versions,
+    )

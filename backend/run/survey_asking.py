@@ -1,0 +1,81 @@
+"""How a survey asks: each question has a time limit, and a failed one leaves its reason."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from backend.errors import FerryError
+from backend.hypervisor.connection import Connection
+from backend.model import Host, Vm
+from backend.remote.shell import Shell
+
+T = TypeVar("T")
+
+CALL_LIMIT_S = 5.0
+PROBE_LIMIT_S = 8.0
+
+
+class HostAccess(Protocol):
+    """What the survey needs of a host; `fleet.host.HostWatch` has it."""
+
+    @property
+    def name(self) -> str:
+        """In the fleet."""
+        ...
+
+    @property
+    def host(self) -> Host:
+        """As last seen."""
+        ...
+
+    @property
+    def ssh(self) -> Shell | None:
+        """Runs commands there; None where only libvirt is reachable."""
+        ...
+
+    @property
+    def migrate_uri(self) -> str:
+        """How the other hosts reach it."""
+        ...
+
+    @property
+    def tls(self) -> bool:
+        """Encryption is required for what it sends and takes."""
+        ...
+
+    async def call(
+        self, function: Callable[[Connection], T], timeout_s: float = 5.0, what: str = ""
+    ) -> T:
+        """Run a blocking libvirt function on its control lane. Raises FerryError."""
+        ...
+
+
+@dataclass(slots=True)
+class Asking:
+    """Answers to questions; a failed one leaves its reason in `unknown`."""
+
+    vm: Vm
+    source: HostAccess
+    target: HostAccess
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self, fact: str, answer: Awaitable[T], limit_s: float) -> T | None:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await answer
+        except TimeoutError:
+            self.unknown[fact] = f"no answer within {limit_s:g} s"
+        except FerryError as error:
+            self.unknown[fact] = error.sentence
+        return None
+
+    async def call(
+        self, fact: str, host: HostAccess, function: Callable[[Connection], T], what: str
+    ) -> T | None:
+        return await self.ask(fact, host.call(function, CALL_LIMIT_S, what), CALL_LIMIT_S + 1)
+
+    def shell(self, fact: str, host: HostAccess) -> Shell | None:
+        if host.ssh is None:
+            self.unknown[fact] = f"there is no SSH to {host.name}"
+        return host.ssh

@@ -1,0 +1,131 @@
+"""What the source tells of the VM: one round of calls, and the definition made of it."""
+
+import posixpath
+from dataclasses import dataclass, replace
+
+from backend.errors import FerryError
+from backend.hypervisor import cpu, domains
+from backend.hypervisor.connection import Connection
+from backend.hypervisor.domain_xml import DomainConfig, parse_domain
+from backend.model import Disk, Job, Vm, VmState
+from backend.plan.facts import Definition, Versions
+from backend.run.survey_asking import Asking
+
+DEFAULT_HUGEPAGE_BYTES = 2 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class AtSource:
+    """What one round of calls on the source tells of the VM."""
+
+    raw: domains.RawDomain
+    presence: domains.Presence
+    job: Job | None
+    cpu_xml: str | None
+    """Of the running VM as it would be sent; of the definition while shut off."""
+    disk_errors: int
+    volumes: dict[str, str]
+    """`pool/volume` -> path."""
+    versions: Versions
+
+
+async def ask_source(asking: Asking) -> AtSource | None:
+    uuid = asking.vm.uuid
+    return await asking.call(
+        "definition", asking.source, lambda conn: _read_source(conn, uuid), "describe the VM"
+    )
+
+
+def parsed(asking: Asking, at_source: AtSource | None) -> DomainConfig | None:
+    if at_source is None:
+        return None
+    try:
+        return parse_domain(at_source.raw.xml)
+    except FerryError as error:
+        asking.unknown["definition"] = error.sentence
+        return None
+
+
+def _read_source(conn: Connection, uuid: str) -> AtSource:
+    raw, presence = domains.read_config(conn, uuid), domains.presence(conn, uuid)
+    job = domains.read_active_job(conn, uuid)
+    config = parse_domain(raw.xml)
+    cpu_xml = config.cpu_xml
+    if presence.active and job is None:
+        cpu_xml = parse_domain(cpu.migratable_xml(conn, uuid)).cpu_xml
+    idle = presence.state in (VmState.RUNNING, VmState.PAUSED) and job is None
+    return AtSource(
+        raw=raw,
+        presence=presence,
+        job=job,
+        cpu_xml=cpu_xml,
+        # Asking a QEMU that a job holds would wait for the job.
+        disk_errors=len(conn.lookupByUUIDString(uuid).diskErrors(0)) if idle else 0,
+        volumes=_volume_paths(conn, config),
+        versions=read_versions(conn),
+    )
+
+
+def _volume_paths(conn: Connection, config: DomainConfig) -> dict[str, str]:
+    found = {}
+    for disk in config.disks:
+        if disk.kind == "volume" and disk.source:
+            pool, _, volume = disk.source.partition("/")
+            path = conn.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()
+            found[disk.source] = str(path)
+    return found
+
+
+def read_versions(conn: Connection) -> Versions:
+    return Versions(conn.getLibVersion(), conn.getVersion())
+
+
+def definition(config: DomainConfig, vm: Vm, at_source: AtSource) -> Definition:
+    sizes = {disk.target: disk for disk in vm.disks}
+    backing = config.memory_backing
+    page_bytes = backing.hugepage_bytes or DEFAULT_HUGEPAGE_BYTES
+    return Definition(
+        virt_type=config.virt_type,
+        machine=config.machine,
+        emulator=config.emulator,
+        memory_bytes=config.memory_bytes,
+        disks=tuple(_sized(disk, sizes.get(disk.target), at_source) for disk in config.disks),
+        nics=config.nics,
+        hostdevs=config.hostdevs,
+        filesystems=config.filesystems,
+        shmems=config.shmems,
+        redirected_usb=config.redirected_usb,
+        tpm=config.tpm,
+        nvram=config.nvram,
+        vsock=config.vsock,
+        launch_security=config.launch_security,
+        hugepage_bytes=page_bytes if backing.hugepages else None,
+        pinned=config.pinned,
+        leases=config.leases,
+        secrets=config.secrets,
+        files=needed_paths(config),
+    )
+
+
+def _sized(disk: Disk, seen: Disk | None, at_source: AtSource) -> Disk:
+    source = at_source.volumes.get(disk.source or "", disk.source)
+    if seen is None:
+        return replace(disk, source=source)
+    return replace(
+        disk,
+        source=source,
+        virtual_bytes=seen.virtual_bytes,
+        allocated_bytes=seen.allocated_bytes,
+    )
+
+
+def needed_paths(config: DomainConfig) -> tuple[str, ...]:
+    """Paths besides the emulator and the disks' top images that must exist at the target."""
+    logs = (_log_needs(path) for path in config.character_files)
+    paths = (*config.boot_files, *config.backing_files, *logs)
+    return tuple(dict.fromkeys(path for path in paths if path.startswith("/")))
+
+
+def _log_needs(path: str) -> str:
+    """A device must be there; a log file is made by QEMU, in a directory that is."""
+    return path if path.startswith("/dev/") else posixpath.dirname(path)

@@ -1,0 +1,101 @@
+"""What the target has of the VM's files, and whether its disks are shared."""
+
+import asyncio
+import posixpath
+
+from backend.hypervisor.domain_xml import DomainConfig
+from backend.model import Disk
+from backend.plan.facts import DiskProof
+from backend.remote import probes
+from backend.remote.probes import FileFacts, SharedProof
+from backend.remote.shell import Shell, run_script
+from backend.run.survey_asking import PROBE_LIMIT_S, Asking
+from backend.run.survey_source import AtSource, needed_paths
+
+# What names a device across hosts: the device mapper's uuid (LVM, multipath), or WWN and serial.
+_DEVICE_SCRIPT = r"""
+export LC_ALL=C
+d=$(readlink -f "$1") && [ -b "$d" ] || exit 3
+cat "/sys/class/block/${d##*/}/dm/uuid" 2>/dev/null || lsblk -dnro WWN,SERIAL "$d" 2>/dev/null
+"""
+
+
+async def ask_files(
+    asking: Asking, config: DomainConfig, at_source: AtSource
+) -> dict[str, FileFacts]:
+    """The files the VM's QEMU opens, as they are at the target; empty where nobody can look."""
+    shell = asking.shell("storage", asking.target)
+    if shell is None:
+        return {}
+    images = (_image(disk, at_source) for disk in config.disks)
+    wanted = (config.emulator, *needed_paths(config), *(path for path in images if path))
+    paths = tuple(dict.fromkeys(path for path in wanted if path))
+    found = await asking.ask("storage", probes.probe_files(shell, paths), PROBE_LIMIT_S)
+    return dict(zip(paths, found, strict=True)) if found else {}
+
+
+def _image(disk: Disk, at_source: AtSource) -> str | None:
+    """The disk's path, if it is one."""
+    path = at_source.volumes.get(disk.source or "", disk.source)
+    return path if path and path.startswith("/") else None
+
+
+async def ask_disks(
+    asking: Asking, config: DomainConfig, at_source: AtSource, files: dict[str, FileFacts]
+) -> dict[str, DiskProof]:
+    images = {disk.target: _image(disk, at_source) for disk in config.disks}
+    writable = {disk.target for disk in config.disks if not disk.read_only}
+    by_directory: dict[str, str] = {}
+    for target, path in images.items():
+        if path and target in writable and (path not in files or files[path].exists):
+            by_directory.setdefault(_share(path), path)
+    proofs = await asyncio.gather(*(_prove(asking, path) for path in by_directory.values()))
+    proven = dict(zip(by_directory, proofs, strict=True))
+    return {
+        target: _disk_proof(path, files.get(path), proven.get(_share(path)), asking)
+        for target, path in images.items()
+        if path
+    }
+
+
+def _share(path: str) -> str:
+    """What is proven together: a directory; a device by itself."""
+    return path if path.startswith("/dev/") else posixpath.dirname(path)
+
+
+async def _prove(asking: Asking, path: str) -> SharedProof | None:
+    source = asking.shell("storage", asking.source)
+    target = asking.shell("storage", asking.target)
+    if source is None or target is None:
+        return None
+    if path.startswith("/dev/"):
+        return await asking.ask("storage", _same_device(source, target, path), PROBE_LIMIT_S)
+    return await asking.ask(
+        "storage", probes.probe_shared(source, target, path, PROBE_LIMIT_S), PROBE_LIMIT_S + 2
+    )
+
+
+async def _same_device(source: Shell, target: Shell, path: str) -> SharedProof:
+    """Only a name that is the same everywhere proves a device; none, or another, proves nothing."""
+    here, there = await asyncio.gather(
+        run_script(source, _DEVICE_SCRIPT, path), run_script(target, _DEVICE_SCRIPT, path)
+    )
+    if here.exit_status == 0 and there.exit_status == 3:
+        return SharedProof(False, "there is no such device")
+    names = [" ".join(one.stdout.split()) for one in (here, there)]
+    if all(names):
+        return SharedProof(names[0] == names[1], f"{names[0]} here, {names[1]} there")
+    return SharedProof(None, "it has no name of its own (WWN, LVM or multipath)")
+
+
+def _disk_proof(
+    path: str, found: FileFacts | None, proof: SharedProof | None, asking: Asking
+) -> DiskProof:
+    if found is not None and not found.exists:
+        return DiskProof(False, at_target=False, detail=f"{path} does not exist there")
+    return DiskProof(
+        shared=proof.shared if proof else None,
+        target_bytes=found.size_bytes if found else None,
+        at_target=found.exists if found else None,
+        detail=proof.how if proof else asking.unknown.get("storage", ""),
+    )

@@ -1,0 +1,182 @@
+"""A recorded real migration as an engine link, played by a clock the test holds.
+
+A recording is JSON lines. `{"t": seconds, "change": Change}` is what the engine published then;
+`{"t": seconds, "plans": [Plan, ...]}` a reply to MakePlan; the first line holds the whole fleet
+and may carry `"epoch"`, the wall clock at t = 0.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from backend.model import Migration, Plan, Sample
+from backend.service.client import FerryError
+from backend.service.protocol import (
+    Change,
+    Done,
+    GetMigration,
+    ListMigrations,
+    MakePlan,
+    MigrationChanged,
+    MigrationReply,
+    MigrationsReply,
+    PlanReply,
+    Reply,
+    Request,
+    SampleArrived,
+    Start,
+    Started,
+)
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a recording."""
+
+    t: float
+    change: Change | None = None
+    plans: tuple[Plan, ...] = ()
+    epoch: float | None = None
+
+
+def load(name: str) -> list[Entry]:
+    """The recording called `name`, in order."""
+    decode = msgspec.json.Decoder(Entry).decode
+    path = Path(name) if name.endswith(".jsonl") else RECORDINGS / f"{name}.jsonl"
+    return [decode(line) for line in path.read_text().splitlines() if line]
+
+
+@dataclass
+class FakeClock:
+    """Epoch seconds that stand still until told otherwise."""
+
+    now: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class RecordedLink:
+    """An `EngineLink` that publishes a recording up to the time asked for."""
+
+    entries: list[Entry]
+    clock: FakeClock = field(default_factory=FakeClock)
+    calls: list[Request] = field(default_factory=list)
+    failing: FerryError | None = None
+    """Raised by the next calls, when set."""
+    t: float = -1.0
+    _next: int = 0
+    _queue: "asyncio.Queue[Change | FerryError]" = field(default_factory=asyncio.Queue)
+
+    def __post_init__(self) -> None:
+        self.epoch = self.entries[0].epoch or self._guessed_epoch()
+        self.clock.now = self.epoch
+
+    def _guessed_epoch(self) -> float:
+        for entry in self.entries:
+            if isinstance(entry.change, MigrationChanged):
+                return entry.change.migration.started - entry.t
+        return self.clock.now
+
+    async def connect(self) -> "RecordedLink":
+        """For the app's constructor."""
+        if self.failing is not None:
+            raise self.failing
+        return self
+
+    async def play_to(self, t: float) -> None:
+        """Publish everything up to `t` and wait until the console has taken it."""
+        while self._next < len(self.entries) and self.entries[self._next].t <= t:
+            if change := self.entries[self._next].change:
+                self._queue.put_nowait(change)
+            self._next += 1
+        self.t, self.clock.now = t, self.epoch + t
+        await self._queue.join()
+
+    async def lose(self, error: FerryError) -> None:
+        """The engine is gone, and stays so until `failing` is taken away."""
+        self.failing = error
+        self._queue.put_nowait(error)
+        await self._queue.join()
+
+    @property
+    def length(self) -> float:
+        """Seconds of recording."""
+        return self.entries[-1].t
+
+    def moment(self, wanted: "type[Change]", after: float = -1.0, skip: int = 0) -> float:
+        """When a change of that type is published the first time (or after `skip` more)."""
+        times = [e.t for e in self.entries if isinstance(e.change, wanted) and e.t > after]
+        return times[skip]
+
+    # -- the link -------------------------------------------------------------------------
+
+    async def call(self, request: Request) -> Reply:
+        """What the engine answered, or would have."""
+        self.calls.append(request)
+        if self.failing is not None:
+            raise self.failing
+        if isinstance(request, ListMigrations):
+            return MigrationsReply(tuple(self._known().values()))
+        if isinstance(request, GetMigration):
+            return MigrationReply(self._known()[request.id], self._samples(request.id))
+        if isinstance(request, MakePlan):
+            return PlanReply(self._plans(request.vms))
+        if isinstance(request, Start):
+            return Started(self._started(request))
+        return Done()
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """The recording, as far as it was played."""
+        while True:
+            item = await self._queue.get()
+            try:
+                if isinstance(item, FerryError):
+                    raise item
+                yield item
+            finally:
+                self._queue.task_done()
+
+    async def close(self) -> None:
+        """Nothing to hang up."""
+
+    def _played(self) -> list[Entry]:
+        return self.entries[: self._next]
+
+    def _known(self) -> dict[str, Migration]:
+        changes = [e.change for e in self._played()]
+        return {c.migration.id: c.migration for c in changes if isinstance(c, MigrationChanged)}
+
+    def _samples(self, id: str) -> tuple[Sample, ...]:
+        changes = [e.change for e in self._played()]
+        return tuple(c.sample for c in changes if isinstance(c, SampleArrived) and c.id == id)
+
+    def _plans(self, vms: tuple[str, ...]) -> tuple[Plan, ...]:
+        plans = [plan for entry in self.entries for plan in entry.plans]
+        newest = {(p.vm, p.target): p for p in plans if p.vm in vms or p.uuid in vms}
+        order = {vm: index for index, vm in enumerate(vms)}
+        return tuple(sorted(newest.values(), key=lambda p: order.get(p.vm, 0)))
+
+    def _started(self, request: Start) -> tuple[Migration, ...]:
+        first: dict[str, Migration] = {}
+        for entry in self.entries:
+            change = entry.change
+            if isinstance(change, MigrationChanged) and (
+                change.migration.vm in request.vms or change.migration.uuid in request.vms
+            ):
+                first.setdefault(change.migration.vm, change.migration)
+        return tuple(first.values())
+
+
+async def play_live(link: RecordedLink, speed: float = 1.0) -> None:
+    """Play in real time, in small steps, to the end."""
+    loop = asyncio.get_running_loop()
+    start, began_at = loop.time(), max(link.t, 0.0)
+    while link.t < link.length:
+        await asyncio.sleep(0.05)
+        await link.play_to(began_at + (loop.time() - start) * speed)

@@ -1,0 +1,123 @@
+"""The console's wiring: one store, one bridge, one heartbeat, and which screen is open."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+# Read once, at Textual's import. Data redraws at 1-2 Hz by itself; this bounds what a held key
+# costs on a slow link, and 30 keeps the answer to a key under 35 ms.
+os.environ.setdefault("TEXTUAL_FPS", "30")
+
+from rich.console import RenderableType
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from backend.model import Migration, Vm
+from tui import themes
+from tui.bridge import Bridge, Connect, StoreMoved
+from tui.palette import FerryCommands
+from tui.exact_update import exact
+from tui.render.ascii import wants_ascii
+from tui.screens.base import FerryScreen
+from tui.screens.fleet import FleetScreen
+from tui.store import Store
+from tui.widgets.painted import Painted
+
+HEARTBEAT_S = 0.5
+
+
+class FerryApp(App[None]):
+    """The console. Closing it changes nothing that runs."""
+
+    CSS_PATH = "styles/ferry.tcss"
+    TITLE = "virt-ferry"
+    COMMANDS: ClassVar = {FerryCommands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q,ctrl+c", "leave", "quit", show=False, priority=True)
+    ]
+
+    def __init__(
+        self,
+        connect: Connect,
+        fleet_label: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        ascii_only: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self.fleet_label = fleet_label
+        self.clock = clock
+        self.store = Store()
+        self.bridge = Bridge(connect, self.store, clock, self.beat)
+        Painted.ascii_only = wants_ascii(os.environ) if ascii_only is None else ascii_only
+        for theme in themes.ALL:
+            self.register_theme(theme)
+        self.theme = themes.choose(os.environ)
+
+    def get_default_screen(self) -> Screen[None]:
+        """The fleet is home."""
+        return FleetScreen()
+
+    def on_mount(self) -> None:
+        """Start listening and beating."""
+        self.run_worker(self.bridge.run(), group="bridge", description="listen to the engine")
+        self.set_interval(HEARTBEAT_S, self.beat)
+
+    async def on_unmount(self) -> None:
+        """Hang up; the engine goes on."""
+        await self.bridge.close()
+
+    def beat(self) -> None:
+        """Tell the visible screen, and only that, that time or knowledge went on."""
+        if self.screen_stack:
+            self.screen.post_message(StoreMoved(self.store.version))
+
+    @property
+    def ferry_screen(self) -> FerryScreen | None:
+        """The screen under any palette."""
+        own = [screen for screen in self.screen_stack if isinstance(screen, FerryScreen)]
+        return own[-1] if own else None
+
+    def open_plan(self, vms: tuple[Vm, ...]) -> None:
+        """Plan a move of these."""
+        from tui.screens.plan import PlanScreen
+
+        self.push_screen(PlanScreen(vms))
+
+    def open_migration(self, id: str) -> None:
+        """Show one migration."""
+        from tui.screens.migration import MigrationScreen
+
+        self.push_screen(MigrationScreen(id))
+
+    def open_migrations(self) -> None:
+        """Show the list of all."""
+        from tui.screens.migrations import MigrationsScreen
+
+        self.push_screen(MigrationsScreen())
+
+    def started(self, migrations: tuple[Migration, ...]) -> None:
+        """Leave the plan for what it started."""
+        for migration in migrations:
+            self.store.renew(migration)
+        self.pop_screen()
+        if len(migrations) == 1:
+            self.open_migration(migrations[0].id)
+        else:
+            self.open_migrations()
+
+    def action_leave(self) -> None:
+        """Ctrl+C and ctrl+q ask as `q` does."""
+        if self.ferry_screen is not None:
+            self.ferry_screen.action_act("quit")
+
+    def leave(self, running: list[Migration]) -> None:
+        """Go, and say on the terminal what goes on."""
+        lines = [f"{m.vm} is moving from {m.source} to {m.target}." for m in running]
+        self.exit(message="\n".join([*lines, "Come back with: virt-ferry"]))
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        super()._display(screen, exact(renderable))

@@ -1,0 +1,207 @@
+"""The home screen: every host, every VM, and where to go from here."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import on
+from textual.widget import Widget
+
+from tui.actions import Action
+from tui.render import headline, host_rows, vm_rows
+from tui.render.host_rows import HostRow
+from tui.render.ink import Ink, Line, Span
+from tui.render.vm_rows import SORTS, VmRow
+from tui.screens.base import FerryScreen
+from tui.widgets.live_table import LiveTable
+from tui.widgets.painted import PaintedLine
+from tui.widgets.prompt import Prompt
+
+
+class FleetScreen(FerryScreen):
+    """Hosts above, VMs below."""
+
+    NAME = "fleet"
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("mark", "space", "mark", "Mark the VM under the cursor, to move several at once."),
+        Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
+        Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
+        Action("migrations", "M,upper_m", "migrations", "List running and ended migrations."),
+        Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
+        Action("sort", "s", "sort", "Sort the VMs by the next column."),
+        Action("reverse", "S", "reverse", "Turn the sort order around.", footer=False),
+        Action("tables", "tab", "tables", "Go from one table to the other.", footer=False),
+        Action("clear", "escape", "clear", "Take all marks and the filter away.", footer=False),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._filter = ""
+        self._sort = 0
+        self._falling = False
+        self._hosts: LiveTable[HostRow] = LiveTable(
+            host_rows.COLUMNS,
+            lambda row: row.host.name,
+            note=HostRow.note,
+            dim=lambda row: not row.up,
+            empty="waiting for the engine",
+            id="hosts",
+        )
+        self._vms: LiveTable[VmRow] = LiveTable(
+            vm_rows.COLUMNS,
+            lambda row: row.key,
+            dim=lambda row: not row.host_up,
+            empty="waiting for the engine",
+            id="vms",
+        )
+
+    def body(self) -> Iterable[Widget]:
+        """Two rules, two tables."""
+        yield PaintedLine(lambda w, _: [headline.rule(("HOSTS",), w)], id="hosts-rule")
+        yield self._hosts
+        yield PaintedLine(lambda w, _: [headline.rule(self._vms_title(), w)], id="vms-rule")
+        yield self._vms
+
+    def on_mount(self) -> None:
+        """The VMs have the keyboard first."""
+        self._vms.focus()
+
+    def headline(self, width: int) -> Line:
+        """Name and counts."""
+        store = self.store
+        return headline.title(self.ferry.fleet_label, store.fleet, len(store.running), width)
+
+    def draw(self) -> None:
+        """Both tables."""
+        now = self.ferry.clock()
+        rows = self.store.vm_rows(now)
+        vms_on = {host.name: 0 for host in self.store.fleet.hosts}
+        for row in rows:
+            vms_on[row.vm.host] = vms_on.get(row.vm.host, 0) + 1
+        hosts = [HostRow(host, vms_on[host.name], now) for host in self.store.fleet.hosts]
+        self._fit_hosts(len(hosts))
+        self._hosts.apply(hosts)
+        self._vms.empty = self._why_empty(bool(rows))
+        self._vms.apply(self._arranged(rows))
+        self.query_one("#vms-rule", PaintedLine).redraw()
+
+    def _fit_hosts(self, count: int) -> None:
+        most = max(self.size.height * 2 // 5, 4)
+        self._hosts.styles.height = min(count + 1, most) if count else 2
+
+    def _why_empty(self, any_vms: bool) -> str:
+        if not self.store.filled:
+            return "waiting for the engine"
+        return f"no VM matches /{self._filter}: esc clears it" if any_vms else "no VM on any host"
+
+    def _arranged(self, rows: list[VmRow]) -> list[VmRow]:
+        wanted = [row for row in rows if self._matches(row)]
+        column = SORTS[self._sort]
+        self._vms.sorted_by = column.key if self._sort or self._falling else ""
+        self._vms.falling = self._falling
+        assert column.sort is not None
+        return sorted(wanted, key=column.sort, reverse=self._falling)
+
+    def _matches(self, row: VmRow) -> bool:
+        words = self._filter.lower().split()
+        target = row.migration.target if row.migration and row.moving else ""
+        state = "moving" if row.moving else row.vm.state
+        text = f"{row.vm.name} {row.vm.host} {state} {target}".lower()
+        return all(word in text for word in words)
+
+    def _vms_title(self) -> tuple[Span | str, ...]:
+        parts: list[Span | str] = ["VMS"]
+        if self._filter:
+            parts += [(" ─ ", Ink.DIM), (f"/{self._filter}", Ink.KEY)]
+        if self._vms.marks:
+            parts += [(" ─ ", Ink.DIM), (f"{len(self._vms.marks)} marked", Ink.WARN)]
+        return tuple(parts)
+
+    # -- actions --------------------------------------------------------------------------
+
+    def why_not(self, name: str) -> str:
+        """Reasons, by action."""
+        if name in ("mark", "plan", "open", "sort") and not self.store.filled:
+            return self.store.link.sentence or "The fleet is not known yet."
+        if name == "plan":
+            return self.needs_engine() or self._why_no_plan()
+        if name == "mark" and self.focused is self._hosts:
+            return "Hosts cannot be marked: tab goes to the VMs."
+        return ""
+
+    def _chosen(self) -> list[VmRow]:
+        current = self._vms.current
+        return self._vms.marked or ([current] if current else [])
+
+    def _why_no_plan(self) -> str:
+        chosen = self._chosen()
+        if not chosen:
+            return "There is no VM to move: no row is chosen."
+        moving = [row.vm.name for row in chosen if row.moving]
+        if moving:
+            return f"{', '.join(moving)} is being moved already: enter shows it."
+        sources = {row.vm.host for row in chosen}
+        if len(sources) > 1:
+            return f"The marked VMs are on {' and '.join(sorted(sources))}: mark those of one host."
+        return ""
+
+    def do_mark(self) -> None:
+        """Mark and step on."""
+        self._vms.toggle_mark()
+        self.draw_all()
+
+    def do_plan(self) -> None:
+        """Plan the marked VMs, or the one under the cursor."""
+        self.ferry.open_plan(tuple(row.vm for row in self._chosen()))
+
+    def do_migrations(self) -> None:
+        """The list."""
+        self.ferry.open_migrations()
+
+    def do_filter(self) -> None:
+        """Filter as it is typed."""
+        self.query_one(Prompt).ask("/", self._filter, lambda _: "", self._set_filter)
+
+    def _set_filter(self, text: str) -> None:
+        self._filter = text.strip()
+        self.draw_all()
+
+    def do_sort(self) -> None:
+        """The next column that sorts."""
+        self._sort = (self._sort + 1) % len(SORTS)
+        self._falling = False
+        self.draw_all()
+        self.say(f"Sorted by {SORTS[self._sort].title.lower()}; S turns it around.", ink=Ink.DIM)
+
+    def do_reverse(self) -> None:
+        """The other way around."""
+        self._falling = not self._falling
+        self.draw_all()
+
+    def do_tables(self) -> None:
+        """Hosts to VMs and back."""
+        (self._vms if self._hosts.has_focus else self._hosts).focus()
+
+    def do_clear(self) -> None:
+        """No marks, no filter."""
+        self._vms.marks.clear()
+        self._set_filter("")
+
+    def do_open(self) -> None:
+        """What enter does, also from the palette."""
+        (self._hosts if self._hosts.has_focus else self._vms).action_open()
+
+    @on(LiveTable.Opened, "#hosts")
+    def _host_opened(self, event: LiveTable.Opened) -> None:
+        """One host's VMs; the same again shows all."""
+        self._set_filter("" if self._filter == event.key else event.key)
+        self._vms.focus()
+
+    @on(LiveTable.Opened, "#vms")
+    def _vm_opened(self, _event: LiveTable.Opened) -> None:
+        current = self._vms.current
+        if current is None:
+            return
+        if current.migration is not None:
+            self.ferry.open_migration(current.migration.id)
+        else:
+            self.say(f"{current.vm.name} has not been moved by this engine: m plans a move.")

@@ -1,0 +1,281 @@
+"""What moving the chosen VMs would mean, and the explicit start. Nothing is touched before it."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+
+from backend.model import Plan, Vm
+from backend.service.protocol import MakePlan, PlanReply, Refused, Start, Started
+from tui.actions import Action
+from tui.render import headline, plan_rows, units
+from tui.render.ink import Ink, Line, line
+from tui.render.plan_rows import TargetRow, blocks
+from tui.screens.base import FerryScreen
+from tui.widgets.live_table import LiveTable
+from tui.widgets.painted import Painted, PaintedLine
+from tui.widgets.prompt import Prompt
+
+
+class PlanScreen(FerryScreen):
+    """Targets, VMs, and the findings of the chosen VM to the chosen target."""
+
+    NAME = "plan"
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("start", "enter", "start", "Start the move to the target under the cursor."),
+        Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
+        Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
+        Action("tables", "tab", "targets/VMs", "Go on to the next table or the findings."),
+        Action("again", "r", "plan again", "Ask both hosts once more."),
+        Action("back", "escape", "back", "Back to the fleet; nothing was touched."),
+    )
+
+    def __init__(self, vms: tuple[Vm, ...]) -> None:
+        super().__init__()
+        self._vms = vms
+        self._plans: tuple[Plan, ...] = ()
+        self._pause_ms: int | None = None
+        self._bandwidth: int | None = None
+        self._busy = ""
+        self._targets: LiveTable[TargetRow] = LiveTable(
+            plan_rows.TARGET_COLUMNS,
+            lambda row: row.target,
+            dim=lambda row: not row.startable,
+            empty="asking both hosts …",
+            id="targets",
+        )
+        self._table: LiveTable[Plan] = LiveTable(
+            plan_rows.VM_COLUMNS, lambda plan: plan.uuid, empty="–", id="plan-vms"
+        )
+
+    def body(self) -> Iterable[Widget]:
+        """Two tables beside each other (above, when narrow), then the findings."""
+        yield Horizontal(
+            Vertical(self._rule("targets"), self._targets, id="targets-pane"),
+            Vertical(self._rule("vms"), self._table, id="vms-pane"),
+            id="plan-tables",
+        )
+        yield self._rule("findings")
+        yield _Findings(self._finding_lines, id="findings")
+        yield PaintedLine(lambda _w, _h: self._policy(), id="policy")
+        yield Painted(lambda w, _: self._virsh(w), id="virsh")
+
+    def _rule(self, part: str) -> PaintedLine:
+        return PaintedLine(lambda w, _: [headline.rule((self._words(part),), w)], id=f"{part}-rule")
+
+    def _words(self, part: str) -> str:
+        plan = self._plan
+        target = plan.target if plan else "…"
+        return {
+            "targets": f"MOVE {', '.join(vm.name for vm in self._vms)} FROM {self._vms[0].host}",
+            "vms": f"VMS ⇢ {target}",
+            "findings": f"FINDINGS {plan.vm if plan else ''} ⇢ {target}",
+        }[part]
+
+    def on_mount(self) -> None:
+        """Ask at once."""
+        self._targets.focus()
+        self.do_again()
+
+    def headline(self, width: int) -> Line:
+        """As on the fleet screen."""
+        store = self.store
+        return headline.title(self.ferry.fleet_label, store.fleet, len(store.running), width)
+
+    # -- what is shown --------------------------------------------------------------------
+
+    @property
+    def _plan(self) -> Plan | None:
+        """The chosen VM to the chosen target."""
+        return self._table.current
+
+    def draw(self) -> None:
+        """All of it from the plans at hand."""
+        names = dict.fromkeys(plan.target for plan in self._plans)
+        rows = [TargetRow(n, tuple(p for p in self._plans if p.target == n)) for n in names]
+        rows.sort(key=lambda r: (-len(r.startable), -min((p.fit or 0) for p in r.plans)))
+        self._targets.apply(rows)
+        self._draw_target()
+
+    def _draw_target(self) -> None:
+        row = self._targets.current
+        plans = row.plans if row else ()
+        self._table.apply(plans)
+        wide = self.size.width >= 110
+        rows = [len(self._targets.keys), len(plans)]
+        most = max(self.size.height // (3 if wide else 5), 3)
+        heights = [min(max(rows) if wide else count, most) + 1 for count in rows]
+        self._targets.styles.height, self._table.styles.height = heights
+        self._draw_findings()
+
+    def _draw_findings(self) -> None:
+        virsh = self.query_one("#virsh", Painted)
+        virsh.styles.height = min(max(len(self._virsh(self.size.width)), 1), 4)
+        for box in self.query(Painted):
+            if box.id in ("findings", "policy", "virsh") or "rule" in (box.id or ""):
+                box.redraw()
+
+    def _finding_lines(self, width: int, _height: int) -> list[Line]:
+        if self._plan is None:
+            return [line((f" {self._busy or 'no plan yet'}", Ink.DIM))]
+        return plan_rows.finding_lines(self._plan, width)
+
+    def _policy(self) -> list[Line]:
+        plan = self._plan
+        if plan is None:
+            return [Line()]
+        return [plan_rows.policy_line(plan, self._pause_ms, self._bandwidth)]
+
+    def _virsh(self, width: int) -> list[Line]:
+        return plan_rows.virsh_lines(self._plan, width) if self._plan else [Line()]
+
+    @on(LiveTable.Moved, "#targets")
+    def _target_moved(self) -> None:
+        self._draw_target()
+
+    @on(LiveTable.Moved, "#plan-vms")
+    def _vm_moved(self) -> None:
+        self._draw_findings()
+
+    # -- actions --------------------------------------------------------------------------
+
+    def why_not(self, name: str) -> str:
+        """Reasons, by action."""
+        if name in ("start", "again", "pause", "bandwidth"):
+            return self.needs_engine() or self._busy or (self._why_no_start() * (name == "start"))
+        return ""
+
+    def _why_no_start(self) -> str:
+        row = self._targets.current
+        if row is None:
+            return "There is no plan to start yet."
+        if row.startable:
+            return ""
+        return " ".join(self._why_blocked(plan) for plan in row.plans)
+
+    def _why_blocked(self, plan: Plan) -> str:
+        finding = blocks(plan)[0]
+        remedy = f" Fix: {finding.remedy}" if finding.remedy else ""
+        return f"{plan.vm} cannot go to {plan.target}: {finding.sentence}.{remedy}".replace(
+            "..", "."
+        )
+
+    def do_again(self) -> None:
+        """Plan to every other host, by today's facts."""
+        self._busy = "Both hosts are being asked …"
+        self.engine(self._ask(), "plan")
+        self.draw_all()
+
+    async def _ask(self) -> None:
+        try:
+            reply = await self.ferry.bridge.call(
+                MakePlan(self._names(), None, None, self._pause_ms, self._bandwidth)
+            )
+            if isinstance(reply, PlanReply):
+                self._plans = reply.plans
+                if not reply.plans:
+                    self._targets.empty = "there is no other host in the fleet"
+        finally:
+            self._busy = ""
+            self.draw_all()
+
+    def _names(self, uuids: frozenset[str] | None = None) -> tuple[str, ...]:
+        """Names, or the UUID where a name is not one VM's alone."""
+        chosen = [vm for vm in self._vms if uuids is None or vm.uuid in uuids]
+        fleet = self.store.fleet
+        return tuple(v.name if len(fleet.vms_named(v.name)) <= 1 else v.uuid for v in chosen)
+
+    def do_start(self) -> None:
+        """Start what fits; what does not is named first."""
+        row = self._targets.current
+        if row is None:
+            return
+        if not row.blocked:
+            self._start(row)
+            return
+        lines = [line(f" {self._why_blocked(plan)}") for plan in row.blocked]
+        names = ", ".join(plan.vm for plan in row.startable)
+        lines.append(
+            line(
+                (f" Move {names} alone? ", Ink.BOLD),
+                ("y", Ink.KEY),
+                " start  ",
+                ("n", Ink.KEY),
+                " back",
+            )
+        )
+        self.ask(lines, lambda: self._start(row))
+
+    def _start(self, row: TargetRow) -> None:
+        self._busy = "The start is under way …"
+        uuids = frozenset(plan.uuid for plan in row.startable)
+        policy = row.startable[0].policy.name
+        request = Start(self._names(uuids), row.target, policy, self._pause_ms, self._bandwidth)
+        self.engine(self._send(request), "start")
+
+    async def _send(self, request: Start) -> None:
+        try:
+            reply = await self.ferry.bridge.call(request)
+        finally:
+            self._busy = ""
+        if isinstance(reply, Started):
+            self.ferry.started(reply.migrations)
+        elif isinstance(reply, Refused):
+            fresh = {(plan.uuid, plan.target): plan for plan in reply.plans}
+            self._plans = tuple(fresh.get((p.uuid, p.target), p) for p in self._plans)
+            self.draw_all()
+            self.say("Nothing was started: the hosts changed since the plan was made.", ink=Ink.BAD)
+
+    def do_pause(self) -> None:
+        """The pause limit, before the start."""
+        now = self._pause_ms or (self._plan.policy.pause_ms if self._plan else 300)
+        self.query_one(Prompt).ask("pause ≤ (ms)", str(now), self._set_pause)
+
+    def _set_pause(self, text: str) -> str:
+        try:
+            self._pause_ms = units.parse_pause(text)
+        except ValueError as error:
+            return str(error)
+        self.do_again()
+        return ""
+
+    def do_bandwidth(self) -> None:
+        """The bandwidth limit, before the start."""
+        now = "" if self._bandwidth is None else units.number(self._bandwidth / 1e6)
+        self.query_one(Prompt).ask("bandwidth (MB/s, empty: unlimited)", now, self._set_bandwidth)
+
+    def _set_bandwidth(self, text: str) -> str:
+        try:
+            self._bandwidth = units.parse_rate(text)
+        except ValueError as error:
+            return str(error)
+        self.do_again()
+        return ""
+
+    def do_tables(self) -> None:
+        """Targets, VMs, findings, and around."""
+        self.focus_next()
+
+    def do_back(self) -> None:
+        """To the fleet."""
+        self.dismiss()
+
+    @on(LiveTable.Opened)
+    def _opened(self) -> None:
+        self.action_act("start")
+
+
+class _Findings(Painted, can_focus=True):
+    """Scrolls with the arrows when it has the keyboard."""
+
+    BINDINGS: ClassVar = [
+        ("k,up", "scroll_up", "up"),
+        ("j,down", "scroll_down", "down"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """No children."""
+        yield from ()
