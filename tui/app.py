@@ -17,8 +17,8 @@ from textual.screen import Screen
 from backend.model import Migration, Vm
 from tui import themes
 from tui.bridge import Bridge, Connect, StoreMoved
-from tui.palette import FerryCommands
 from tui.exact_update import exact
+from tui.palette import FerryCommands
 from tui.render.ascii import wants_ascii
 from tui.screens.base import FerryScreen
 from tui.screens.fleet import FleetScreen
@@ -33,6 +33,7 @@ class FerryApp(App[None]):
 
     CSS_PATH = "styles/ferry.tcss"
     TITLE = "virt-ferry"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  # Textual's own type
     COMMANDS: ClassVar = {FerryCommands}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q,ctrl+c", "leave", "quit", show=False, priority=True)

@@ -12,6 +12,7 @@ import libvirt
 
 from backend.errors import NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID, HypervisorError
 from backend.hypervisor.connection import Connection
+from backend.hypervisor.domain_xml import parse_domain
 from backend.hypervisor.stats import (
     JOB_NONE,
     JOB_OPERATIONS,
@@ -258,7 +259,8 @@ def undefine(conn: Connection, uuid: str) -> None:
     """Remove the definition of a VM that is shut off here, keeping its NVRAM and TPM files.
 
     They may lie on shared storage, and then belong to the VM where it runs now. Refuses a VM that
-    runs (libvirt would make it transient) or has a saved image or snapshots (libvirt refuses).
+    runs (libvirt would make it transient) or has a saved image or snapshots (libvirt refuses), and
+    one with a TPM under libvirt before 8.9, which cannot keep its state.
     """
     dom = conn.lookupByUUIDString(uuid)
     if dom.isActive():
@@ -267,14 +269,10 @@ def undefine(conn: Connection, uuid: str) -> None:
             "Shut it off first if it is the wrong copy.",
             OPERATION_INVALID,
         )
-    keep = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-    try:
-        dom.undefineFlags(keep | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM)
-    except libvirt.libvirtError as error:
-        # libvirt before 8.9 does not know the flag, and never deleted TPM state on its own.
-        if error.get_error_code() != _INVALID_ARG:
-            raise
-        dom.undefineFlags(keep)
+    config = parse_domain(dom.XMLDesc(0))
+    flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM if config.nvram else 0
+    flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM if config.tpm else 0
+    dom.undefineFlags(flags)
 
 
 def find_named(conn: Connection, name: str) -> str | None:

@@ -32,8 +32,8 @@ _NICE = 10
 # machine's D-Bus, systemd and pid files; /sys is mounted anew because it shows the network
 # namespace it was mounted in. What other labs and hosts keep mounted is let go first: a copy
 # of their mounts here would hold their namespaces after they are gone. /dev/kvm is hidden because
-# it may open and yet boot no guest: the lab emulates everywhere; what else is hidden would only
-# be probed.
+# it may open and yet boot no guest: the lab emulates everywhere; read-only, as libvirt takes a
+# writable one for usable and probes again and again. The other emulator would only cost probing.
 _ENTER = """\
 set -eu
 name=$1 state=$2 shared=$3 boot=$4
@@ -49,8 +49,12 @@ mount -t tmpfs -o mode=755,size=64m tmpfs /run
 mkdir -p /run/libvirt /run/sshd /run/lock
 mount -t tmpfs -o mode=755,size=1m tmpfs /srv
 mkdir /srv/shared /srv/boot
+touch /run/hidden
 for hidden in /dev/kvm /usr/bin/qemu-system-i386; do
-    if [ -e "$hidden" ]; then mount --bind /dev/null "$hidden"; fi
+    if [ -e "$hidden" ]; then
+        mount --bind /run/hidden "$hidden"
+        mount -o remount,bind,ro "$hidden"
+    fi
 done
 mount --bind "$shared" /srv/shared
 mount --bind "$boot" /srv/boot

@@ -7,7 +7,7 @@ probe (what the source writes, the target reads), and only a proven disk may ove
 
 from collections.abc import Iterator
 
-from backend.model import Disk, Finding
+from backend.model import Disk, Finding, Severity
 from backend.plan.facts import DiskProof, Survey
 from backend.plan.found import block, ok, warn
 from backend.plan.wording import memory as sized
@@ -34,14 +34,19 @@ def needs_unsafe(survey: Survey) -> bool:
     """libvirt must be told not to judge the storage by itself.
 
     True only when the probe has proven every disk that libvirt might doubt to be shared, and
-    none has a cache mode that makes sharing unsafe.
+    the plan refuses none for its cache mode (libvirt then no longer looks at that either).
     """
     disks = survey.definition.disks if survey.definition else ()
     doubted = [disk for disk in disks if disk.source and not disk.read_only and _is_file(disk)]
     return bool(doubted) and all(
-        _proof(survey, disk).shared is True and _cache_problem(survey, disk) is None
+        _proof(survey, disk).shared is True and not _refused_for_cache(survey, disk)
         for disk in doubted
     )
+
+
+def _refused_for_cache(survey: Survey, disk: Disk) -> bool:
+    problem = _cache_problem(survey, disk)
+    return problem is not None and problem.severity is Severity.BLOCK
 
 
 def _disk(survey: Survey, disk: Disk) -> Iterator[Finding]:

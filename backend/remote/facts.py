@@ -37,7 +37,8 @@ while :; do
     set -- "$d"/lower_*
     [ -e "$1" ] && continue
     speed=-1
-    read -r speed <"$d/speed"
+    # A veth says 10 Gbit/s whatever carries it: only a device's own word counts.
+    [ -e "$d/device" ] && read -r speed <"$d/speed"
     read -r rx <"$d/statistics/rx_bytes" || continue
     read -r tx <"$d/statistics/tx_bytes" || continue
     echo "net ${d##*/} $rx $tx ${speed:--1}"
@@ -206,11 +207,16 @@ def local_counters(net: Path = Path("/sys/class/net")) -> Counters:
         memory_bytes=memory.total,
         memory_free_bytes=memory.available,
         interfaces={
-            name: Interface(io.bytes_recv, io.bytes_sent, stats[name].speed or -1)
+            name: Interface(io.bytes_recv, io.bytes_sent, _speed_mbit(net / name, stats[name].speed))
             for name, io in psutil.net_io_counters(pernic=True).items()
             if name in stats and is_uplink(net / name)
         },
     )
+
+
+def _speed_mbit(interface: Path, said: int) -> int:
+    """What a device says of itself; a veth says 10 Gbit/s whatever carries it."""
+    return said if said > 0 and (interface / "device").exists() else -1
 
 
 def is_uplink(interface: Path) -> bool:

@@ -171,8 +171,9 @@ class SshHost:
         return [self._config_path] if self._config_path is not None else ()
 
     async def _options(self) -> asyncssh.SSHClientConnectionOptions:
-        agent: dict[str, Any] = {} if self._agent_path is None else {"agent_path": self._agent_path}
-        options: asyncssh.SSHClientConnectionOptions = await asyncssh.SSHClientConnectionOptions.construct(
+        agent: dict[str, Any] = {"agent_path": self._agent_path} if self._agent_path else {}
+        options: asyncssh.SSHClientConnectionOptions
+        options = await asyncssh.SSHClientConnectionOptions.construct(
             host=self.alias,
             config=self._config(),
             password=None,

@@ -18,6 +18,8 @@ from backend.run.survey import survey
 
 SETTLE_S = 12.0
 """How long a plan waits for hosts that have not answered yet."""
+LOAD_LIMIT_S = 2.0
+"""And then for the load of those that have: free memory and the link are part of a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Planner:
         if bandwidth_bytes_s is not None and bandwidth_bytes_s <= 0:
             raise BadInput("A bandwidth must be above 0.", "Leave it out for no limit.")
         await self._inventory.settled(SETTLE_S)
+        await self._inventory.informed(LOAD_LIMIT_S)
         targets = [self._inventory.host(target)] if target is not None else None
         found = [self._vm(name) for name in dict.fromkeys(vms)]
         pairs = [(vm, to) for vm in found for to in targets or self._others(vm)]

@@ -8,7 +8,6 @@ file of 32 characters and removes it; see there.)
 import asyncio
 from dataclasses import replace
 
-from backend.hypervisor.domain_xml import DomainConfig
 from backend.model import HostState, Vm, VmState
 from backend.plan.facts import Survey
 from backend.run.survey_asking import Asking, HostAccess
@@ -20,6 +19,7 @@ from backend.run.survey_target import (
     ask_held,
     ask_hugepages,
     ask_machines,
+    ask_networks,
     ask_reach,
     ask_versions,
 )
@@ -32,34 +32,34 @@ async def survey(vm: Vm, source: HostAccess, target: HostAccess) -> Survey:
     asking = Asking(vm, source, target)
     if source.name == target.name or target.host.state is not HostState.UP:
         return _of_vm(asking, await ask_source(asking))
-    at_source, held, versions, reach = await asyncio.gather(
-        ask_source(asking), ask_held(asking), ask_versions(asking), ask_reach(asking)
+    facts, held, versions, reach = await asyncio.gather(
+        _of_pair(asking), ask_held(asking), ask_versions(asking), ask_reach(asking)
     )
-    facts = replace(
-        _of_vm(asking, at_source),
+    return replace(
+        facts,
         held=held[0] if held else None,
         held_uuid=held[1] if held else "",
         target_versions=versions,
         reach=reach,
     )
-    config = parsed(asking, at_source)
-    return (
-        facts
-        if at_source is None or config is None
-        else await _of_pair(asking, facts, at_source, config)
-    )
 
 
-async def _of_pair(
-    asking: Asking, facts: Survey, at_source: AtSource, config: DomainConfig
-) -> Survey:
-    """What can only be asked once the VM's definition is known."""
-    files, (machines, listed), fit, hugepages, attachments = await asyncio.gather(
+async def _of_pair(asking: Asking) -> Survey:
+    """First the VM's definition, then what can only be asked once that is known."""
+    at_source = await ask_source(asking)
+    facts, config = _of_vm(asking, at_source), parsed(asking, at_source)
+    if at_source is None or config is None:
+        return facts
+    files, (machines, listed), fit, hugepages, networks = await asyncio.gather(
         ask_files(asking, config, at_source),
         ask_machines(asking, config),
         ask_cpu(asking, config, at_source),
         ask_hugepages(asking, config),
-        ask_attachments(asking, config),
+        ask_networks(asking, config),
+    )
+    attachments, disks = await asyncio.gather(
+        ask_attachments(asking, config, networks, files),
+        ask_disks(asking, config, at_source, files),
     )
     emulator = files.get(config.emulator)
     return replace(
@@ -69,7 +69,7 @@ async def _of_pair(
         emulator_there=emulator.exists if emulator else (True if listed else None),
         free_hugepage_bytes=hugepages,
         attachments=attachments,
-        disks=await ask_disks(asking, config, at_source, files),
+        disks=disks,
         files_missing=tuple(
             path for path in needed_paths(config) if path in files and not files[path].exists
         ),

@@ -1,14 +1,16 @@
 """What the target, and the way to it, tell: names held, versions, CPU, machine types, networks."""
 
 import asyncio
+from collections.abc import Mapping
 
 from backend.hypervisor import cpu
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.domain_xml import DomainConfig
-from backend.hypervisor.host import read_networks
+from backend.hypervisor.host import Network, read_networks
 from backend.model import Nic
 from backend.plan.facts import CpuAnswer, Held, Reach, ReachProblem, Versions, attachment
 from backend.remote import probes
+from backend.remote.probes import FileFacts
 from backend.run.survey_asking import PROBE_LIMIT_S, Asking
 from backend.run.survey_source import DEFAULT_HUGEPAGE_BYTES, AtSource, read_versions
 
@@ -107,24 +109,44 @@ async def ask_hugepages(asking: Asking, config: DomainConfig) -> int | None:
     return None if pages is None else pages * page_kib * 1024
 
 
-async def ask_attachments(asking: Asking, config: DomainConfig) -> dict[str, bool | None]:
+async def ask_networks(asking: Asking, config: DomainConfig) -> list[Network] | None:
+    if not any(nic.kind == "network" for nic in config.nics):
+        return None
+    return await asking.call("network", asking.target, read_networks, "list its networks")
+
+
+async def ask_attachments(
+    asking: Asking,
+    config: DomainConfig,
+    networks: list[Network] | None,
+    files: Mapping[str, FileFacts],
+) -> dict[str, bool | None]:
+    """Whether each source of a NIC is there, from what was asked already where that tells."""
     nics = {attachment(nic): nic for nic in config.nics}
-    answers = await asyncio.gather(*(_ask_attachment(asking, nic) for nic in nics.values()))
+    answers = await asyncio.gather(
+        *(_attached(asking, nic, networks, files) for nic in nics.values())
+    )
     return dict(zip(nics, answers, strict=True))
 
 
-async def _ask_attachment(asking: Asking, nic: Nic) -> bool | None:
-    fact = attachment(nic)
-    if nic.kind == "network":
-        networks = await asking.call(fact, asking.target, read_networks, "list its networks")
-        if networks is None:
-            return None
+async def _attached(
+    asking: Asking, nic: Nic, networks: list[Network] | None, files: Mapping[str, FileFacts]
+) -> bool | None:
+    if nic.kind == "network" and networks is not None:
         return any(one.name == nic.source and one.active for one in networks)
-    shell = asking.shell(fact, asking.target) if nic.kind in ("bridge", "direct") else None
+    found = files.get(device_path(nic) or "")
+    if found is None or found.exists or nic.kind != "bridge":
+        return found.exists if found else None
+    # Not a Linux bridge: one of Open vSwitch is known to its own tool only.
+    shell = asking.shell("network", asking.target)
     if shell is None:
         return None
-    if nic.kind == "bridge":
-        return await asking.ask(fact, probes.probe_bridge(shell, nic.source), PROBE_LIMIT_S)
-    device = probes.probe_file(shell, f"/sys/class/net/{nic.source}")
-    found = await asking.ask(fact, device, PROBE_LIMIT_S)
-    return found.exists if found else None
+    return await asking.ask("network", probes.probe_bridge(shell, nic.source), PROBE_LIMIT_S)
+
+
+def device_path(nic: Nic) -> str | None:
+    """What exists on a host that has the bridge or device a NIC is attached to."""
+    if not nic.source or "/" in nic.source:
+        return None
+    below = {"bridge": "/bridge", "direct": ""}.get(nic.kind)
+    return None if below is None else f"/sys/class/net/{nic.source}{below}"

@@ -1,5 +1,6 @@
 """The outlook of a running migration, on a small page-by-page simulation of pre-copy."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ def first_hopeless_pass(run: Precopy) -> int | None:
 def turns(run: Precopy) -> int:
     """How often the word changes."""
     words = [view.word for view in views(run)]
-    return sum(a is not b for a, b in zip(words, words[1:], strict=False))
+    return sum(a is not b for a, b in itertools.pairwise(words))
 
 
 # -- the lab's guests over 200 Mbit/s ----------------------------------------------------------
@@ -292,7 +293,7 @@ def test_a_longer_pause_never_takes_longer(
         view = outlook(run.samples, limit, Phase.MEMORY)
         left.append(view.left_s.mid if view.left_s else float("inf"))
     assume(run.samples[-1].pass_number > 1)
-    assert all(b <= a + 1e-6 for a, b in zip(left, left[1:], strict=False))
+    assert all(b <= a + 1e-6 for a, b in itertools.pairwise(left))
 
 
 @quick
@@ -305,4 +306,4 @@ def test_progress_never_runs_backwards(
     steps = range(0, len(run.samples), 1 + len(run.samples) // 100)
     done = [progress_fraction(run.samples[: n + 1], limit) for n in steps]
     assert all(0 <= one <= 1 for one in done)
-    assert all(b >= a for a, b in zip(done, done[1:], strict=False))
+    assert all(b >= a for a, b in itertools.pairwise(done))

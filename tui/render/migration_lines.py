@@ -96,8 +96,10 @@ def _sentences(m: Migration) -> tuple[str, str]:
         return m.verdict.reason, f"Ended after {units.number(m.verdict.total_s)} s."
     if m.abort_asked:
         return f"abort asked: {m.vm} stays on {m.source}", "Waiting for both hosts to let go."
-    if m.outlook is None:
+    if m.outlook is None and m.sample is None:
         return f"{m.source} and {m.target} are being prepared", ""
+    if m.outlook is None:
+        return "the first pass is on its way", "What the VM writes meanwhile shows at its end."
     return _forecast(m, m.outlook)
 
 

@@ -41,14 +41,14 @@ def _pause(view: MigrationView, _width: int) -> Spans:
 
 
 COLUMNS: tuple[Column[MigrationView], ...] = (
-    Column("vm", "VM", 10, lambda v, _: spans_of((v.migration.vm, Ink.BOLD)), flex=20),
-    Column("way", "FROM ⇢ TO", 15, _way, flex=20),
+    Column("vm", "VM", 10, lambda v, _: spans_of((v.migration.vm, Ink.BOLD)), narrow=8, flex=20),
+    Column("way", "FROM ⇢ TO", 15, _way, narrow=13, flex=20),
     Column("word", "STATE", 19, _word),
-    Column("progress", "PROGRESS", 14, _progress, narrow=5),
+    Column("progress", "PROGRESS", 14, _progress, narrow=8),
     Column("passes", "PASS", 4, lambda v, _: spans_of(str(v.passes or "–")), rank=2, right=True),
     Column("sent", "SENT", 7, _sent, rank=3, right=True),
     Column("rates", "WRITTEN/SENT", 18, _rates, rank=4),
-    Column("time", "TIME", 9, lambda v, _: spans_of(units.duration(v.elapsed_s)), right=True),
+    Column("time", "TIME", 8, lambda v, _: spans_of(units.duration(v.elapsed_s)), right=True),
     Column("pause", "PAUSE", 7, _pause, rank=1, right=True),
     Column(
         "started",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from backend.model import Finding, Forecast, Plan, Severity
 from tui.render import units
-from tui.render.ink import Ink, Line, Span, Spans, fit, line, spans_of, wrap
+from tui.render.ink import Ink, Line, Span, Spans, cut, fit, line, spans_of, wrap
 from tui.render.table import Column
 
 _GLYPHS = {
@@ -94,23 +94,40 @@ def _vm_fit(plan: Plan, _width: int) -> Spans:
 def _vm_forecast(plan: Plan, _width: int) -> Spans:
     if plan.blocked:
         return spans_of((units.DASH, Ink.DIM))
-    passes = plan.forecast.passes if plan.forecast and plan.forecast.converges else None
-    return spans_of(forecast_text(plan.forecast), f", {passes} passes" if passes else "")
+    return spans_of(forecast_text(plan.forecast))
 
 
 TARGET_COLUMNS: tuple[Column[TargetRow], ...] = (
     Column("target", "TARGET", 9, lambda r, _: spans_of((r.target, Ink.BOLD)), flex=14),
-    Column("fits", "FIT", 12, _target_fit, flex=8),
+    Column("fits", "FIT", 12, _target_fit, flex=10),
     Column("score", "", 3, _score, rank=1, right=True),
     Column("free", "FREE", 7, _free, right=True),
-    Column("forecast", "FORECAST", 24, _target_forecast, narrow=12, flex=40),
+    Column("forecast", "FORECAST", 25, _target_forecast, narrow=12, flex=40),
 )
 VM_COLUMNS: tuple[Column[Plan], ...] = (
     Column("vm", "VM", 10, lambda p, _: spans_of((p.vm, Ink.BOLD)), flex=10),
     Column("fits", "FIT", 10, _vm_fit, flex=6),
-    Column("forecast", "FORECAST", 26, _vm_forecast, narrow=12, flex=16),
     Column("how", "MOVE", 25, lambda p, _: spans_of((p.summary, Ink.DIM)), rank=1),
+    Column("forecast", "FORECAST", 24, _vm_forecast, rank=2, narrow=12, flex=16),
 )
+
+
+def chosen_lines(plan: Plan, writes: float | None, link: float | None, width: int) -> list[Line]:
+    """The race the chosen VM would run, and what comes of it: always two lines."""
+    race = [f"writes {units.brief_rate(writes)}"] * (writes is not None)
+    race += [f"link {units.brief_rate(link)}"] * (link is not None)
+    first = spans_of((f"   {plan.vm}: ", Ink.BOLD), ", ".join(race) or "dirty rate not known yet")
+    return [Line(cut(first, width)), Line(cut(_outcome(plan), width))]
+
+
+def _outcome(plan: Plan) -> Spans:
+    forecast = plan.forecast
+    if plan.blocked or forecast is None:
+        return ()
+    passes = f"{forecast.passes} passes" * bool(forecast.passes)
+    sent = f"~{units.size(forecast.sent_bytes)} to send" * bool(forecast.sent_bytes)
+    said = ", ".join(part for part in (passes, sent, forecast.needs) if part)
+    return spans_of(f"   → {said}" if said else "")
 
 
 def finding_lines(plan: Plan, width: int) -> list[Line]:

@@ -47,7 +47,7 @@ def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, Spans]]:
         ("pause", _pause(verdict, allowed)),
         ("passes", spans_of(f"{verdict.passes}, {len(m.decisions)} decisions")),
         ("outage", spans_of(outage)),
-        ("guard", _guard(verdict)),
+        ("link", _guard(verdict)),
     ]
 
 

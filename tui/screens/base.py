@@ -71,7 +71,7 @@ class FerryScreen(Screen[None]):
         yield Question()
         yield Painted(lambda w, _: self._flash_lines(w), id="flash")
         yield Prompt()
-        yield KeyBar((*self.ACTIONS, *COMMON), self.why_not)
+        yield KeyBar((*self.ACTIONS, *COMMON), self.why_not, self.label)
 
     # -- for the screens ------------------------------------------------------------------
 
@@ -89,6 +89,10 @@ class FerryScreen(Screen[None]):
     def why_not(self, name: str) -> str:
         """Why an action cannot be done now, as a sentence; empty when it can."""
         return ""
+
+    def label(self, action: Action) -> str:
+        """What the footer calls an action now."""
+        return action.label
 
     def needs_engine(self) -> str:
         """The reason shared by all that goes to the engine."""

@@ -121,6 +121,12 @@ class MigrationScreen(FerryScreen):
             return "No other migration is running."
         return ""
 
+    def label(self, action: Action) -> str:
+        """There is nothing to leave running after the end."""
+        track = self.store.tracks.get(self.migration_id)
+        ended = track is not None and not track.migration.running
+        return "back" if action.name == "back" and ended else action.label
+
     def _others(self) -> list[str]:
         return [m.id for m in self.store.running if m.id != self.migration_id]
 

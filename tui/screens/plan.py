@@ -55,7 +55,12 @@ class PlanScreen(FerryScreen):
         """Two tables beside each other (above, when narrow), then the findings."""
         yield Horizontal(
             Vertical(self._rule("targets"), self._targets, id="targets-pane"),
-            Vertical(self._rule("vms"), self._table, id="vms-pane"),
+            Vertical(
+                self._rule("vms"),
+                self._table,
+                PaintedLine(lambda w, _: self._chosen(w), id="chosen"),
+                id="vms-pane",
+            ),
             id="plan-tables",
         )
         yield self._rule("findings")
@@ -105,9 +110,8 @@ class PlanScreen(FerryScreen):
         plans = row.plans if row else ()
         self._table.apply(plans)
         wide = self.size.width >= 110
-        rows = [len(self._targets.keys), len(plans)]
         most = max(self.size.height // (3 if wide else 5), 3)
-        heights = [min(max(rows) if wide else count, most) + 1 for count in rows]
+        heights = [min(max(count, 1), most) + 1 for count in (len(self._targets.keys), len(plans))]
         self._targets.styles.height, self._table.styles.height = heights
         self._draw_findings()
 
@@ -115,13 +119,21 @@ class PlanScreen(FerryScreen):
         virsh = self.query_one("#virsh", Painted)
         virsh.styles.height = min(max(len(self._virsh(self.size.width)), 1), 4)
         for box in self.query(Painted):
-            if box.id in ("findings", "policy", "virsh") or "rule" in (box.id or ""):
+            if box.id in ("chosen", "findings", "policy", "virsh") or "rule" in (box.id or ""):
                 box.redraw()
 
     def _finding_lines(self, width: int, _height: int) -> list[Line]:
         if self._plan is None:
             return [line((f" {self._busy or 'no plan yet'}", Ink.DIM))]
         return plan_rows.finding_lines(self._plan, width)
+
+    def _chosen(self, width: int) -> list[Line]:
+        if self._plan is None:
+            return []
+        vm = next(v for v in self._vms if v.uuid == self._plan.uuid)
+        source = self.store.fleet.host(self._plan.source)
+        link = source.link_speed_bytes_s if source else None
+        return plan_rows.chosen_lines(self._plan, vm.writes_bytes_s, link, width)
 
     def _policy(self) -> list[Line]:
         plan = self._plan

@@ -27,8 +27,14 @@ class KeyBar(Painted):
             super().__init__()
             self.action = action
 
-    def __init__(self, actions: Sequence[Action], why_not: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        actions: Sequence[Action],
+        why_not: Callable[[str], str],
+        label: Callable[[Action], str],
+    ) -> None:
         super().__init__(id="keys")
+        self._label = label
         self._actions = [action for action in actions if action.footer]
         self._why_not = why_not
 
@@ -43,7 +49,7 @@ class KeyBar(Painted):
         rows: list[list[Action]] = [[]]
         used = 1
         for action in self._actions:
-            size = len(action.key) + 1 + len(action.label)
+            size = len(action.key) + 1 + len(self._label(action))
             if rows[-1] and used + len(SEPARATOR) + size > width:
                 rows.append([])
                 used = 1
@@ -58,7 +64,7 @@ class KeyBar(Painted):
             if spans:
                 spans.append((SEPARATOR, Ink.DIM))
             spans.append((action.key, Ink.DIM if dead else Ink.KEY))
-            spans.append((f" {action.label}", Ink.DIM))
+            spans.append((f" {self._label(action)}", Ink.DIM))
         return spans
 
     def on_click(self, event: events.Click) -> None:
@@ -68,7 +74,7 @@ class KeyBar(Painted):
             return
         x = 1
         for action in rows[event.y]:
-            size = len(action.key) + 1 + len(action.label)
+            size = len(action.key) + 1 + len(self._label(action))
             if x <= event.x < x + size:
                 self.post_message(self.Pressed(action))
                 return
