@@ -76,6 +76,11 @@ class FerryApp(App[None]):
         if self.screen_stack:
             self.screen.post_message(StoreMoved(self.store.version))
 
+    def flush(self) -> None:
+        """Draw what is known at once, whatever the pace."""
+        if self.ferry_screen is not None:
+            self.ferry_screen.draw_all()
+
     @property
     def ferry_screen(self) -> FerryScreen | None:
         """The screen under any palette."""

@@ -17,10 +17,13 @@ from backend.service.protocol import (
 )
 from tui.render.migration_lines import MigrationView
 from tui.render.vm_rows import VmRow
+from tui.steady import Steady
 
 MOST_SAMPLES = 20_000
 """Over an hour at five a second; beyond it the older half is thinned."""
 NEARLY = 0.99
+UNFORESEEN = 0.9
+"""The most that is shown of a migration whose end is not foreseen yet."""
 
 
 @dataclass(slots=True)
@@ -59,9 +62,10 @@ class Track:
 
     def _advance(self, sample: Sample) -> None:
         outlook = self.migration.outlook
-        expected = (outlook.expected_sent_bytes if outlook else None) or sample.total_bytes
-        whole = max(expected, sample.sent_bytes + sample.remaining_bytes, 1)
-        self.progress = max(self.progress, min(sample.sent_bytes / whole, NEARLY))
+        expected = outlook.expected_sent_bytes if outlook else None
+        whole = max(expected or 0, sample.sent_bytes + sample.remaining_bytes, 1)
+        most = NEARLY if expected else UNFORESEEN
+        self.progress = max(self.progress, min(sample.sent_bytes / whole, most))
         if sample.pass_number != self.pass_number:
             self.pass_number, self.pass_progress = sample.pass_number, 0.0
             self.pass_began_with = max(sample.remaining_bytes, 1)
@@ -87,6 +91,8 @@ class Store:
         self.filled = False
         """True from the first whole fleet on."""
         self.fleet = FleetSnapshot()
+        self._measured = FleetSnapshot()
+        self._steady = Steady()
         self.tracks: dict[str, Track] = {}
         self.link = Link()
         self._jobs: dict[tuple[str, str], float] = {}
@@ -95,7 +101,8 @@ class Store:
         """Fold one published change in."""
         self.version += 1
         if isinstance(change, FleetChanged):
-            self.fleet = fold(self.fleet, change)
+            self._measured = fold(self._measured, change)
+            self.fleet = self._steady.fleet(self._measured)
             self.filled = self.filled or change.whole
             self._note_jobs()
         elif isinstance(change, MigrationChanged):

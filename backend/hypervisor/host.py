@@ -79,8 +79,16 @@ def read_identity(conn: Connection) -> HostIdentity:
         libvirt_version=conn.getLibVersion(),
         hypervisor_version=conn.getVersion(),
         cpus=info[2],
-        memory_bytes=info[1] * 1024 * 1024,
+        memory_bytes=_memory_bytes(conn, info[1]),
     )
+
+
+def _memory_bytes(conn: Connection, info_mib: int) -> int:
+    """The kernel's own total: `getInfo` was seen to give a third of it, and changing figures."""
+    try:
+        return read_memory(conn).total_bytes or info_mib * 1024 * 1024
+    except libvirt.libvirtError:
+        return info_mib * 1024 * 1024
 
 
 def read_cpu_counters(conn: Connection) -> CpuCounters:

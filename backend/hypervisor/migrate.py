@@ -111,8 +111,8 @@ def _virsh_name(order: MigrationOrder) -> str:
 def run(conn: Connection, order: MigrationOrder) -> None:
     """Migrate; returns when it has ended, minutes or hours later. A lane of its own, no limit.
 
-    An error does not say where the VM runs: ask both hosts. After an abort it reads like a broken
-    pipe or a cancelled job, so remember that it was asked for.
+    An error does not say where the VM runs: ask both hosts. After an abort it is code 78 ("canceled
+    by client") or a broken pipe, so remember that it was asked for.
     """
     flags, parameters = flags_and_parameters(order)
     conn.lookupByUUIDString(order.uuid).migrateToURI3(order.target_uri, parameters, flags)

@@ -116,12 +116,12 @@ class JobReading:
     pass_number: int
     """From 1; attempts cancelled before are not counted."""
     raw_pass: int | None
-    """QEMU's own counter; None before the first pass."""
+    """QEMU's own counter; None before the first pass, and again after an abort."""
     total_bytes: int
     """Memory and disk together."""
     remaining_bytes: int
     sent_bytes: int
-    """What has been processed: memory and disk, at most a few per cent over the total sent."""
+    """What has been processed, memory and disk. Falls to 0 once an abort takes effect."""
     memory_total_bytes: int
     memory_remaining_bytes: int
     memory_sent_bytes: int
@@ -157,7 +157,7 @@ def job_sample(raw: Raw, t_s: float, first_pass: int | None = None) -> JobReadin
     attempts that were cancelled.
     """
     page_bytes = _int(raw, "memory_page_size") or _DEFAULT_PAGE_BYTES
-    raw_pass = _int(raw, "memory_iteration")
+    raw_pass = _int(raw, "memory_iteration") or None
     pass_number = 1 if raw_pass is None else max(1, raw_pass - (first_pass or 1) + 1)
     dirty_pages_s = _int(raw, "memory_dirty_rate")
     memory_total = _size(raw, "memory_total")

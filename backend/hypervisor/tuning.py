@@ -38,14 +38,17 @@ def set_pause_limit(conn: Connection, uuid: str, pause_ms: int) -> None:
 
 
 def read_bandwidth(conn: Connection, uuid: str) -> int | None:
-    """The bandwidth limit in bytes/s; None when unlimited, or while the VM is shut off or gone."""
+    """The bandwidth limit in bytes/s; None when unlimited, or while the VM is shut off or gone.
+
+    A limit given with the migrate call does not show here: only what `set_bandwidth` set.
+    """
     try:
         limit = conn.lookupByUUIDString(uuid).migrateGetMaxSpeed(0)
     except libvirt.libvirtError as error:
         if error.get_error_code() in (NO_DOMAIN, OPERATION_INVALID):
             return None
         raise
-    return None if limit is None or limit >= UNLIMITED_MIB_S else int(limit) * MIB
+    return int(limit) * MIB if limit and limit < UNLIMITED_MIB_S else None
 
 
 def set_bandwidth(conn: Connection, uuid: str, rate_bytes_s: int | None) -> None:

@@ -105,7 +105,7 @@ def _vm_row(vm: dict[str, Any]) -> tuple[str, ...]:
     return (
         vm["name"],
         vm["host"] or "–",
-        vm["state"] or "not found",
+        vm["state"] or "unknown",
         vm["address"],
         _bytes(vm["write_rate"], "/s"),
         _bytes(vm["over_bytes"]),

@@ -93,12 +93,14 @@ def _copying_disk(samples: Sequence[Sample]) -> Outlook:
 def _memory_outlook(samples: Sequence[Sample], running: _Running) -> Outlook:
     stuck = hopeless(running.passes, running.limit_ms)
     quiet_s = silent_s(samples)
-    if quiet_s >= SILENT_S or running.sends_bytes_s <= 0:
+    if quiet_s >= SILENT_S:
         word = Word.WILL_NOT_CONVERGE if stuck else Word.CONVERGING
         reason = f"nothing has been sent for {seconds(quiet_s)}: look at the link to the target"
         return Outlook(word, reason)
     if len(running.passes) == 1 and running.now.pass_number <= 1:
         return _first_pass(samples, running)
+    if running.sends_bytes_s <= 0:
+        return Outlook(Word.CONVERGING, "the first bytes have been sent; measuring the link")
     return _hopeless(running) if stuck else _converging(running)
 
 
@@ -108,7 +110,7 @@ def _first_pass(samples: Sequence[Sample], running: _Running) -> Outlook:
     reason = f"first pass: {memory(walked)} of {memory(now.total_bytes)} sent"
     pace = pass_pace(samples)
     if pace > 0:
-        reason += f", about {seconds(now.remaining_bytes / pace)} more"
+        reason += f", at most {seconds(now.remaining_bytes / pace)} more"
     reason += "; how fast the VM writes shows at its end"
     sent_part = min(1.0, running.sends_bytes_s / pace) if pace > 0 else 1.0
     expected = round(now.sent_bytes + now.remaining_bytes * sent_part)
@@ -121,10 +123,12 @@ def _first_pass(samples: Sequence[Sample], running: _Running) -> Outlook:
 
 
 def _hopeless(running: _Running) -> Outlook:
-    writes, sends = _two_rates(running)
-    left = min(one.left_bytes for one in running.passes[-3:])
+    """Written is told with what the pass kept: all that has to be sent again."""
+    one, now = running.passes[-2:]
+    written = now.left_bytes / one.took_s if one.took_s else one.dirty_bytes_s or 0.0
+    left = min(seen.left_bytes for seen in running.passes[-3:])
     would_ms = two_digits(1.05 * left / running.sends_bytes_s * 1000 + 1)
-    return Outlook(Word.WILL_NOT_CONVERGE, would_help(writes, sends, would_ms, left))
+    return Outlook(Word.WILL_NOT_CONVERGE, would_help(written, one.rate_bytes_s, would_ms, left))
 
 
 def _converging(running: _Running) -> Outlook:
@@ -160,7 +164,7 @@ def _two_rates(running: _Running) -> tuple[float, float]:
 
 
 def _course_of(running: _Running) -> Course:
-    least, _ = likely_writing(running.passes)
+    least, _ = likely_writing(running.passes, running.share_bytes)
     in_pass_s = running.now.t_s - running.passes[-1].start_s
     return course(
         running.now.remaining_bytes,
@@ -172,11 +176,11 @@ def _course_of(running: _Running) -> Course:
 
 
 def _left_band(running: _Running, middle: Course) -> Band:
-    """Around the middle: the link 10 % faster, and 10 % slower with the VM writing its most."""
-    least, most = likely_writing(running.passes)
+    """Around the middle: the link 7 % faster, and 7 % slower with the VM writing its most."""
+    least, most = likely_writing(running.passes, running.share_bytes)
     in_pass_s = max(0.0, running.now.t_s - running.passes[-1].start_s)
     left, sends, limit = running.now.remaining_bytes, running.sends_bytes_s, running.limit_ms
-    low = course(left, 1.1 * sends, least, limit, in_pass_s)
-    high = course(left, 0.9 * sends, most, limit, in_pass_s)
+    low = course(left, 1.07 * sends, least, limit, in_pass_s)
+    high = course(left, 0.93 * sends, most, limit, in_pass_s)
     most_s = high.seconds if high.converges else 3 * middle.seconds
     return Band(min(low.seconds, middle.seconds), middle.seconds, max(most_s, middle.seconds + 0.5))

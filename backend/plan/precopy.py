@@ -1,8 +1,8 @@
 """The physics of pre-copy: pass by pass until what is left fits into the pause.
 
 A pass that starts with r bytes left sends all but the pause's share T = B * limit of them, at
-B bytes/s, so takes t = (r - T) / B seconds; meanwhile the guest dirties D(t) unique bytes, and
-those are left for the next pass. The switchover comes when D(t) <= T.
+B bytes/s, so takes t = (r - T) / B seconds; meanwhile the guest dirties D(t) unique bytes. QEMU
+then looks, finds D(t) and what it kept of T, and switches over if that is at most T.
 
 D is concave: a guest that rewrites W bytes at w bytes/s dirties min(w * t, W), or a little
 less. So of what one pass has shown, D(t) = D / t * t is the least to expect of a shorter pass
@@ -66,17 +66,21 @@ def course(
     return Course(False, seconds, sent, MAX_PASSES, left)
 
 
-def steady(dirtied_bytes: float, seconds: float) -> Writing:
-    """A guest that goes on at the rate one pass has shown."""
-    return Writing(dirtied_bytes / seconds)
+def steady(dirtied_bytes: float, seconds: float, kept_bytes: float) -> Writing:
+    """A guest that goes on at the rate one pass has shown; what a pass keeps comes on top."""
+    return Writing(dirtied_bytes / seconds, kept_bytes)
 
 
 def straight(
-    dirtied_bytes: float, seconds: float, earlier_dirtied_bytes: float, earlier_s: float
+    dirtied_bytes: float,
+    seconds: float,
+    earlier_dirtied_bytes: float,
+    earlier_s: float,
+    kept_bytes: float,
 ) -> Writing:
     """A guest on the straight line through two passes; steady where they are about as long."""
     if earlier_s < 1.2 * seconds:
-        return steady(dirtied_bytes, seconds)
+        return steady(dirtied_bytes, seconds, kept_bytes)
     slope = (earlier_dirtied_bytes - dirtied_bytes) / (earlier_s - seconds)
     slope = max(0.0, min(slope, dirtied_bytes / seconds))
-    return Writing(slope, dirtied_bytes - slope * seconds)
+    return Writing(slope, kept_bytes + dirtied_bytes - slope * seconds)

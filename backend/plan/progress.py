@@ -43,7 +43,8 @@ def _expected_at_start(passes: Sequence[PassSeen], limit_ms: int) -> float | Non
     one, before = passes[-1], passes[-2]
     if not before.rate_bytes_s or hopeless(passes, limit_ms):
         return None
-    ahead = course(one.left_bytes, before.rate_bytes_s, likely_writing(passes)[0], limit_ms)
+    share = before.rate_bytes_s * limit_ms / 1000
+    ahead = course(one.left_bytes, before.rate_bytes_s, likely_writing(passes, share)[0], limit_ms)
     return max(1.0, ahead.sent_bytes + ahead.left_bytes) if ahead.converges else None
 
 

@@ -207,7 +207,9 @@ def local_counters(net: Path = Path("/sys/class/net")) -> Counters:
         memory_bytes=memory.total,
         memory_free_bytes=memory.available,
         interfaces={
-            name: Interface(io.bytes_recv, io.bytes_sent, _speed_mbit(net / name, stats[name].speed))
+            name: Interface(
+                io.bytes_recv, io.bytes_sent, _speed_mbit(net / name, stats[name].speed)
+            )
             for name, io in psutil.net_io_counters(pernic=True).items()
             if name in stats and is_uplink(net / name)
         },

@@ -31,7 +31,7 @@ class ReachFault(StrEnum):
     NO_CREDENTIALS = "no credentials"
     """The source host has no client certificate, or the target refuses it."""
     UNTRIED = "untried"
-    """The source host has no tool to try it with."""
+    """The source host has no virsh, or our login may not read the host's own certificate."""
     OTHER = "other"
 
 
@@ -57,7 +57,10 @@ fi
 exit 127
 """
 
+_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d [\d:.+]+ \d+: (\w+) : (?:\w+:\d+ : )?")
+
 _REACH_FAULTS = (
+    (ReachFault.UNTRIED, r"permission denied"),
     (
         ReachFault.NAME,
         r"unable to resolve|cannot resolve|name or service not known|name resolution|"
@@ -92,12 +95,24 @@ def parse_reach(result: CommandResult) -> Reach:
         return Reach(False, ReachFault.UNTRIED, "virsh is not installed there")
     if result.exit_status in (124, 137, -1):
         return Reach(False, ReachFault.TIMED_OUT, "no answer in time")
-    said = plain(result.stderr or result.stdout)
-    said = re.sub(r"error: (failed to connect to the hypervisor )?", "", said).strip()
+    said = _virsh_said(result.stderr or result.stdout)
     for fault, pattern in _REACH_FAULTS:
         if re.search(pattern, said, re.IGNORECASE):
             return Reach(False, fault, said)
     return Reach(False, ReachFault.OTHER, said)
+
+
+def _virsh_said(stderr: str) -> str:
+    """virsh's reasons alone: its `error:` lines, and the warnings of libvirt's log above them."""
+    said = []
+    for line in stderr.splitlines():
+        logged = _LOG_LINE.match(line)
+        if logged:
+            if logged.group(1) != "info":
+                said.append(line[logged.end() :])
+        elif "failed to connect to the hypervisor" not in line:
+            said.append(line.removeprefix("error: "))
+    return plain(" · ".join(dict.fromkeys(part.strip() for part in said if part.strip())))
 
 
 async def probe_reach(source: Shell, uri: str, timeout_s: float = 8.0) -> Reach:
@@ -140,7 +155,7 @@ class Mount:
 
 
 _NETWORK_KINDS = ("nfs", "nfs4", "ceph", "fuse.glusterfs", "cifs", "smb3", "lustre", "gpfs")
-_CLUSTER_KINDS = ("ocfs2", "gfs2")
+_NO_FILES = ("/dev/", "/proc/", "/sys/")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _PROBE_NAME = ".virt-ferry-probe-"
 
@@ -160,12 +175,14 @@ sync -f "$2" 2>/dev/null || :
 _READ_SCRIPT = r"""
 export LC_ALL=C
 cd "$1" || exit 3
-for try in 1 2 3 4; do
+left=$3
+while :; do
   ls -a . >/dev/null 2>&1
   if [ -f "$2" ]; then head -c 64 "$2"; exit 0; fi
-  [ $try = 4 ] || sleep 1
+  left=$((left - 1))
+  [ "$left" -gt 0 ] || exit 5
+  sleep 1
 done
-exit 5
 """
 
 _REMOVE_SCRIPT = 'rm -f -- "$1/$2"\n'
@@ -208,7 +225,7 @@ def mounts_prove_shared(source: Mount | None, target: Mount | None) -> SharedPro
         target.inside,
     ):
         return None
-    server = source.source.lstrip("/").partition(":")[0].partition("/")[0].lower()
+    server = re.split(r"[:/](?![^\[]*\])", source.source.lstrip("/"), maxsplit=1)[0].lower()
     if not server or server.startswith(("localhost", "127.", "[::1]")):
         return None
     return SharedProof(True, f"both mount {source.source} ({source.kind})")
@@ -223,6 +240,8 @@ async def probe_shared(
     written at the source, read at the target, and removed, whatever happens in between.
     """
     directory = posixpath.dirname(path) or "/"
+    if path.startswith(_NO_FILES) or not path.startswith("/"):
+        return SharedProof(None, f"{path} is not a file: only a look at the storage can tell")
     try:
         tables = await asyncio.gather(
             run_script(source, _MOUNTS_SCRIPT, timeout_s=timeout_s),
@@ -230,14 +249,20 @@ async def probe_shared(
         )
         mounts = [parse_mount(table.stdout, directory) for table in tables]
         return mounts_prove_shared(mounts[0], mounts[1]) or await _probe_token(
-            source, target, directory, timeout_s
+            source, target, directory, timeout_s, _looks(mounts[1])
         )
     except FerryError as error:
         return SharedProof(None, error.sentence)
 
 
+def _looks(mount: Mount | None) -> int:
+    """How often to look for the token: only what goes over a network may show it late."""
+    local = mount is not None and mount.kind in ("ext4", "xfs", "btrfs", "zfs", "tmpfs", "ext3")
+    return 1 if local else 4
+
+
 async def _probe_token(
-    source: Shell, target: Shell, directory: str, timeout_s: float
+    source: Shell, target: Shell, directory: str, timeout_s: float, tries: int
 ) -> SharedProof:
     name, token = _PROBE_NAME + secrets.token_hex(8), secrets.token_hex(16)
     try:
@@ -247,7 +272,9 @@ async def _probe_token(
         if written.exit_status != 0:
             why = plain(written.stderr) or f"exit status {written.exit_status}"
             return SharedProof(None, f"nothing could be written to {directory}: {why}")
-        read = await run_script(target, _READ_SCRIPT, directory, name, timeout_s=timeout_s)
+        read = await run_script(
+            target, _READ_SCRIPT, directory, name, str(tries), timeout_s=timeout_s
+        )
         return judge_token(read, token, directory)
     finally:
         # Shielded: a plan that is cancelled leaves nothing behind either.
@@ -288,7 +315,9 @@ exit 1
 _FILE_SCRIPT = r"""
 export LC_ALL=C
 for f in "$@"; do
-  if [ -b "$f" ]; then s=$(blockdev --getsize64 "$f" 2>/dev/null || echo -1)
+  if [ -b "$f" ]; then
+    d=$(readlink -f -- "$f")
+    if read -r s 2>/dev/null <"/sys/class/block/${d##*/}/size"; then s=$((s * 512)); else s=-1; fi
   elif [ -e "$f" ]; then s=$(stat -L -c %s -- "$f" 2>/dev/null || echo -1)
   else s=none; fi
   if [ -r "$f" ]; then r=1; else r=0; fi

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import shlex
+import signal
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,9 +81,16 @@ class LocalShell:
         except TimeoutError:
             raise timed_out(self.name, timeout_s) from None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            await _end(process)
         return result(self.name, process.returncode, out, err)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """With all its children: they hold its pipes."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def result(host: str, status: int | None, out: bytes, err: bytes) -> CommandResult:

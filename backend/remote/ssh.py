@@ -282,7 +282,9 @@ def classify(error: Exception, fingerprint: str = "") -> tuple[SshFault, str]:
             return SshFault.NO_SUCH_NAME, error.strerror or said
         case ConnectionRefusedError():
             return SshFault.REFUSED, ""
-        case FileNotFoundError() | PermissionError() | ValueError():
+        case FileNotFoundError() | PermissionError():
+            return SshFault.BAD_CONFIG, f"{error.filename}: {error.strerror}"
+        case ValueError():
             return SshFault.BAD_CONFIG, said
         case OSError() if error.errno in _UNREACHABLE:
             return SshFault.NO_ROUTE, ""

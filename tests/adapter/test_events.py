@@ -1,7 +1,6 @@
 """Events of libvirt's test driver reach the loop as plain values, in time."""
 
 import asyncio
-import time
 
 from backend.hypervisor import domains
 from backend.hypervisor.connection import Connection, Lane
@@ -21,12 +20,18 @@ def create(conn: Connection) -> None:
 
 async def events_of(lane: Lane, wanted: int) -> list[VmEvent]:
     seen: list[VmEvent] = []
-    await subscribe(lane, seen.append)
+    enough = asyncio.Event()
+
+    def take(event: VmEvent) -> None:
+        seen.append(event)
+        if len(seen) >= wanted:
+            enough.set()
+
+    await subscribe(lane, take)
     await lane.call(destroy)
     await lane.call(create)
-    deadline = time.monotonic() + 3
-    while len(seen) < wanted and time.monotonic() < deadline:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(3):
+        await enough.wait()
     return seen
 
 

@@ -6,7 +6,8 @@ and may carry `"epoch"`, the wall clock at t = 0.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +31,9 @@ from backend.service.protocol import (
     Start,
     Started,
 )
+from tui.app import FerryApp
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = Path(os.environ.get("FERRY_RECORDINGS") or Path(__file__).parents[1] / "recordings")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -48,6 +50,14 @@ def load(name: str) -> list[Entry]:
     decode = msgspec.json.Decoder(Entry).decode
     path = Path(name) if name.endswith(".jsonl") else RECORDINGS / f"{name}.jsonl"
     return [decode(line) for line in path.read_text().splitlines() if line]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A migration and when it is first seen."""
+
+    t: float
+    migration: Migration
 
 
 @dataclass
@@ -98,6 +108,11 @@ class RecordedLink:
         self.t, self.clock.now = t, self.epoch + t
         await self._queue.join()
 
+    async def publish(self, change: Change) -> None:
+        """One change that was not recorded."""
+        self._queue.put_nowait(change)
+        await self._queue.join()
+
     async def lose(self, error: FerryError) -> None:
         """The engine is gone, and stays so until `failing` is taken away."""
         self.failing = error
@@ -109,10 +124,22 @@ class RecordedLink:
         """Seconds of recording."""
         return self.entries[-1].t
 
-    def moment(self, wanted: "type[Change]", after: float = -1.0, skip: int = 0) -> float:
-        """When a change of that type is published the first time (or after `skip` more)."""
-        times = [e.t for e in self.entries if isinstance(e.change, wanted) and e.t > after]
-        return times[skip]
+    def migrations(self) -> dict[str, "Seen"]:
+        """By id, when each migration of the recording is first seen."""
+        first: dict[str, Seen] = {}
+        for entry in self.entries:
+            if isinstance(entry.change, MigrationChanged):
+                m = entry.change.migration
+                first.setdefault(m.id, Seen(entry.t, m))
+        return first
+
+    def when(self, wanted: Callable[[Migration], bool]) -> float:
+        """When a migration is first seen like that."""
+        return next(
+            entry.t
+            for entry in self.entries
+            if isinstance(entry.change, MigrationChanged) and wanted(entry.change.migration)
+        )
 
     # -- the link -------------------------------------------------------------------------
 
@@ -157,20 +184,32 @@ class RecordedLink:
         return tuple(c.sample for c in changes if isinstance(c, SampleArrived) and c.id == id)
 
     def _plans(self, vms: tuple[str, ...]) -> tuple[Plan, ...]:
-        plans = [plan for entry in self.entries for plan in entry.plans]
-        newest = {(p.vm, p.target): p for p in plans if p.vm in vms or p.uuid in vms}
-        order = {vm: index for index, vm in enumerate(vms)}
-        return tuple(sorted(newest.values(), key=lambda p: order.get(p.vm, 0)))
+        """As last planned by then; what was planned only later, if nothing was yet."""
+        found: dict[tuple[str, str], tuple[float, Plan]] = {}
+        for entry in self.entries:
+            for plan in entry.plans:
+                key = (plan.vm, plan.target)
+                if (plan.vm in vms or plan.uuid in vms) and (key not in found or entry.t <= self.t):
+                    found[key] = (entry.t, plan)
+        plans = [plan for _, plan in found.values()]
+        return tuple(sorted(plans, key=lambda p: [p.vm in vms and vms.index(p.vm), p.target]))
 
     def _started(self, request: Start) -> tuple[Migration, ...]:
         first: dict[str, Migration] = {}
-        for entry in self.entries:
+        for entry in self.entries[self._next :]:
             change = entry.change
-            if isinstance(change, MigrationChanged) and (
-                change.migration.vm in request.vms or change.migration.uuid in request.vms
-            ):
-                first.setdefault(change.migration.vm, change.migration)
+            if isinstance(change, MigrationChanged):
+                migration = change.migration
+                if migration.vm in request.vms or migration.uuid in request.vms:
+                    first.setdefault(migration.vm, migration)
         return tuple(first.values())
+
+
+async def answered(app: FerryApp) -> None:
+    """Wait until the console has heard the engine's answer to whatever it asked."""
+    # An empty list would mean all workers, and the one that listens never ends.
+    if asked := [worker for worker in app.workers if worker.group == "engine"]:
+        await app.workers.wait_for_complete(asked)
 
 
 async def play_live(link: RecordedLink, speed: float = 1.0) -> None:

@@ -35,7 +35,8 @@ class Under(StrEnum):
     CURSOR = "cursor"
     BLUR = "blur"
     """The cursor of a table that does not have the keyboard."""
-    FLASH = "flash"
+    BIG = "big"
+    """Nothing, but the text on it is bold."""
 
 
 Span = tuple[str, Ink]
@@ -119,7 +120,11 @@ def wrap(spans: Sequence[Span], width: int, indent: int = 0) -> list[Spans]:
                 size = cell_len(word)
             rows[-1].append((word, ink))
             used += size
-    return [cut(_joined(row), width) for row in rows]
+    return [cut(_joined(_trimmed(row)), width) for row in rows]
+
+
+def _trimmed(row: list[Span]) -> list[Span]:
+    return [*row[:-1], (row[-1][0].rstrip(" "), row[-1][1])] if row else row
 
 
 def _words(text: str) -> list[str]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backend.model import Decision, Migration, Outcome, Outlook, Sample, Word
+from backend.model import Decision, Migration, Outcome, Sample, Word
 from tui.render import units
 from tui.render.headline import spread
-from tui.render.ink import Ink, Line, Span, Spans, line, spans_of, wrap
+from tui.render.ink import Ink, Line, Span, Spans, Under, line, spans_of, wrap
 
 _WORDS = {
     Word.STARTING: ("⇢", Ink.MOVE),
@@ -20,6 +20,7 @@ _WORDS = {
 }
 
 
+_BIG = (Under.BIG, Under.PLAIN)
 OfMigration = Callable[[Migration], Line]
 OfView = Callable[["MigrationView", int], list[Line]]
 
@@ -81,10 +82,10 @@ def title(view: MigrationView, width: int) -> Line:
 def big_lines(view: MigrationView, width: int) -> list[Line]:
     """The word with its number on one line, the reason under it: always two lines."""
     word = word_span(view.migration)
-    head, under = _sentences(view.migration)
+    head, more = _sentences(view.migration)
     first = wrap(spans_of((" ", Ink.TEXT), word, "  ", (head, Ink.BOLD)), width)
-    rest = wrap(spans_of((f"   {under}", Ink.TEXT)), width) if under else []
-    return [Line(spans) for spans in (first + rest + [()])[:2]]
+    rest = wrap(spans_of((f"   {more}", Ink.TEXT)), width) if more else []
+    return [Line(spans, under) for spans, under in zip(first + rest + [()], _BIG, strict=False)]
 
 
 def _sentences(m: Migration) -> tuple[str, str]:
@@ -100,17 +101,15 @@ def _sentences(m: Migration) -> tuple[str, str]:
         return f"{m.source} and {m.target} are being prepared", ""
     if m.outlook is None:
         return "the first pass is on its way", "What the VM writes meanwhile shows at its end."
-    return _forecast(m, m.outlook)
+    return m.outlook.reason, _race(m)
 
 
-def _forecast(m: Migration, outlook: Outlook) -> tuple[str, str]:
-    if outlook.left_s is None or outlook.word is Word.WILL_NOT_CONVERGE:
-        return outlook.reason, ""
-    head = f"switchover in {units.band_s(outlook.left_s)}"
-    if outlook.pause_ms:
-        allowed = m.pause_limit_ms or m.policy.pause_ms
-        head += f", then a pause of {units.band_ms(outlook.pause_ms)} (allowed: {allowed} ms)"
-    return head, outlook.reason
+def _race(m: Migration) -> str:
+    """The two rates that decide, from the newest sample."""
+    if m.sample is None or m.sample.dirty_bytes_s is None:
+        return ""
+    written, sent = m.sample.dirty_bytes_s, m.sample.rate_bytes_s
+    return f"{units.megabytes(written)} MB/s written, {units.megabytes(sent)} MB/s sent"
 
 
 def figures(view: MigrationView, width: int) -> list[Line]:
@@ -130,8 +129,6 @@ def figures(view: MigrationView, width: int) -> list[Line]:
         f" · pause ≤ {m.pause_limit_ms or m.policy.pause_ms} ms",
         f" · bandwidth {'unlimited' if not m.bandwidth_bytes_s else _limit(m)}",
     ]
-    if sample.expected_pause_ms is not None:
-        parts.append(f" · QEMU expects {units.milliseconds(sample.expected_pause_ms)}")
     return [Line(row) for row in wrap(spans_of(*parts), width, indent=1)]
 
 

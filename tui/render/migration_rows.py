@@ -1,8 +1,9 @@
 """Migrations, running and ended, as table rows."""
 
+from backend.model import Word
 from tui.render import units
 from tui.render.ink import Ink, Spans, spans_of
-from tui.render.migration_lines import MigrationView, word_span
+from tui.render.migration_lines import MigrationView, word_of, word_span
 from tui.render.table import Column
 
 
@@ -15,7 +16,7 @@ def _word(view: MigrationView, _width: int) -> Spans:
 
 
 def _progress(view: MigrationView, width: int) -> Spans:
-    if not view.migration.running:
+    if not view.migration.running or word_of(view.migration) is Word.WILL_NOT_CONVERGE:
         return spans_of((units.DASH, Ink.DIM))
     full, empty = units.bar(view.progress, max(width - 5, 0))
     return spans_of((full, Ink.MOVE), (empty, Ink.DIM), f"{int(view.progress * 100):>4}%")

@@ -113,11 +113,12 @@ VM_COLUMNS: tuple[Column[Plan], ...] = (
 
 
 def chosen_lines(plan: Plan, writes: float | None, link: float | None, width: int) -> list[Line]:
-    """The race the chosen VM would run, and what comes of it: always two lines."""
+    """The race the chosen VM would run, and what comes of it."""
     race = [f"writes {units.brief_rate(writes)}"] * (writes is not None)
     race += [f"link {units.brief_rate(link)}"] * (link is not None)
     first = spans_of((f"   {plan.vm}: ", Ink.BOLD), ", ".join(race) or "dirty rate not known yet")
-    return [Line(cut(first, width)), Line(cut(_outcome(plan), width))]
+    outcome = [Line(row) for row in wrap(_outcome(plan), width - 1, indent=5)]
+    return [Line(cut(first, width)), *outcome]
 
 
 def _outcome(plan: Plan) -> Spans:
@@ -152,11 +153,11 @@ def policy_line(plan: Plan, pause_ms: int | None, bandwidth: int | None) -> Line
     guard: Span = ("encrypted", Ink.OK) if plan.encrypted else ("! plaintext", Ink.BAD)
     return line(
         (" POLICY ", Ink.HEAD),
-        f" {plan.policy.name}   pause ≤ {pause_ms or plan.policy.pause_ms} ms ",
+        f" {plan.policy.name}   ",
         ("d", Ink.KEY),
-        f"   bandwidth {units.rate(bandwidth) if bandwidth else 'unlimited'} ",
+        f" pause ≤ {pause_ms or plan.policy.pause_ms} ms   ",
         ("b", Ink.KEY),
-        "   ",
+        f" bandwidth {units.rate(bandwidth) if bandwidth else 'unlimited'}   ",
         guard,
     )
 

@@ -45,10 +45,14 @@ def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, Spans]]:
         ("total", spans_of(f"{verdict.total_s:.1f} s, {verdict.wall_s:.1f} s from the confirm")),
         ("sent", _sent(view, verdict)),
         ("pause", _pause(verdict, allowed)),
-        ("passes", spans_of(f"{verdict.passes}, {len(m.decisions)} decisions")),
+        ("passes", _passes(verdict, sum(d.action != "note" for d in m.decisions))),
         ("outage", spans_of(outage)),
         ("link", _guard(verdict)),
     ]
+
+
+def _passes(verdict: Verdict, decisions: int) -> Spans:
+    return spans_of(f"{verdict.passes}, {decisions} decision{'s' * (decisions != 1)}")
 
 
 def _pause(verdict: Verdict, allowed: int) -> Spans:

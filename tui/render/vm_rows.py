@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backend.model import Disk, Migration, Outcome, Vm, VmState
+from backend.model import Disk, Migration, Outcome, Vm, VmState, Word
 from tui.render import units
 from tui.render.ink import Ink, Spans, spans_of
 from tui.render.table import Column
@@ -42,6 +42,13 @@ class VmRow:
         """It is being moved by this engine now."""
         return self.migration is not None and self.migration.running
 
+    @property
+    def stuck(self) -> bool:
+        """It will not converge: a percentage would promise an end."""
+        outlook = self.migration.outlook if self.migration else None
+        at_source = self.migration is not None and self.vm.host == self.migration.source
+        return at_source and outlook is not None and outlook.word is Word.WILL_NOT_CONVERGE
+
 
 def _state(row: VmRow, width: int) -> Spans:
     if row.moving or row.vm.job:
@@ -58,13 +65,15 @@ def _state(row: VmRow, width: int) -> Spans:
 def _busy(row: VmRow, width: int) -> Spans:
     migration, job = row.migration, row.vm.job
     if migration is not None and migration.running:
+        if row.stuck:
+            return spans_of((f"! ⇢ {migration.target}", Ink.WARN))
         if row.vm.host == migration.source:
             return _arrow(migration.target, row.progress, width)
         return spans_of((f"⇠ {migration.source}", Ink.MOVE))
     kind = job.kind if job else ""
     if kind == "migration in":
         return spans_of(("⇠ coming in", Ink.MOVE))
-    name = "by another" if kind == "migration out" else kind
+    name = "moving" if kind == "migration out" else kind
     return _arrow(name, row.job_progress, width)
 
 
@@ -131,7 +140,15 @@ COLUMNS: tuple[Column[VmRow], ...] = (
         sort=lambda r: r.vm.name,
     ),
     Column("host", "HOST", 8, lambda r, _: spans_of(r.vm.host), flex=12, sort=lambda r: r.vm.host),
-    Column("state", "STATE", 15, _state, flex=6, sort=lambda r: (not r.moving, str(r.vm.state))),
+    Column(
+        "state",
+        "STATE",
+        18,
+        _state,
+        narrow=15,
+        flex=6,
+        sort=lambda r: (not r.moving, str(r.vm.state)),
+    ),
     Column("vcpu", "VCPU", 4, lambda r, _: spans_of(str(r.vm.vcpus)), rank=4, right=True),
     Column(
         "cpu",

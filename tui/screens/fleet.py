@@ -68,7 +68,9 @@ class FleetScreen(FerryScreen):
     def headline(self, width: int) -> Line:
         """Name and counts."""
         store = self.store
-        return headline.title(self.ferry.fleet_label, store.fleet, len(store.running), width)
+        return headline.title(
+            store.fleet.name or self.ferry.fleet_label, store.fleet, len(store.running), width
+        )
 
     def draw(self) -> None:
         """Both tables."""

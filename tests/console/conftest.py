@@ -1,0 +1,105 @@
+"""A console on a recorded real migration, its clock in the test's hand."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from textual.pilot import Pilot
+
+from backend.service.protocol import Change, Request
+from tests.console.recorded import Entry, RecordedLink, answered, load
+from tui.app import FerryApp
+from tui.screens.base import FerryScreen
+from tui.widgets.live_table import LiveTable
+from tui.widgets.painted import Painted
+
+
+@dataclass
+class Console:
+    """The app, the engine it thinks it has, and hands to press keys."""
+
+    app: FerryApp
+    link: RecordedLink
+    pilot: Pilot[None]
+
+    async def at(self, t: float) -> None:
+        """Play to `t` and draw."""
+        await self.link.play_to(t)
+        await self.settle()
+
+    async def publish(self, change: Change) -> None:
+        """One change that is not in the recording."""
+        await self.link.publish(change)
+        await self.settle()
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, and wait for what the engine answers."""
+        for key in keys:
+            await self.pilot.press(key)
+            await answered(self.app)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Everything drawn, whatever the pace."""
+        self.app.flush()
+        await self.pilot.pause()
+
+    @property
+    def screen(self) -> FerryScreen:
+        """The one that is seen."""
+        assert isinstance(self.app.screen, FerryScreen)
+        return self.app.screen
+
+    @property
+    def text(self) -> str:
+        """The screen as text, row by row, as the compositor has it."""
+        strips = self.app.screen._compositor.render_strips(self.app.size)
+        return "\n".join(strip.text.rstrip() for strip in strips)
+
+    def table(self, id: str) -> LiveTable[object]:
+        """A table of the screen."""
+        return self.app.screen.query_one(f"#{id}", LiveTable)
+
+    def box(self, id: str) -> str:
+        """What one painted box shows."""
+        return "\n".join(line.text for line in self.app.screen.query_one(f"#{id}", Painted).painted)
+
+    def asked(self, kind: type[Request]) -> list[Request]:
+        """The requests of a kind that reached the engine."""
+        return [call for call in self.link.calls if isinstance(call, kind)]
+
+
+Open = Callable[..., AbstractAsyncContextManager[Console]]
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Callable[[str], list[Entry]]:
+    """Recordings by name, read once."""
+    known: dict[str, list[Entry]] = {}
+
+    def by_name(name: str) -> list[Entry]:
+        if name not in known:
+            known[name] = load(name)
+        return known[name]
+
+    return by_name
+
+
+@pytest.fixture
+def console(recordings: Callable[[str], list[Entry]]) -> Open:
+    """`async with console("web", size=(80, 24)) as c:` at the first whole fleet."""
+
+    @asynccontextmanager
+    async def opened(
+        name: str, size: tuple[int, int] = (120, 36), t: float = 0.5, ascii_only: bool = False
+    ) -> AsyncIterator[Console]:
+        link = RecordedLink(recordings(name))
+        connect: Callable[[], Awaitable[RecordedLink]] = link.connect
+        app = FerryApp(connect, "lab", link.clock, ascii_only=ascii_only)
+        async with app.run_test(size=size) as pilot:
+            console = Console(app, link, pilot)
+            await console.at(t)
+            yield console
+
+    return opened
