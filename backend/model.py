@@ -81,7 +81,7 @@ class Disk:
     virtual_bytes: int | None = None
     allocated_bytes: int | None = None
     shared: bool | None = None
-    """Proven reachable from every host that is up; None while unproven."""
+    """As it looks from every host that is up (one inode everywhere); a plan proves it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """How the console looks: two palettes of its own, and the terminal's sixteen colours."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="ferry-dark",
@@ -31,19 +32,12 @@ LIGHT = Theme(
     dark=False,
     variables={"ferry-dim": "#6b7280", "ferry-cursor": "#cfe3f5", "ferry-blur": "#e6ebef"},
 )
-SIXTEEN = Theme(
+SIXTEEN = replace(
+    BUILTIN_THEMES["ansi-dark"],
     name="ferry-16",
-    ansi=True,
     primary="ansi_cyan",
-    success="ansi_green",
-    warning="ansi_yellow",
-    error="ansi_red",
-    accent="ansi_cyan",
-    foreground="ansi_default",
-    background="ansi_default",
-    surface="ansi_default",
-    panel="ansi_default",
     variables={
+        **BUILTIN_THEMES["ansi-dark"].variables,
         "ferry-dim": "ansi_default",
         "ferry-cursor": "ansi_default",
         "ferry-blur": "ansi_default",

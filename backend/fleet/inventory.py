@@ -1,7 +1,6 @@
 """The fleet as one stream of immutable snapshots, published when something in it changed."""
 
 import asyncio
-import contextlib
 import logging
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from backend.errors import BadInput
 from backend.fleet.config import FleetSettings
 from backend.fleet.host import HostWatch
+from backend.fleet.sharing import Sharing
 from backend.model import FleetSnapshot, Vm
 
 log = logging.getLogger(__name__)
@@ -38,22 +38,25 @@ class Inventory:
         self.hosts = {
             host.name: HostWatch(host, self._sockets, agent, self.touch) for host in settings.hosts
         }
+        self._sharing = Sharing(self.hosts, self.touch)
         self._touched = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.snapshot = FleetSnapshot(settings.name)
 
     def begin(self) -> None:
         """Start watching every host."""
         for host in self.hosts.values():
             host.begin()
-        self._task = asyncio.create_task(self._publish_changes(), name="inventory")
+        self._tasks = [
+            asyncio.create_task(self._publish_changes(), name="inventory"),
+            asyncio.create_task(self._sharing.run(), name="sharing"),
+        ]
 
     async def close(self) -> None:
         """Let go of every host."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
         shutil.rmtree(self._sockets, ignore_errors=True)
 
@@ -93,7 +96,9 @@ class Inventory:
         hosts = tuple(watch.host for watch in self.hosts.values())
         vms = [vm for watch in self.hosts.values() for vm in watch.vms]
         fleet = FleetSnapshot(
-            self._settings.name, hosts, tuple(self._enrich(vm) for vm in without_incoming(vms))
+            self._settings.name,
+            hosts,
+            tuple(self._enrich(self._sharing.mark(vm)) for vm in without_incoming(vms)),
         )
         if fleet != self.snapshot:
             self.snapshot = fleet

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,7 @@ KEEPALIVE_COUNT = 3
 SOCKET_PATH_LIMIT = 107
 """Bytes of a UNIX socket's path, without the closing zero."""
 LINE_LIMIT_BYTES = 64 * 1024
+_ADDRESS = re.compile(r"(?:([^@]*)@)?(.*?)(?::(\d{1,5}))?", re.DOTALL)
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
@@ -43,6 +45,7 @@ class SshHost:
     ) -> None:
         """Without paths: the user's own config; the agent of the config or the environment."""
         self.alias = alias
+        self._host, self._login = _address(alias)
         self.on_lost: Callable[[str], None] | None = None
         """Called once, with a reason, when an open connection is lost (not when closed here)."""
         self._config_path = config_path
@@ -73,7 +76,7 @@ class SshHost:
                 options = await self._options()
                 client.known_hosts = options.known_hosts
                 self._conn = await asyncssh.connect(
-                    self.alias,
+                    self._host,
                     options=options,
                     config=self._config(),
                     client_factory=lambda: client,
@@ -174,8 +177,9 @@ class SshHost:
         agent: dict[str, Any] = {"agent_path": self._agent_path} if self._agent_path else {}
         options: asyncssh.SSHClientConnectionOptions
         options = await asyncssh.SSHClientConnectionOptions.construct(
-            host=self.alias,
+            host=self._host,
             config=self._config(),
+            **self._login,
             password=None,
             preferred_auth="gssapi-with-mic,hostbased,publickey",
             keepalive_interval=KEEPALIVE_S,
@@ -262,6 +266,16 @@ class _Client(asyncssh.SSHClient):
 def _default_known_hosts() -> str | bytes:
     path = Path("~/.ssh/known_hosts").expanduser()
     return str(path) if path.is_file() else b""
+
+
+def _address(alias: str) -> tuple[str, dict[str, Any]]:
+    """The host of `[user@]host[:port]`, and the rest; what is left out the configuration says."""
+    match = _ADDRESS.fullmatch(alias)
+    if match is None:
+        return alias, {}
+    user, host, port = match.groups()
+    login: dict[str, Any] = {"username": user} if user else {}
+    return host, login | ({"port": int(port)} if port else {})
 
 
 def classify(error: Exception, fingerprint: str = "") -> tuple[SshFault, str]:

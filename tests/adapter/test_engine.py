@@ -162,7 +162,7 @@ async def test_a_killed_engine_is_a_sentence_and_the_next_client_starts_another(
     first = client.engine_pid
     await client.call(Watch())
     os.kill(first, signal.SIGKILL)
-    with pytest.raises(EngineUnavailable, match="gone|broke"):
+    with pytest.raises(EngineUnavailable, match=r"gone|broke"):
         async for _ in client.changes():
             pass
     await ended(first)

@@ -86,6 +86,14 @@ def recordings() -> Callable[[str], list[Entry]]:
     return by_name
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same terminal wherever the tests run."""
+    monkeypatch.setenv("VIRT_FERRY_THEME", "ferry-dark")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
 @pytest.fixture
 def console(recordings: Callable[[str], list[Entry]]) -> Open:
     """`async with console("web", size=(80, 24)) as c:` at the first whole fleet."""

@@ -26,7 +26,8 @@ class Ferry:
     @property
     def environment(self) -> Mapping[str, str]:
         """What its processes see."""
-        return {**os.environ, "XDG_STATE_HOME": str(self.state), "VIRT_FERRY_FLEET": str(self.fleet)}
+        own = {"XDG_STATE_HOME": str(self.state), "VIRT_FERRY_FLEET": str(self.fleet)}
+        return {**os.environ, **own}
 
     def run(self, *words: str, **replaced: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
