@@ -7,8 +7,6 @@ from textual.binding import Binding
 _SHOWN = {
     "question_mark": "?",
     "slash": "/",
-    "upper_m": "M",
-    "upper_s": "S",
     "escape": "esc",
 }
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 os.environ.setdefault("TEXTUAL_FPS", "30")
 
 from rich.console import RenderableType
+from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -20,6 +21,7 @@ from tui.bridge import Bridge, Connect, StoreMoved
 from tui.exact_update import exact
 from tui.palette import FerryCommands
 from tui.render.ascii import wants_ascii
+from tui.render.ink import clean
 from tui.screens.base import FerryScreen
 from tui.screens.fleet import FleetScreen
 from tui.store import Store
@@ -123,7 +125,9 @@ class FerryApp(App[None]):
     def leave(self, running: list[Migration]) -> None:
         """Go, and say on the terminal what goes on."""
         lines = [f"{m.vm} is moving from {m.source} to {m.target}." for m in running]
-        self.exit(message="\n".join([*lines, "Come back with: virt-ferry"]))
+        said = "\n".join(clean(of) for of in [*lines, "Come back with: virt-ferry"])
+        # As a Text, because the exit message would be read as markup.
+        self.exit(message=Text(said))
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         super()._display(screen, exact(renderable))

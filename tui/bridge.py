@@ -7,6 +7,7 @@ goes, the bridge says so in the store, keeps what was known, and connects again.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +70,7 @@ class Bridge:
         self._connect, self._store, self._clock = connect, store, clock
         self._noticed = noticed
         self._link: EngineLink | None = None
+        self._retry = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -82,8 +84,20 @@ class Bridge:
                 raise EngineUnavailable("The engine is gone.", "It is started again.")
             except FerryError as error:
                 await self._gone(error, wait_s)
-            await asyncio.sleep(wait_s)
+            except OSError as error:
+                reason = f"The engine cannot be reached: {error}."
+                await self._gone(EngineUnavailable(reason), wait_s)
+            await self._wait(wait_s)
             wait_s = min(wait_s * 2, LONGEST_RETRY_S)
+
+    def retry_now(self) -> None:
+        """Do not wait for the next try."""
+        self._retry.set()
+
+    async def _wait(self, seconds: float) -> None:
+        self._retry.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._retry.wait(), seconds)
 
     async def call(self, request: Request) -> Reply:
         """Ask the engine; FerryError when it refuses or is not there."""
@@ -114,6 +128,7 @@ class Bridge:
         """Migrations that began before this console, each with its whole chart."""
         reply = await link.call(ListMigrations())
         if isinstance(reply, MigrationsReply):
+            self._store.forget_running_but({m.id for m in reply.migrations})
             for migration in reply.migrations:
                 self._store.renew(migration)
                 self._fetch_soon(link, migration.id)

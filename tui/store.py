@@ -122,6 +122,12 @@ class Store:
             self.tracks[migration.id] = Track(migration)
             self.tracks[migration.id].renew(migration)
 
+    def forget_running_but(self, ids: set[str]) -> None:
+        """After a new engine came: what it does not know of, nobody runs any more."""
+        lost = [id for id, t in self.tracks.items() if t.migration.running and id not in ids]
+        for id in lost:
+            del self.tracks[id]
+
     def history(self, id: str, samples: tuple[Sample, ...]) -> None:
         """The samples a migration had before this console watched it."""
         self.version += 1

@@ -92,6 +92,17 @@ def ensure_vm(lab: Lab, vm: LabVm, settings: Settings, seen: Survey) -> str | No
     return f"{vm.name}: started on {place.host.name}"
 
 
+def restart_vm(lab: Lab, vm: LabVm) -> str | None:
+    """Switch a VM off and on where it runs; one that is on the move is left alone."""
+    places = survey(lab, timeout_s=30).places.get(vm.name, [])
+    if sum(place.state != SHUT_OFF for place in places) != 1:
+        return None
+    host = places[0].host
+    run(virsh(host, "destroy", vm.name), check=False)
+    _start(host, vm)
+    return f"{vm.name}: did not answer, started again on {host.name}"
+
+
 def _define(host: LabHost, vm: LabVm, settings: Settings) -> None:
     xml = domain_xml(vm, settings.memory_mib)
     run(virsh(host, "define", "/dev/stdin"), stdin=xml)

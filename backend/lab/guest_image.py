@@ -35,8 +35,8 @@ def install_boot_files(lab: Lab) -> None:
     if not kernel.exists():
         raise LabError(f"There is no guest kernel in {KERNEL_FOLDER}. Run ./backend/lab/setup.sh.")
     lab.boot.mkdir(exist_ok=True)
-    _write(lab.boot / "initramfs", initramfs())
-    _write(lab.boot / "vmlinuz", kernel.read_bytes())
+    write_new(lab.boot / "initramfs", initramfs())
+    write_new(lab.boot / "vmlinuz", kernel.read_bytes())
 
 
 def initramfs() -> bytes:
@@ -83,8 +83,8 @@ def _padded(data: bytes) -> bytes:
     return data + b"\0" * (-len(data) % 4)
 
 
-def _write(path: Path, content: bytes) -> None:
-    # Replaced, never rewritten: a running guest's host may have it open.
+def write_new(path: Path, content: bytes) -> None:
+    """Replace a file, never rewrite it: a running guest's host may have it open."""
     scratch = path.with_suffix(".new")
     scratch.write_bytes(content)
     os.replace(scratch, path)

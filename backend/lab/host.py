@@ -58,6 +58,13 @@ for hidden in /dev/kvm /usr/bin/qemu-system-i386; do
 done
 mount --bind "$shared" /srv/shared
 mount --bind "$boot" /srv/boot
+# QEMU looks for its data beside the folder it lies in.
+emulator=usr/bin/qemu-system-x86_64
+mkdir -p /run/usr/bin
+ln -s /usr/share /usr/lib /run/usr/
+touch /run/$emulator
+mount --bind /$emulator /run/$emulator
+mount --bind "$boot/qemu-system-x86_64" /$emulator
 mount --bind "$state/run" /run/libvirt
 mount --bind "$state/lib" /var/lib/libvirt
 mount --bind "$state/log" /var/log/libvirt

@@ -11,7 +11,7 @@ from backend.lab import qemu_probe
 from backend.lab.access import make_key, write_access
 from backend.lab.certs import make_authority
 from backend.lab.domain import ensure_disk
-from backend.lab.domains import ensure_vm, survey
+from backend.lab.domains import ensure_vm, restart_vm, survey
 from backend.lab.errors import LabError, LabUsageError
 from backend.lab.guest_image import install_boot_files
 from backend.lab.guest_link import await_guest
@@ -20,6 +20,7 @@ from backend.lab.host_files import write_host
 from backend.lab.layout import Lab, LabHost, LabVm
 from backend.lab.network import ensure_network
 from backend.lab.processes import LabProcess
+from backend.lab.qemu_wrapper import install_wrapper
 from backend.lab.settings import (
     DEFAULT_HOST_COUNT,
     DEFAULT_MEMORY_MIB,
@@ -33,7 +34,8 @@ from backend.lab.shell import missing_programs
 
 MIN_MEMORY_MIB = 384
 
-_GUESTS_S = 90.0
+_PATIENCE_S = 45.0
+_GUESTS_S = 60.0
 
 Say = Callable[[str], None]
 
@@ -106,6 +108,7 @@ def _link(wish: Wish, link: Link) -> Link:
 def _write_files(lab: Lab, settings: Settings, say: Say) -> Settings:
     """Everything that lies on disk. An interrupted attempt starts over: nothing runs yet."""
     install_boot_files(lab)
+    install_wrapper(lab)
     lab.shared.mkdir(exist_ok=True)
     operator_key = make_key()
     host_keys = {host.name: make_key() for host in lab.hosts}
@@ -130,9 +133,19 @@ def _raise_all(lab: Lab, settings: Settings, say: Say) -> int:
             disk.result()
         _raise_vms(lab, settings, pool, say)
         wanted = [vm for vm in lab.vms if vm.running]
-        deadline = time.monotonic() + _GUESTS_S
-        _all([pool.submit(await_guest, lab, vm, deadline) for vm in wanted])
+        _all([pool.submit(_settle, lab, vm, say) for vm in wanted])
     return len(wanted)
+
+
+def _settle(lab: Lab, vm: LabVm, say: Say) -> None:
+    """Wait for a guest to answer; one that runs and never does has crashed and starts again."""
+    try:
+        await_guest(lab, vm, time.monotonic() + _PATIENCE_S)
+    except LabError:
+        done = restart_vm(lab, vm)
+        if done:
+            say(done)
+        await_guest(lab, vm, time.monotonic() + _GUESTS_S)
 
 
 def _raise_hosts(lab: Lab, pool: ThreadPoolExecutor, say: Say) -> None:

@@ -7,6 +7,7 @@ rooms of their own and are found here too.
 
 from backend.model import Band, Forecast
 from backend.plan.outlook import outlook, pass_ended_note
+from backend.plan.passes import KEPT_PART
 from backend.plan.pause import predicted_pause, would_help
 from backend.plan.precopy import Course, Writing, course
 from backend.plan.progress import progress_fraction
@@ -16,6 +17,10 @@ __all__ = ["forecast_before", "outlook", "pass_ended_note", "progress_fraction"]
 
 STARTUP_S = Band(0.5, 1.5, 3.0)
 """From the call to the first byte: connecting, checking, starting QEMU at the target."""
+
+
+_SCENARIOS = ((0.5, 1.05, 0.8), (0.9, 0.95, 1.0), (1.1, 0.85, 1.1))
+"""Lucky, likely, unlucky: the parts of the memory used, the link and the dirty rate."""
 
 
 def forecast_before(
@@ -36,14 +41,15 @@ def forecast_before(
         return Forecast(True, pause_ms=pause, needs=needs)
     writes = dirty_bytes_s or 0.0
     cap = working_set_bytes or vm_memory_used_bytes
+    kept = KEPT_PART * link_bytes_s * pause_ms / 1000
     runs = [
         course(
             vm_memory_used_bytes * part,
             link_bytes_s * link,
-            Writing(writes * more, cap_bytes=cap),
+            Writing(writes * more, kept * link, cap + kept * link),
             pause_ms,
         )
-        for part, link, more in ((0.5, 1.05, 0.8), (0.9, 0.95, 1.0), (1.1, 0.8, 1.2))
+        for part, link, more in _SCENARIOS
     ]
     if not runs[1].converges:
         would = two_digits(runs[1].left_bytes / link_bytes_s * 1000 + 1)

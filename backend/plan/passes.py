@@ -27,6 +27,9 @@ KEPT_PART = 0.9
 """Of the pause's share, this much is still unsent and not written over when a pass ends
 (measured: with it the recurrence meets the lab's 5 and 20 MB/s guests pass by pass)."""
 
+MOST_PASSES = 64
+"""Older ones say nothing any more, and a migration may have thousands."""
+
 _RATE_WINDOW_S = 4 * SMOOTH_S
 
 
@@ -50,7 +53,7 @@ class PassSeen:
 
 
 def passes_seen(samples: Sequence[Sample], pause_limit_ms: int) -> tuple[PassSeen, ...]:
-    """Every pass that was sampled, oldest first; the last one is still running."""
+    """The newest passes that were sampled, oldest first; the last one is still running."""
     firsts = _first_indices(samples)
     starts = [_start(samples, index, pause_limit_ms) for index in firsts]
     ended = [
@@ -115,7 +118,8 @@ def _since(samples: Sequence[Sample], t_s: float) -> Sequence[Sample]:
 
 def _first_indices(samples: Sequence[Sample]) -> list[int]:
     indices: list[int] = []
-    index = 0
+    oldest = samples[-1].pass_number - MOST_PASSES + 1 if samples else 0
+    index = bisect_left(samples, oldest, key=lambda sample: sample.pass_number)
     while index < len(samples):
         indices.append(index)
         number = samples[index].pass_number

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from backend.model import Sample
 from backend.plan.judgement import hopeless
-from backend.plan.passes import PassSeen, likely_writing, passes_seen
+from backend.plan.passes import MOST_PASSES, PassSeen, likely_writing, passes_seen
 from backend.plan.precopy import course
 
 FIRST_PASS_SHARE = 0.5
@@ -17,10 +17,13 @@ def progress_fraction(samples: Sequence[Sample], pause_limit_ms: int) -> float:
 
     The first pass is half of it, by the memory it has walked through. Each later pass goes on
     from where the one before stopped, towards what was expected to be sent when it began; one
-    that was not expected to converge moves nothing.
+    that was not expected to converge moves nothing. After so many passes that the rest would
+    not show, it stands still.
     """
     if not samples:
         return 0.0
+    most = samples[0].pass_number + MOST_PASSES
+    samples = samples[: bisect_left(samples, most, key=lambda sample: sample.pass_number)]
     passes = passes_seen(samples, pause_limit_ms)
     done = 0.0
     for index, one in enumerate(passes):

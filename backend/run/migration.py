@@ -68,6 +68,7 @@ class MigrationRun:
         self._completed: stats.CompletedJob | None = None
         self._silent_since: float | None = None
         self._judged_s = -JUDGE_EVERY_S
+        self._abort_delivered = False
         self.ended = asyncio.Event()
         """Set with the first verdict, also an `unknown` one."""
 
@@ -124,11 +125,16 @@ class MigrationRun:
         if not self.state.abort_asked:
             self._update(abort_asked=True)
             self._note("abort", "abort asked for", by="operator")
-        if self._called is not None:
-            uuid = self.state.uuid
-            await self._source.call(
-                lambda conn: migrate.abort(conn, uuid), timeout_s=15.0, what="abort the migration"
-            )
+        await self._deliver_abort()
+
+    async def _deliver_abort(self) -> None:
+        """Until libvirt had a job to abort: it has none yet right after the call began."""
+        if self._called is None or self._abort_delivered:
+            return
+        uuid = self.state.uuid
+        self._abort_delivered = await self._source.call(
+            lambda conn: migrate.abort(conn, uuid), timeout_s=15.0, what="abort the migration"
+        )
 
     def _must_run(self) -> None:
         if not self.state.running:
@@ -166,6 +172,9 @@ class MigrationRun:
         """Sample until the call returned; remember what it said."""
         while not call.done():
             await self._sample()
+            if self.state.abort_asked:
+                with contextlib.suppress(FerryError):
+                    await self._deliver_abort()
             await asyncio.wait({call}, timeout=SAMPLE_EVERY_S)
         try:
             call.result()

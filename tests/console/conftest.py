@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from textual.pilot import Pilot
 
+from backend.service.client import FerryError
 from backend.service.protocol import Change, Request
 from tests.console.recorded import Entry, RecordedLink, answered, load
 from tui.app import FerryApp
@@ -87,6 +88,14 @@ def recordings() -> Callable[[str], list[Entry]]:
 
 
 @pytest.fixture(autouse=True)
+def quick_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Textual's pilot looks every 20 ms whether the app idles, several times a key."""
+    monkeypatch.setattr("textual.screen.UPDATE_PERIOD", 0.002)
+    monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 0.004)
+    monkeypatch.setattr("textual._wait.SLEEP_IDLE", 0.002)
+
+
+@pytest.fixture(autouse=True)
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same terminal wherever the tests run."""
     monkeypatch.setenv("VIRT_FERRY_THEME", "ferry-dark")
@@ -100,14 +109,21 @@ def console(recordings: Callable[[str], list[Entry]]) -> Open:
 
     @asynccontextmanager
     async def opened(
-        name: str, size: tuple[int, int] = (120, 36), t: float = 0.5, ascii_only: bool = False
+        name: str,
+        size: tuple[int, int] = (120, 36),
+        t: float = 0.5,
+        ascii_only: bool = False,
+        late: bool = False,
+        failing: FerryError | None = None,
     ) -> AsyncIterator[Console]:
-        link = RecordedLink(recordings(name))
+        link = RecordedLink(recordings(name), failing=failing)
+        if late:
+            link.skip_to(t)
         connect: Callable[[], Awaitable[RecordedLink]] = link.connect
         app = FerryApp(connect, "lab", link.clock, ascii_only=ascii_only)
         async with app.run_test(size=size) as pilot:
             console = Console(app, link, pilot)
-            await console.at(t)
+            await (console.settle() if failing else console.at(t))
             yield console
 
     return opened

@@ -79,8 +79,11 @@ class RecordedLink:
     calls: list[Request] = field(default_factory=list)
     failing: FerryError | None = None
     """Raised by the next calls, when set."""
+    answers: dict[type[Request], Reply | FerryError] = field(default_factory=dict)
+    """Given instead of the recorded ones."""
     t: float = -1.0
     _next: int = 0
+    _watched: asyncio.Event = field(default_factory=asyncio.Event)
     _queue: "asyncio.Queue[Change | FerryError]" = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
@@ -116,8 +119,26 @@ class RecordedLink:
     async def lose(self, error: FerryError) -> None:
         """The engine is gone, and stays so until `failing` is taken away."""
         self.failing = error
+        self._watched.clear()
         self._queue.put_nowait(error)
         await self._queue.join()
+
+    def skip_to(self, t: float) -> None:
+        """As if nobody had watched until `t`: only the newest fleet is published then."""
+        self.rewind()
+        while self._next < len(self.entries) and self.entries[self._next].t <= t:
+            self._next += 1
+        first = self.entries[0].change
+        assert first is not None
+        self._queue.put_nowait(first)
+
+    def rewind(self) -> None:
+        """From the start again."""
+        self._next, self.t = 0, -1.0
+
+    async def watched(self) -> None:
+        """Wait until somebody listens (again)."""
+        await self._watched.wait()
 
     @property
     def length(self) -> float:
@@ -146,8 +167,12 @@ class RecordedLink:
     async def call(self, request: Request) -> Reply:
         """What the engine answered, or would have."""
         self.calls.append(request)
-        if self.failing is not None:
-            raise self.failing
+        answer = self.failing or self.answers.get(type(request))
+        if isinstance(answer, FerryError):
+            raise answer
+        return answer or self._recorded(request)
+
+    def _recorded(self, request: Request) -> Reply:
         if isinstance(request, ListMigrations):
             return MigrationsReply(tuple(self._known().values()))
         if isinstance(request, GetMigration):
@@ -160,6 +185,7 @@ class RecordedLink:
 
     async def changes(self) -> AsyncIterator[Change]:
         """The recording, as far as it was played."""
+        self._watched.set()
         while True:
             item = await self._queue.get()
             try:

@@ -8,6 +8,8 @@ from tests.console.conftest import Console, Open
 from tui.render.vm_rows import VmRow
 from tui.screens.fleet import FleetScreen
 from tui.screens.plan import PlanScreen
+from tui.widgets.key_bar import KeyBar
+from tui.widgets.prompt import Prompt
 
 
 def names(console: Console) -> list[str]:
@@ -43,8 +45,8 @@ async def test_escape_in_the_filter_brings_the_old_one_back(console: Open) -> No
     async with console("idle") as c:
         await c.press("slash", "w", "e", "b", "escape")
         assert len(names(c)) == 8
-        await c.press("j")
-        assert current(c) == names(c)[1]
+        await c.press("g")
+        assert current(c) == names(c)[0]
 
 
 async def test_a_filter_that_matches_nothing_says_so(console: Open) -> None:
@@ -224,3 +226,31 @@ async def test_nothing_but_what_is_seen_is_drawn(console: Open) -> None:
         assert fleet._drawn_version == drawn
         await c.press("escape")
         assert "99%" in c.text
+
+
+async def test_the_mouse_works_too(console: Open) -> None:
+    async with console("idle") as c:
+        await c.pilot.click("#vms", offset=(10, 3))
+        assert current(c) == names(c)[2]
+        bar = c.screen.query_one(KeyBar)
+        x = bar.painted[0].text.index("/ filter")
+        await c.pilot.click(KeyBar, offset=(x, 0))
+        assert c.screen.query_one(Prompt).display
+
+
+async def test_a_key_that_can_do_nothing_says_why(console: Open) -> None:
+    async with console("idle") as c:
+        await c.press("tab", "space")
+        assert "Hosts cannot be marked" in c.text
+
+
+async def test_trembling_figures_stand_still(console: Open) -> None:
+    async with console("idle") as c:
+        vm = next(vm for vm in c.app.store.fleet.vms if vm.cpu_percent is not None)
+        await c.publish(FleetChanged(vms=(replace(vm, cpu_percent=50.0),)))
+        still = c.text
+        for tremble in (51.0, 48.2, 52.4):
+            await c.publish(FleetChanged(vms=(replace(vm, cpu_percent=tremble),)))
+            assert c.text == still
+        await c.publish(FleetChanged(vms=(replace(vm, cpu_percent=57.0),)))
+        assert "57%" in c.text

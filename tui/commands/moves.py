@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from typing import Any
 
 from backend.model import Forecast, Plan, Severity
 from backend.service.client import BadInput, EngineClient, FerryError
@@ -28,13 +29,7 @@ EXIT_NEEDS_YOU = 3
 
 async def plan(options: argparse.Namespace, choice: FleetChoice) -> int:
     """Findings and forecast for every VM and target; 2 when no target would take one of them."""
-    request = MakePlan(
-        vms=tuple(options.vm),
-        target=options.to,
-        policy=options.policy,
-        pause_ms=options.pause_ms,
-        bandwidth_bytes_s=_bandwidth(options),
-    )
+    request = MakePlan(target=options.to, **_wanted(options))
     async with connected(choice) as client:
         reply = await client.call(request)
     assert isinstance(reply, PlanReply)
@@ -49,13 +44,7 @@ async def plan(options: argparse.Namespace, choice: FleetChoice) -> int:
 
 async def migrate(options: argparse.Namespace, choice: FleetChoice) -> int:
     """Move VMs and say how each ended; the exit code is that of the worst."""
-    request = Start(
-        vms=tuple(options.vm),
-        target=options.to,
-        policy=options.policy,
-        pause_ms=options.pause_ms,
-        bandwidth_bytes_s=_bandwidth(options),
-    )
+    request = Start(target=options.to, **_wanted(options))
     async with connected(choice) as client:
         await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
         reply = await client.call(request)
@@ -123,6 +112,16 @@ class _Interrupts:
 def plan_json(one: Plan) -> dict[str, object]:
     """A plan with its conclusion spelled out."""
     return {**plain(one), "blocked": one.blocked}
+
+
+def _wanted(options: argparse.Namespace) -> dict[str, Any]:
+    """What `plan` and `migrate` have in common."""
+    return {
+        "vms": tuple(options.vm),
+        "policy": options.policy,
+        "pause_ms": options.pause_ms,
+        "bandwidth_bytes_s": _bandwidth(options),
+    }
 
 
 def _bandwidth(options: argparse.Namespace) -> int | None:

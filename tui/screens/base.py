@@ -33,6 +33,7 @@ FLASH_S = 12.0
 class FerryScreen(Screen[None]):
     """A screen that draws from the store and acts through the bridge."""
 
+    AUTO_FOCUS = ""
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
     NAME: ClassVar[str] = ""
     """For the help."""
@@ -175,7 +176,7 @@ class FerryScreen(Screen[None]):
 
     def engine(self, work: Awaitable[None], about: str) -> None:
         """Talk to the engine in a worker; what it refuses is said in the flash line."""
-        self.run_worker(self._told(work), group="engine", description=about, exit_on_error=False)
+        self.run_worker(self._told(work), group="engine", description=about)
 
     async def _told(self, work: Awaitable[None]) -> None:
         try:

@@ -25,7 +25,7 @@ class FleetScreen(FerryScreen):
         Action("mark", "space", "mark", "Mark the VM under the cursor, to move several at once."),
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
-        Action("migrations", "M,upper_m", "migrations", "List running and ended migrations."),
+        Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
         Action("sort", "s", "sort", "Sort the VMs by the next column."),
         Action("reverse", "S", "reverse", "Turn the sort order around.", footer=False),
@@ -194,7 +194,10 @@ class FleetScreen(FerryScreen):
 
     @on(LiveTable.Opened, "#hosts")
     def _host_opened(self, event: LiveTable.Opened) -> None:
-        """One host's VMs; the same again shows all."""
+        """One host's VMs, and what is wrong with it; the same again shows all."""
+        host = self.store.fleet.host(event.key)
+        if host is not None and host.reason:
+            self.say(f"{host.name}: {host.reason}")
         self._set_filter("" if self._filter == event.key else event.key)
         self._vms.focus()
 

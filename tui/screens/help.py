@@ -9,7 +9,7 @@ from tui.actions import COMMON, Action
 from tui.render import headline
 from tui.render.ink import Ink, Line, line
 from tui.screens.base import FerryScreen
-from tui.widgets.painted import Painted, PaintedLine
+from tui.widgets.painted import PaintedLine, Scrolled
 
 _TABLE_KEYS = (
     ("↑ ↓ j k", "Move the cursor; g and G go to the first and last row."),
@@ -40,7 +40,11 @@ class HelpScreen(FerryScreen):
     def body(self) -> Iterable[Widget]:
         """One scrolling text."""
         yield PaintedLine(lambda w, _: [headline.rule((f"KEYS OF THE {self._title}",), w)])
-        yield Painted(lambda _w, _h: self._text(), id="help")
+        yield Scrolled(lambda _w, _h: self._text(), id="help")
+
+    def on_mount(self) -> None:
+        """The text scrolls."""
+        self.query_one("#help", Scrolled).focus()
 
     @property
     def _title(self) -> str:
@@ -52,7 +56,7 @@ class HelpScreen(FerryScreen):
 
     def draw(self) -> None:
         """Static."""
-        self.query_one("#help", Painted).redraw()
+        self.query_one("#help", Scrolled).redraw()
 
     def _text(self) -> list[Line]:
         actions = {a.name: a for a in (*self._of.ACTIONS, *COMMON)}

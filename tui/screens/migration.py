@@ -16,7 +16,7 @@ from tui.render.migration_lines import MigrationView
 from tui.render.phases import phase_line
 from tui.render.report import report_lines
 from tui.screens.base import FerryScreen
-from tui.widgets.painted import Painted, PaintedLine
+from tui.widgets.painted import Painted, PaintedLine, Scrolled
 from tui.widgets.prompt import Prompt
 from tui.widgets.time_chart import TimeChart
 
@@ -32,7 +32,7 @@ class MigrationScreen(FerryScreen):
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
         Action("next", "n,tab", "next", "The next running migration."),
         Action("previous", "p,shift+tab", "previous", "The one before.", footer=False),
-        Action("list", "M,upper_m", "migrations", "List running and ended ones.", footer=False),
+        Action("list", "M", "migrations", "List running and ended ones.", footer=False),
         Action("back", "escape", "leave it running", "Back; the migration goes on."),
     )
 
@@ -54,7 +54,11 @@ class MigrationScreen(FerryScreen):
         )
         yield PaintedLine(lambda w, _: self._with(words.big_lines, w), id="big")
         yield Painted(lambda w, _: self._figures(w), id="figures")
-        yield Painted(lambda w, _: self._log(w), id="log")
+        yield Scrolled(lambda w, _: self._log(w), id="log")
+
+    def on_mount(self) -> None:
+        """The log scrolls."""
+        self.query_one("#log", Scrolled).focus()
 
     # -- drawing --------------------------------------------------------------------------
 

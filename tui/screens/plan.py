@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import on
-from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
@@ -16,7 +15,7 @@ from tui.render.ink import Ink, Line, line
 from tui.render.plan_rows import TargetRow, blocks
 from tui.screens.base import FerryScreen
 from tui.widgets.live_table import LiveTable
-from tui.widgets.painted import Painted, PaintedLine
+from tui.widgets.painted import Painted, PaintedLine, Scrolled
 from tui.widgets.prompt import Prompt
 
 
@@ -64,7 +63,7 @@ class PlanScreen(FerryScreen):
             id="plan-tables",
         )
         yield self._rule("findings")
-        yield _Findings(self._finding_lines, id="findings")
+        yield Scrolled(self._finding_lines, id="findings")
         yield PaintedLine(lambda _w, _h: self._policy(), id="policy")
         yield Painted(lambda w, _: self._virsh(w), id="virsh")
 
@@ -278,16 +277,3 @@ class PlanScreen(FerryScreen):
     @on(LiveTable.Opened)
     def _opened(self) -> None:
         self.action_act("start")
-
-
-class _Findings(Painted, can_focus=True):
-    """Scrolls with the arrows when it has the keyboard."""
-
-    BINDINGS: ClassVar = [
-        ("k,up", "scroll_up", "up"),
-        ("j,down", "scroll_down", "down"),
-    ]
-
-    def compose(self) -> ComposeResult:
-        """No children."""
-        yield from ()

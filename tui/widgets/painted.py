@@ -10,6 +10,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -137,6 +138,20 @@ class Painted(ScrollView, can_focus=False):
 
     def on_resize(self, _event: events.Resize) -> None:
         self.redraw()
+
+
+class Scrolled(Painted, can_focus=True):
+    """Scrolls with the keys of the tables when it has the keyboard."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("k", "scroll_up", "up"),
+        ("j", "scroll_down", "down"),
+        ("g", "scroll_home", "first"),
+        ("G", "scroll_end", "last"),
+    ]
+    DEFAULT_CSS = """
+    Scrolled { overflow: hidden auto; }
+    """
 
 
 class PaintedLine(Painted):

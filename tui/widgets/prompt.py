@@ -92,7 +92,7 @@ class Prompt(Horizontal):
         self._close()
 
 
-class Question(Painted, can_focus=True):
+class Question(Painted):
     """A yes-or-no question; whatever is not a clear yes means no."""
 
     DEFAULT_CSS = """
@@ -116,7 +116,7 @@ class Question(Painted, can_focus=True):
         self._text = tuple(of.spans for of in lines)
         self._yes_keys, self._then = frozenset(yes_keys), then
         self._back = self.screen.focused
-        self.display = True
+        self.display = self.can_focus = True
         self.styles.height = len(self.lines(self.screen.size.width, 0))
         self.redraw()
         self.focus()
@@ -132,11 +132,14 @@ class Question(Painted, can_focus=True):
         yes = event.key in self._yes_keys
         if not yes and event.key not in ("n", "N", "escape", "enter"):
             return
-        self.display = False
+        self._close()
         self.screen.set_focus(self._back)
         if yes:
             self._then()
 
     def on_blur(self) -> None:
         """A question left alone is a no."""
-        self.display = False
+        self._close()
+
+    def _close(self) -> None:
+        self.display = self.can_focus = False

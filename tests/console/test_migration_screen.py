@@ -1,0 +1,199 @@
+"""One migration on the screen: chart, words, controls, report."""
+
+import pytest
+
+from backend.model import Migration, Word
+from backend.service.protocol import Abort, GetMigration, SetBandwidth, SetPauseLimit
+from tests.console.conftest import Console, Open
+from tui.screens.fleet import FleetScreen
+from tui.screens.migration import MigrationScreen
+
+
+def passing(number: int, migration: Migration) -> bool:
+    return migration.sample is not None and migration.sample.pass_number >= number
+
+
+def hopeless(migration: Migration) -> bool:
+    return migration.outlook is not None and migration.outlook.word is Word.WILL_NOT_CONVERGE
+
+
+def over(migration: Migration) -> bool:
+    return migration.verdict is not None
+
+
+async def opened(c: Console, t: float) -> None:
+    """Play to `t` and open the newest migration, as an operator would."""
+    await c.at(t)
+    await c.press("M", "enter")
+    assert isinstance(c.screen, MigrationScreen)
+
+
+def braille(text: str) -> int:
+    return sum(0x2800 < ord(char) <= 0x28FF for char in text)
+
+
+async def test_it_converges_with_a_number_and_a_reason(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)) + 1)
+        outlook = c.app.store.running[0].outlook
+        assert outlook is not None
+        assert f"⇢ {outlook.word}  {outlook.reason}"[:90] in c.text
+        assert "┊2" in c.text
+        assert "memory ●" in c.text
+        assert "MB/s written" in c.text
+        assert braille(c.box("left-chart")) > 10
+        assert braille(c.box("rates-chart")) > 10
+
+
+async def test_what_will_not_converge_says_so_within_three_passes(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(hopeless))
+        migration = c.app.store.running[0]
+        assert migration.sample is not None
+        assert migration.sample.pass_number <= 3
+        assert "! WILL NOT CONVERGE" in c.text
+        assert "%" not in c.box("big")
+        await c.press("escape", "escape")
+        assert f"! ⇢ {migration.target}" in c.text
+
+
+@pytest.mark.parametrize("answer", ["n", "enter", "escape", "x"])
+async def test_an_abort_needs_a_clear_yes(console: Open, answer: str) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(hopeless))
+        await c.press("a")
+        assert "Abort moving cache-1" in c.text
+        await c.press(answer)
+        assert not c.asked(Abort)
+
+
+async def test_a_yes_aborts(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(hopeless))
+        await c.press("a", "y")
+        assert [call.id for call in c.asked(Abort)] == [c.app.store.running[0].id]  # type: ignore[union-attr]
+
+
+async def test_after_an_abort_the_report_says_it_stayed(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(over))
+        verdict = c.app.store.migrations[-1].verdict
+        assert verdict is not None
+        assert "○ STAYED" in c.text
+        assert f"{verdict.owner}, as seen from both ends" in c.text
+        assert "a abort" in c.text
+        await c.press("a")
+        assert "This migration has ended." in c.text
+        assert not c.asked(Abort)
+
+
+async def test_limits_go_to_the_engine(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        await c.press("b", "ctrl+u", *"12", "enter", "d", "ctrl+u", *"200", "enter")
+        (bandwidth,), (pause,) = c.asked(SetBandwidth), c.asked(SetPauseLimit)
+        assert isinstance(bandwidth, SetBandwidth)
+        assert isinstance(pause, SetPauseLimit)
+        assert (bandwidth.rate_bytes_s, pause.pause_ms) == (12_000_000, 200)
+
+
+async def test_the_report_has_every_figure(console: Open) -> None:
+    async with console("web") as c:
+        await opened(c, c.link.length)
+        verdict = c.app.store.migrations[-1].verdict
+        assert verdict is not None
+        assert f"✓ MOVED  to {verdict.target}" in c.text
+        for part in (
+            f"{verdict.total_s:.1f} s, {verdict.wall_s:.1f} s from the confirm",
+            f"{verdict.pause_ms} ms of 300 ms allowed",
+            "– not measured",
+            "least possible",
+            f"{verdict.passes}, ",
+            f"{verdict.owner}, as seen from both ends",
+            "leftovers none",
+        ):
+            assert part in c.text
+        assert braille(c.box("left-chart")) > 10
+
+
+async def test_a_console_that_comes_later_has_the_whole_chart(console: Open) -> None:
+    async with console("db") as c:
+        moment = c.link.when(lambda m: passing(2, m)) + 1
+        await opened(c, moment)
+        whole = c.box("left-chart")
+    async with console("db", t=moment, late=True) as c:
+        await opened(c, moment)
+        assert c.asked(GetMigration)
+        assert c.box("left-chart") == whole
+
+
+async def test_a_resize_loses_nothing(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)) + 1)
+        before = c.text
+        await c.pilot.resize_terminal(80, 24)
+        await c.settle()
+        for part in ("LEFT TO SEND", "┊2", "⇢ CONVERGING", "esc leave it running"):
+            assert part in c.text
+        assert len(c.text.splitlines()) <= 24
+        await c.pilot.resize_terminal(120, 36)
+        await c.settle()
+        assert c.text == before
+
+
+async def test_escape_leaves_it_running(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        calls = len(c.link.calls)
+        await c.press("escape", "escape")
+        assert isinstance(c.screen, FleetScreen)
+        assert len(c.link.calls) == calls
+
+
+async def test_tab_goes_to_the_next_running_migration(console: Open) -> None:
+    async with console("two-at-once") as c:
+        both = list(c.link.migrations().values())[-2:]
+        await opened(c, max(seen.t for seen in both) + 2)
+        assert isinstance(c.screen, MigrationScreen)
+        ids = {c.screen.migration_id}
+        await c.press("tab")
+        ids.add(c.screen.migration_id)
+        assert ids == {seen.migration.id for seen in both}
+        first = c.screen.migration_id
+        await c.press("n", "p")
+        assert c.screen.migration_id == first
+
+
+async def test_the_list_shows_both(console: Open) -> None:
+    async with console("two-at-once") as c:
+        both = list(c.link.migrations().values())[-2:]
+        await c.at(max(seen.t for seen in both) + 2)
+        await c.press("M")
+        for seen in both:
+            assert f"{seen.migration.source} ⇢ {seen.migration.target}" in c.text
+        assert "2 moving" in c.text
+
+
+async def test_enter_on_a_moving_vm_opens_its_migration(console: Open) -> None:
+    async with console("db") as c:
+        await c.at(c.link.when(lambda m: passing(2, m)))
+        await c.press("slash", *"db-1", "enter", "enter")
+        assert isinstance(c.screen, MigrationScreen)
+
+
+async def test_a_pass_never_runs_backwards(console: Open) -> None:
+    async with console("db") as c:
+        last: tuple[int, float] = (0, 0.0)
+        for step in range(int(c.link.length * 2)):
+            await c.link.play_to(step / 2)
+            for track in c.app.store.tracks.values():
+                now = (track.pass_number, track.pass_progress)
+                assert now >= last
+                last = now
+
+
+async def test_the_chart_in_plain_ascii(console: Open) -> None:
+    async with console("db", ascii_only=True) as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)) + 1)
+        assert c.text.isascii()
+        assert "|2" in c.text
