@@ -95,8 +95,8 @@ def test_the_phase_line() -> None:
 
 def test_the_title() -> None:
     text = title(view(), 100).text
-    assert text.startswith(" db-1  kvm-a ⇢ kvm-b   live · balanced · encrypted")
-    assert text.endswith("pass 4   38 s")
+    assert text.startswith(" db-1  kvm-a ⇢ kvm-b  live · balanced · encrypted")
+    assert text.endswith("pass 4  38 s")
     assert "! plaintext" in title(view(replace(RUNNING, encrypted=False)), 100).text
 
 
@@ -132,10 +132,20 @@ def test_a_verdict_overrules_the_outlook(outcome: Outcome, word: Word) -> None:
     assert word_of(ended(outcome=outcome).migration) is word
 
 
-def test_two_lines_whatever_the_width() -> None:
-    for width in (40, 80, 120):
-        assert len(big(view(), width)) == 2
-        assert len(big(ended(), width)) == 2
+def test_as_many_lines_whatever_they_say() -> None:
+    for width, count in ((40, 3), (80, 3), (120, 2)):
+        assert len(big(view(), width)) == count
+        assert len(big(ended(), width)) == count
+
+
+def test_what_would_help_is_whole_at_eighty_columns() -> None:
+    reason = (
+        "writes 24.0 MB/s, sends 22.4 MB/s: about 106 MB left at the start of every pass; "
+        "would help: a pause limit of 5,500 ms, a faster link, or the VM writing less"
+    )
+    stuck = replace(RUNNING, outlook=Outlook(Word.WILL_NOT_CONVERGE, reason))
+    text = " ".join(" ".join(big(view(stuck), 80)).split())
+    assert text == f"! WILL NOT CONVERGE {reason}"
 
 
 def test_figures() -> None:

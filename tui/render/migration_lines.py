@@ -20,7 +20,7 @@ _WORDS = {
 }
 
 
-_BIG = (Under.BIG, Under.PLAIN)
+WIDE = 100
 OfMigration = Callable[[Migration], Line]
 OfView = Callable[["MigrationView", int], list[Line]]
 
@@ -71,21 +71,23 @@ def title(view: MigrationView, width: int) -> Line:
     guard: Span = ("encrypted", Ink.TEXT) if m.encrypted else ("! plaintext", Ink.BAD)
     left = spans_of(
         (f" {m.vm}", Ink.HEAD),
-        f"  {m.source} ⇢ {m.target}   ",
+        f"  {m.source} ⇢ {m.target}  ",
         (f"{m.mode} · {m.policy.name} · ", Ink.DIM),
         guard,
     )
-    passes = f"pass {view.passes}   " if view.passes else ""
+    passes = f"pass {view.passes}  " if view.passes else ""
     return spread(left, spans_of(f"{passes}{units.duration(view.elapsed_s)}"), width)
 
 
 def big_lines(view: MigrationView, width: int) -> list[Line]:
-    """The word with its number on one line, the reason under it: always two lines."""
+    """The word with its number, then the reason: two lines, three where they are short."""
     word = word_span(view.migration)
     head, more = _sentences(view.migration)
-    first = wrap(spans_of((" ", Ink.TEXT), word, "  ", (head, Ink.BOLD)), width)
-    rest = wrap(spans_of((f"   {more}", Ink.TEXT)), width) if more else []
-    return [Line(spans, under) for spans, under in zip(first + rest + [()], _BIG, strict=False)]
+    first = wrap(spans_of((" ", Ink.TEXT), word, "  ", (head, Ink.BOLD)), width, indent=3)
+    rest = wrap(spans_of((f"   {more}", Ink.TEXT)), width, indent=3) if more else []
+    count = 2 if width >= WIDE else 3
+    rows = (first + rest + [()] * count)[:count]
+    return [Line(row, Under.PLAIN if index else Under.BIG) for index, row in enumerate(rows)]
 
 
 def _sentences(m: Migration) -> tuple[str, str]:

@@ -10,6 +10,8 @@ Item = TypeVar("Item")
 GAP = 2
 GUTTER = 3
 """Columns left of the first cell: the cursor and the mark."""
+MARGIN = 1
+"""Columns kept free at the right edge, so that tables beside each other do not touch."""
 EXTRA = 10
 """Columns of this rank and more are for wide terminals only."""
 
@@ -60,7 +62,7 @@ def fit_columns(columns: Sequence[Column[Item]], width: int) -> Fitted[Item]:
     Extra columns come only when all others have the width they want; what then is left over
     goes to those that can use it.
     """
-    room = width - GUTTER + GAP
+    room = width - MARGIN - GUTTER + GAP
     widths: dict[str, int] = {}
     by_rank = sorted(columns, key=lambda column: column.rank)
     for extra in (False, True):

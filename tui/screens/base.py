@@ -204,7 +204,13 @@ class FerryScreen(Screen[None]):
         one = len(running) == 1
         self.ask(
             [
-                line((" Quit the console? ", Ink.BOLD), ("y", Ink.KEY), " quit  ", ("n", Ink.KEY)),
+                line(
+                    (" Quit the console? ", Ink.BOLD),
+                    ("y", Ink.KEY),
+                    " quit  ",
+                    ("n", Ink.KEY),
+                    " stay",
+                ),
                 line(f" {names}: {'it goes on' if one else 'they go on'} without this console;"),
                 line(" the engine keeps steering. Come back with: ", ("virt-ferry", Ink.BOLD)),
             ],
