@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-# Read once, at Textual's import. Data redraws at 1-2 Hz by itself; this bounds what a held key
-# costs on a slow link, and 30 keeps the answer to a key under 35 ms.
+# Both are read once, at Textual's import. Data redraws at 1-2 Hz by itself; the first bounds
+# what a held key costs on a slow link, and 30 keeps the answer to a key under 35 ms. Why 256
+# colours is said in tui.themes.
 os.environ.setdefault("TEXTUAL_FPS", "30")
+if "256" in os.environ.get("TERM", "") or os.environ.get("COLORTERM"):
+    os.environ.setdefault("TEXTUAL_COLOR_SYSTEM", "256")
 
 from rich.console import RenderableType
 from rich.text import Text

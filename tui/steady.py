@@ -10,7 +10,7 @@ from typing import TypeVar
 from backend.model import FleetSnapshot, Host, Vm
 
 Thing = TypeVar("Thing", Host, Vm)
-DEADBAND = 2.5
+VM_DEADBAND, HOST_DEADBAND = 2.5, 5.0
 """Percent points; what is shown is never further than this from what was measured."""
 
 
@@ -22,16 +22,18 @@ class Steady:
 
     def fleet(self, fleet: FleetSnapshot) -> FleetSnapshot:
         """The fleet with steadied CPU shares."""
-        hosts = tuple(self._steadied(host, ("host", host.name)) for host in fleet.hosts)
-        vms = tuple(self._steadied(vm, (vm.uuid, vm.host)) for vm in fleet.vms)
+        hosts = tuple(
+            self._steadied(host, ("host", host.name), HOST_DEADBAND) for host in fleet.hosts
+        )
+        vms = tuple(self._steadied(vm, (vm.uuid, vm.host), VM_DEADBAND) for vm in fleet.vms)
         return replace(fleet, hosts=hosts, vms=vms)
 
-    def _steadied(self, of: Thing, key: tuple[str, ...]) -> Thing:
+    def _steadied(self, of: Thing, key: tuple[str, ...], deadband: float) -> Thing:
         measured = of.cpu_percent
         if measured is None:
             self._shown.pop(key, None)
             return of
         shown = self._shown.get(key)
-        if shown is None or abs(measured - shown) > DEADBAND:
+        if shown is None or abs(measured - shown) > deadband:
             shown = self._shown[key] = measured
         return replace(of, cpu_percent=shown)

@@ -1,8 +1,9 @@
 /*
  * The guest of the lab: process 1 of an initramfs, and all that runs in it.
  *
- * It rewrites memory at a set rate, counts what it wrote, keeps a known pattern in memory and
- * answers both over TCP, so that lost work and damaged memory show after a migration.
+ * It rewrites memory at a set rate, counts what it wrote, checks all it wrote against what it must
+ * have written, and answers both over TCP, so that lost work and damaged memory show after a
+ * migration. memory_ok stays false once anything was found damaged.
  *
  * The kernel hands its unknown parameters over as environment:
  *   vf_ip=ADDRESS/PREFIX  vf_write=BYTES_PER_SECOND  vf_over=BYTES  vf_name=NAME
@@ -48,6 +49,13 @@ enum {
     SLICE_MS = 20,
     STALL_SLICES = 5, /* after a pause, at most this many slices are made up for */
     PATTERN_BYTES = 16 << 20,
+    BEAT_PAGES = 16,
+    NEWEST_PAGES = 2048, /* checked at every status: what a migration had to send last */
+    SWEPT_PAGES = 1024,  /* checked at every status besides, the next ones each time */
+    TOUCHED_PAGES = 256, /* as many are touched before the emulator's TLB is flushed */
+    FLUSH_PAGES = 64,    /* more than the kernel invalidates one by one */
+    SETTLE_MS = 120,
+    SETTLE_ROUNDS = 3,
     RESERVE_BYTES = 64 << 20, /* left to the kernel when a buffer is asked for */
 };
 
@@ -67,7 +75,9 @@ struct writer {
     uint64_t over_bytes;
     uint64_t rate;   /* bytes per second asked for */
     uint64_t page;   /* the next page of the buffer */
-    uint64_t stamp;  /* makes every visit to a page leave other content */
+    uint64_t stamp;  /* pages written since boot: makes every visit leave other content */
+    uint64_t first;  /* the stamp when the buffer was new */
+    uint64_t swept;  /* how old a page the next status begins its sweep with */
     uint64_t work;   /* bytes written since boot */
     double credit;   /* bytes that may be written now */
     double last_s;
@@ -76,6 +86,10 @@ struct writer {
 static struct writer writer;
 static uint64_t *pattern;
 static uint64_t noise[PAGE_WORDS * 2];
+static uint64_t *beats;
+static uint64_t beat_count;
+static void *flushed;
+static uint64_t damages;
 static const char *guest_name = "guest";
 
 static double now_s(void)
@@ -155,19 +169,64 @@ static uint64_t pattern_word(uint64_t i)
     return (i + 1) * UINT64_C(0x9E3779B97F4A7C15);
 }
 
+static void *pages_of_memory(uint64_t bytes)
+{
+    return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void damaged(const char *what, uint64_t number)
+{
+    if (damages++ < 8)
+        say("memory damaged: %s %" PRIu64, what, number);
+}
+
 static void fill_pattern(void)
 {
-    pattern = mmap(NULL, PATTERN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pattern = pages_of_memory(PATTERN_BYTES);
     for (uint64_t i = 0; i < PATTERN_BYTES / 8; i++)
         pattern[i] = pattern_word(i);
 }
 
-static int pattern_good(void)
+/*
+ * Makes the emulator forget its TLB. That grows to what is touched between two flushes, and QEMU
+ * walks it once for every dirty page when it collects them, under its big lock; yet a guest of one
+ * process never switches address spaces, so nothing else would flush it. Taking away more pages
+ * than the kernel invalidates one by one makes the kernel reload CR3.
+ */
+static void forget_translations(void)
 {
-    for (uint64_t i = 0; i < PATTERN_BYTES / 8; i++)
-        if (pattern[i] != pattern_word(i))
-            return 0;
-    return 1;
+    mprotect(flushed, FLUSH_PAGES * PAGE_BYTES, PROT_NONE);
+    mprotect(flushed, FLUSH_PAGES * PAGE_BYTES, PROT_READ);
+}
+
+static void check_pattern(void)
+{
+    for (uint64_t i = 0; i < PATTERN_BYTES / 8; i++) {
+        if (i % (TOUCHED_PAGES * PAGE_WORDS) == 0)
+            forget_translations();
+        if (pattern[i] != pattern_word(i)) {
+            damaged("pattern word", i);
+            return;
+        }
+    }
+}
+
+/* Pages that change all the time and must agree: one that a migration missed falls behind. */
+static void beat(void)
+{
+    for (uint64_t i = 0; i < BEAT_PAGES; i++) {
+        if (beats[i * PAGE_WORDS] != beat_count)
+            damaged("beat page", i);
+        beats[i * PAGE_WORDS] = beat_count + 1;
+    }
+    beat_count++;
+}
+
+static void make_check_pages(void)
+{
+    beats = pages_of_memory(BEAT_PAGES * PAGE_BYTES);
+    flushed = pages_of_memory(FLUSH_PAGES * PAGE_BYTES);
+    memset(flushed, 1, FLUSH_PAGES * PAGE_BYTES); /* only pages that are there need a flush */
 }
 
 static void fill_noise(void)
@@ -198,8 +257,10 @@ static const char *set_writer(uint64_t rate, uint64_t over)
         writer.buffer = NULL;
         writer.over_bytes = 0;
         writer.page = 0;
+        writer.first = writer.stamp;
+        writer.swept = 0;
         if (over) {
-            void *memory = mmap(NULL, over, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            void *memory = pages_of_memory(over);
             if (memory == MAP_FAILED)
                 return "the guest has not that much memory";
             writer.buffer = memory;
@@ -212,13 +273,52 @@ static const char *set_writer(uint64_t rate, uint64_t over)
     return NULL;
 }
 
+static uint64_t stamp_key(uint64_t stamp)
+{
+    return (stamp + 1) * UINT64_C(0x9E3779B97F4A7C15);
+}
+
+/* How many pages of the buffer hold something. */
+static uint64_t pages_written(void)
+{
+    uint64_t pages = writer.over_bytes / PAGE_BYTES, written = writer.stamp - writer.first;
+    return written < pages ? written : pages;
+}
+
+/* The page written that many pages ago, 1 being the newest, must hold what was written then. */
+static void check_page(uint64_t age)
+{
+    uint64_t pages = writer.over_bytes / PAGE_BYTES, stamp = writer.stamp - age;
+    uint64_t number = (writer.page + pages - age) % pages, key = stamp_key(stamp), wrong = 0;
+    const uint64_t *page = writer.buffer + number * PAGE_WORDS, *source = noise + stamp % PAGE_WORDS;
+    for (size_t i = 0; i < PAGE_WORDS; i++)
+        wrong |= page[i] ^ source[i] ^ key;
+    if (wrong)
+        damaged("written page", number);
+}
+
+static void check_buffer(void)
+{
+    uint64_t written = pages_written();
+    for (uint64_t i = 1; i <= NEWEST_PAGES + SWEPT_PAGES && i <= written; i++) {
+        if (i % TOUCHED_PAGES == 0)
+            forget_translations();
+        if (i > NEWEST_PAGES)
+            writer.swept = writer.swept % written + 1;
+        check_page(i <= NEWEST_PAGES ? i : writer.swept);
+    }
+}
+
 static void write_page(void)
 {
     uint64_t *page = writer.buffer + writer.page * PAGE_WORDS;
     const uint64_t *source = noise + writer.stamp % PAGE_WORDS;
-    uint64_t stamp = ++writer.stamp * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t key = stamp_key(writer.stamp), pages = writer.over_bytes / PAGE_BYTES;
+    if (pages_written() == pages)
+        check_page(pages);
     for (size_t i = 0; i < PAGE_WORDS; i++)
-        page[i] = source[i] ^ stamp;
+        page[i] = source[i] ^ key;
+    writer.stamp++;
     writer.work += PAGE_BYTES;
     if (++writer.page * PAGE_BYTES >= writer.over_bytes)
         writer.page = 0;
@@ -238,6 +338,7 @@ static void write_slice(void)
             write_page();
             writer.credit -= PAGE_BYTES;
         }
+        forget_translations();
         if (now_s() - now > 2 * slice_s)
             return; /* asked for more than this CPU can do: the clients come first */
     }
@@ -257,12 +358,14 @@ static uint64_t disk_bytes(void)
 
 static void answer_status(char *reply, size_t size)
 {
+    check_pattern();
+    check_buffer();
     snprintf(reply, size,
              "{\"name\":\"%s\",\"write_rate\":%" PRIu64 ",\"over_bytes\":%" PRIu64
              ",\"work_bytes\":%" PRIu64 ",\"memory_ok\":%s,\"disk_bytes\":%" PRIu64
              ",\"uptime_s\":%.3f}\n",
              guest_name, writer.rate, writer.over_bytes, writer.work,
-             pattern_good() ? "true" : "false", disk_bytes(), now_s());
+             damages ? "false" : "true", disk_bytes(), now_s());
 }
 
 static void answer(const char *line, char *reply, size_t size)
@@ -380,6 +483,7 @@ int main(void)
 {
     struct client clients[MAX_CLIENTS];
     struct pollfd polled[MAX_CLIENTS + 2];
+    int settling = SETTLE_ROUNDS;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     mkdir("/dev", 0755);
@@ -390,6 +494,7 @@ int main(void)
         guest_name = getenv("vf_name");
     fill_noise();
     fill_pattern();
+    make_check_pages();
     const char *problem = set_writer(number("vf_write"), number("vf_over"));
     if (problem)
         say("%s", problem);
@@ -404,9 +509,16 @@ int main(void)
         polled[1] = (struct pollfd){.fd = button, .events = POLLIN};
         for (int i = 0; i < MAX_CLIENTS; i++)
             polled[i + 2] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
-        poll(polled, MAX_CLIENTS + 2, writer.rate && writer.buffer ? SLICE_MS : -1);
-        if (writer.rate && writer.buffer)
+        int writing = writer.rate && writer.buffer;
+        poll(polled, MAX_CLIENTS + 2, writing ? SLICE_MS : settling ? SETTLE_MS : -1);
+        if (writing) {
+            beat();
             write_slice();
+        }
+        if (settling > 0) { /* the boot touched much, and the TLB shrinks only with time */
+            settling--;
+            forget_translations();
+        }
         if (polled[0].revents)
             greet(listener, clients);
         if (polled[1].revents)

@@ -17,9 +17,6 @@ from backend.plan.precopy import Writing, steady, straight
 SMOOTH_S = 2.0
 """Time constant of the smoothed throughput: three of them see a change of the link in full."""
 
-QEMU_RATES_S = 1.1
-"""QEMU (7.2) works out the dirty rate at most once a second: after a shorter pass it is stale."""
-
 OWN_RATES_S = 0.4
 """After a pass shorter than this, stale is better than our own figure: two samples are too few."""
 
@@ -157,6 +154,8 @@ def _ended(one: PassSeen, after: PassSeen, first_after: Sample, pause_limit_ms: 
     rate = sent / took_s if took_s > 0 else 0.0
     kept = rate * (first_after.pause_limit_ms or pause_limit_ms) / 1000
     dirty = first_after.dirty_bytes_s
-    if took_s > 0 and (dirty is None or OWN_RATES_S <= took_s < QEMU_RATES_S):
+    # Right after a pass QEMU may still tell the rate of the one before (0 after the first): what
+    # the pass left to send is the better witness, unless two samples are too few to time it.
+    if took_s > 0 and (not dirty or took_s >= OWN_RATES_S):
         dirty = max(0.0, after.left_bytes - KEPT_PART * kept) / took_s
     return replace(one, took_s=took_s, rate_bytes_s=rate, kept_bytes=kept, dirty_bytes_s=dirty)

@@ -231,7 +231,7 @@ def test_a_longer_pause_limit_takes_the_word_back_at_once_when_it_suffices() -> 
 def test_the_note_of_an_ended_pass() -> None:
     run = Precopy(DB.memory, DB.link, DB.writes, DB.over, 300).run(most_passes=2)
     note = pass_ended_note(run.samples, 300)
-    assert note.startswith("pass 1 ended: 1")
+    assert note.startswith("pass 1 ended: 20")
     assert "MB/s written, 24.0 MB/s sent, " in note
     assert "MB left → about " in note
     assert note.endswith("more passes")
