@@ -21,9 +21,8 @@ time.tzset()
 from rich.terminal_theme import DIMMED_MONOKAI  # noqa: E402
 
 from backend.model import Migration, Word  # noqa: E402
-from backend.service.protocol import MigrationChanged  # noqa: E402
 from screenshots.svg import svg  # noqa: E402
-from tests.console.recorded import Entry, RecordedLink, answered, load  # noqa: E402
+from tests.console.recorded import Entry, RecordedLink, answered, load, when  # noqa: E402
 from tui.app import FerryApp  # noqa: E402
 
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
@@ -33,14 +32,7 @@ Moment = Callable[[list[Entry]], float]
 
 def _first(wanted: Callable[[Migration], bool], later_s: float = 0.0) -> Moment:
     """So long after a migration was first seen like that."""
-
-    def moment(entries: list[Entry]) -> float:
-        for entry in entries:
-            if isinstance(entry.change, MigrationChanged) and wanted(entry.change.migration):
-                return entry.t + later_s
-        raise SystemExit("the recording does not hold what the picture is to show")
-
-    return moment
+    return lambda entries: when(entries, wanted) + later_s
 
 
 def _busiest(entries: list[Entry]) -> float:
@@ -73,10 +65,10 @@ _DB = ("slash", *"db-1", "enter", "m")
 PICTURES = (
     Picture("fleet", "two-at-once", _busiest),
     Picture("plan", "db", lambda _: 0.5, _DB),
-    Picture("migration-converging", "db", _first(_passing(3), 2.0), _OPEN),
+    Picture("migration-converging", "db", _first(_passing(9), 1.0), _OPEN),
     Picture("migration-not-converging", "cache-abort", _first(_hopeless, 6.0), _OPEN),
     Picture("report", "db", _first(lambda m: m.verdict is not None, 1.0), _OPEN),
-    Picture("migration-80x24", "db", _first(_passing(3), 2.0), _OPEN, size=(80, 24)),
+    Picture("migration-80x24", "db", _first(_passing(9), 1.0), _OPEN, size=(80, 24)),
     Picture("fleet-light", "two-at-once", _busiest, theme="ferry-light"),
 )
 

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 POLL_S = 1.0
+POLL_GAP_S = 0.1
+"""Between two polls at least, however many events come."""
 POLL_LIMIT_S = 5.0
 """Statistics that take longer than this mean that the host does not answer."""
 CONFIGS_AT_ONCE = 50
@@ -47,7 +49,7 @@ class HostWatch:
         settings: HostSettings,
         sockets: Path,
         agent: Callable[[], str | None],
-        changed: Callable[[], None],
+        changed: Callable[[bool], None],
     ) -> None:
         self.settings = settings
         self.name = settings.name
@@ -69,6 +71,8 @@ class HostWatch:
         self._lost: asyncio.Future[str] | None = None
         self._task: asyncio.Task[None] | None = None
         self._uri = settings.uri or ""
+        self._wake = asyncio.Event()
+        """Set by an event: the next poll need not wait."""
 
     @property
     def migrate_uri(self) -> str:
@@ -222,7 +226,7 @@ class HostWatch:
         )
         self.answered.set()
         self.informed.set()
-        self._changed()
+        self._changed(True)
 
     def _on_lost(self, reason: str) -> None:
         if self._lost is not None and not self._lost.done():
@@ -239,7 +243,10 @@ class HostWatch:
             except HypervisorError as error:
                 # One VM's trouble is not the host's: it did answer.
                 log.warning("%s: %s", self.name, error)
-            await asyncio.sleep(max(0.1, POLL_S - (time.monotonic() - begun)))
+            await asyncio.sleep(POLL_GAP_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S - (time.monotonic() - begun)):
+                    await self._wake.wait()
 
     async def _poll_once(self, lane: Lane) -> None:
         raw = await lane.call(domains.read_statistics, POLL_LIMIT_S, "give its statistics")
@@ -264,6 +271,7 @@ class HostWatch:
 
     def _up(self) -> None:
         identity = self.identity
+        was_up = self.host.state is HostState.UP
         vms = self._guests.vms
         jobs = [vm.job.kind for vm in vms if vm.job is not None]
         self.host = replace(
@@ -278,7 +286,8 @@ class HostWatch:
             migrations_in=jobs.count("migration in"),
         )
         self.answered.set()
-        self._changed()
+        self._changed(not was_up or self._wake.is_set())
+        self._wake.clear()
 
     async def _read_facts(self) -> str:
         """CPU, memory and link, each second, from the host itself."""
@@ -313,10 +322,11 @@ class HostWatch:
         )
         if facts.cpu_percent is not None:
             self.informed.set()
-        self._changed()
+        self._changed(False)
 
     def _on_event(self, event: VmEvent) -> None:
         if event.kind in (EventKind.LIFECYCLE, EventKind.CHANGED):
             self._guests.forget(event.uuid)
+            self._wake.set()
         for listener in tuple(self.listeners):
             listener(event)

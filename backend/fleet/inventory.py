@@ -1,6 +1,7 @@
 """The fleet as one stream of immutable snapshots, published when something in it changed."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -17,7 +18,9 @@ from backend.model import FleetSnapshot, Vm
 log = logging.getLogger(__name__)
 
 PUBLISH_EVERY_S = 1.0
-"""At most: what changes in between is put together."""
+"""What changes in between is put together,"""
+PUBLISH_GAP_S = 0.1
+"""except what is urgent: that waits for so long only."""
 
 
 class Inventory:
@@ -40,6 +43,7 @@ class Inventory:
         }
         self._sharing = Sharing(self.hosts, self.touch)
         self._touched = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.snapshot = FleetSnapshot(settings.name)
 
@@ -78,9 +82,11 @@ class Inventory:
         await _all_set([host.informed for host in self.hosts.values()], limit_s)
         self._take_snapshot()
 
-    def touch(self) -> None:
-        """Something may have changed."""
+    def touch(self, urgent: bool = False) -> None:
+        """Something may have changed; `urgent`: something an operator waits for, like a state."""
         self._touched.set()
+        if urgent:
+            self._urgent.set()
 
     async def _publish_changes(self) -> None:
         while True:
@@ -90,7 +96,11 @@ class Inventory:
                 self._take_snapshot()
             except Exception:
                 log.exception("publishing the fleet")
-            await asyncio.sleep(PUBLISH_EVERY_S)
+            await asyncio.sleep(PUBLISH_GAP_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PUBLISH_EVERY_S - PUBLISH_GAP_S):
+                    await self._urgent.wait()
+            self._urgent.clear()
 
     def _take_snapshot(self) -> None:
         hosts = tuple(watch.host for watch in self.hosts.values())

@@ -20,7 +20,7 @@ _PATHS_AT_ONCE = 200
 class Sharing:
     """What is known of each disk's file on each host."""
 
-    def __init__(self, hosts: Mapping[str, HostWatch], changed: Callable[[], None]) -> None:
+    def __init__(self, hosts: Mapping[str, HostWatch], changed: Callable[[bool], None]) -> None:
         self._hosts = hosts
         self._changed = changed
         self._shared: dict[tuple[str, str], bool | None] = {}
@@ -78,7 +78,7 @@ class Sharing:
             (host, path): looks_shared({name: m[path] for name, m in by_host.items()}, host)
             for host, path in owned
         }
-        self._changed()
+        self._changed(False)
 
     async def _marks(self, name: str, paths: list[str]) -> dict[str, FileMark | None]:
         ssh = self._hosts[name].ssh

@@ -60,6 +60,28 @@ class Seen:
     migration: Migration
 
 
+def begun(entries: list[Entry]) -> dict[str, Seen]:
+    """By id; not those that the engine had ended before, which it tells of at the start."""
+    first: dict[str, Seen] = {}
+    for entry in entries:
+        if isinstance(entry.change, MigrationChanged):
+            m = entry.change.migration
+            first.setdefault(m.id, Seen(entry.t, m))
+    return {id: seen for id, seen in first.items() if seen.migration.running}
+
+
+def when(entries: list[Entry], wanted: Callable[[Migration], bool]) -> float:
+    """When a migration begun in the recording is first seen like that."""
+    own = begun(entries)
+    return next(
+        entry.t
+        for entry in entries
+        if isinstance(entry.change, MigrationChanged)
+        and entry.change.migration.id in own
+        and wanted(entry.change.migration)
+    )
+
+
 @dataclass
 class FakeClock:
     """Epoch seconds that stand still until told otherwise."""
@@ -146,21 +168,12 @@ class RecordedLink:
         return self.entries[-1].t
 
     def migrations(self) -> dict[str, "Seen"]:
-        """By id, when each migration of the recording is first seen."""
-        first: dict[str, Seen] = {}
-        for entry in self.entries:
-            if isinstance(entry.change, MigrationChanged):
-                m = entry.change.migration
-                first.setdefault(m.id, Seen(entry.t, m))
-        return first
+        """By id, when each migration that began in this recording is first seen."""
+        return begun(self.entries)
 
     def when(self, wanted: Callable[[Migration], bool]) -> float:
-        """When a migration is first seen like that."""
-        return next(
-            entry.t
-            for entry in self.entries
-            if isinstance(entry.change, MigrationChanged) and wanted(entry.change.migration)
-        )
+        """When one of them is first seen like that."""
+        return when(self.entries, wanted)
 
     # -- the link -------------------------------------------------------------------------
 

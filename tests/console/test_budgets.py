@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.service.protocol import MigrationChanged
 from tests.console.pty_meter import Meter
-from tests.console.recorded import load
+from tests.console.recorded import begun, load
 
 PLAYER = Path(__file__).with_name("play.py")
 WARM_UP_S = 3.0
@@ -24,11 +23,7 @@ Figures = dict[str, tuple[float, float]]
 
 def begins(name: str) -> float:
     """When a recording's last migration is first seen."""
-    first: dict[str, float] = {}
-    for entry in load(name):
-        if isinstance(entry.change, MigrationChanged):
-            first.setdefault(entry.change.migration.id, entry.t)
-    return max(first.values())
+    return max(seen.t for seen in begun(load(name)).values())
 
 
 def measured(argv: list[str], keys: tuple[bytes, ...] = ()) -> tuple[float, float]:

@@ -50,7 +50,8 @@ async def test_what_will_not_converge_says_so_within_three_passes(console: Open)
         await opened(c, c.link.when(hopeless))
         migration = c.app.store.running[0]
         assert migration.sample is not None
-        assert migration.sample.pass_number <= 3
+        # Said at the end of the third pass at the latest: the next may just have begun.
+        assert migration.sample.pass_number <= 4
         assert "! WILL NOT CONVERGE" in c.text
         assert "%" not in c.box("big")
         await c.press("escape", "escape")
@@ -186,7 +187,8 @@ async def test_a_pass_never_runs_backwards(console: Open) -> None:
         last: tuple[int, float] = (0, 0.0)
         for step in range(int(c.link.length * 2)):
             await c.link.play_to(step / 2)
-            for track in c.app.store.tracks.values():
+            for id in c.link.migrations().keys() & c.app.store.tracks.keys():
+                track = c.app.store.tracks[id]
                 now = (track.pass_number, track.pass_progress)
                 assert now >= last
                 last = now
