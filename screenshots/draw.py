@@ -22,7 +22,7 @@ from rich.terminal_theme import DIMMED_MONOKAI  # noqa: E402
 
 from backend.model import Migration, Word  # noqa: E402
 from screenshots.svg import svg  # noqa: E402
-from tests.console.recorded import Entry, RecordedLink, answered, load, when  # noqa: E402
+from tests.console.recorded import Entry, RecordedLink, answered, begun, load, when  # noqa: E402
 from tui.app import FerryApp  # noqa: E402
 
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
@@ -35,9 +35,9 @@ def _first(wanted: Callable[[Migration], bool], later_s: float = 0.0) -> Moment:
     return lambda entries: when(entries, wanted) + later_s
 
 
-def _busiest(entries: list[Entry]) -> float:
-    """A little before the first of several migrations ends."""
-    return _first(lambda m: m.verdict is not None, -4.0)(entries)
+def _both(entries: list[Entry]) -> float:
+    """A while after the second of two began."""
+    return max(seen.t for seen in begun(entries).values()) + 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ def _hopeless(m: Migration) -> bool:
 _OPEN = ("M", "enter")
 _DB = ("slash", *"db-1", "enter", "m")
 PICTURES = (
-    Picture("fleet", "two-at-once", _busiest),
+    Picture("fleet", "two-at-once", _both),
     Picture("plan", "db", lambda _: 0.5, _DB),
     Picture("migration-converging", "db", _first(_passing(9), 1.0), _OPEN),
     Picture("migration-not-converging", "cache-abort", _first(_hopeless, 6.0), _OPEN),
     Picture("report", "db", _first(lambda m: m.verdict is not None, 1.0), _OPEN),
     Picture("migration-80x24", "db", _first(_passing(9), 1.0), _OPEN, size=(80, 24)),
-    Picture("fleet-light", "two-at-once", _busiest, theme="ferry-light"),
+    Picture("fleet-light", "two-at-once", _both, theme="ferry-light"),
 )
 
 

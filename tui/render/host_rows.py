@@ -13,6 +13,7 @@ _SHORT_REASONS = (
     ("refused", "refused"),
     ("timed out", "no answer"),
     ("did not answer", "no answer"),
+    ("did not give", "no answer"),
     ("does not answer", "no answer"),
     ("host key", "host key"),
     ("certificate", "certificate"),

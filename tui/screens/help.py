@@ -17,7 +17,7 @@ _TABLE_KEYS = (
 )
 _GLYPHS = (
     ("● ○ ◌", "runs or active · off or waiting · in between"),
-    ("?", "as last seen, before its host went away"),
+    ("?", "not known, or as last seen: its host does not answer"),
     ("⇢ ⇠", "moving to · coming from"),
     ("✓ ! ✕", "well · look at this · cannot be, or has failed"),
     ("┊3", "on a chart: where pass 3 begins; dotted: a forecast, or the dirty rate"),
