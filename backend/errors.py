@@ -236,9 +236,7 @@ def from_libvirt(
         )
     if code == NO_DOMAIN:
         return VmGone(f"Could not {doing}: {host} has no such VM (any more).", "", code)
-    return HypervisorError(
-        f"{host} could not {doing}: {said}.", _remedy(_RULES, code, said), code
-    )
+    return HypervisorError(f"{host} could not {doing}: {said}.", _remedy(_RULES, code, said), code)
 
 
 def _remedy(rules: tuple[_Rule, ...], code: int, message: str) -> str:

@@ -53,7 +53,7 @@ def fleet_choice(options: argparse.Namespace) -> FleetChoice:
 def _run(options: argparse.Namespace) -> int:
     choice = fleet_choice(options)
     if options.verb is None:
-        return open_console(choice)
+        return open_console(choice, options.ascii or None)
     # Imported here: each verb pays only for its own.
     from tui.commands import engine, fleet, jobs, moves
 
@@ -75,8 +75,11 @@ async def _awaited(result: Awaitable[int]) -> int:
     return await result
 
 
-def open_console(choice: FleetChoice) -> int:
-    """The console on a fleet; returns when the operator leaves it."""
+def open_console(choice: FleetChoice, ascii_only: bool | None = None) -> int:
+    """The console on a fleet; returns when the operator leaves it.
+
+    `ascii_only` None: as the terminal and the locale say.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadInput(
             "The console needs a terminal.", "For scripts there is `virt-ferry vms --json`."
@@ -85,7 +88,7 @@ def open_console(choice: FleetChoice) -> int:
     from tui.app import FerryApp
 
     label = Path(choice.path).stem if choice.path else ", ".join(choice.uris)
-    app = FerryApp(lambda: EngineClient.connect(choice), label)
+    app = FerryApp(lambda: EngineClient.connect(choice), label, ascii_only=ascii_only)
     app.run()
     return app.return_code or 0
 
@@ -136,6 +139,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
+    parser.add_argument("--ascii", action="store_true", help="a console without other glyphs")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", parser_class=_Parser)
     common = _Parser(add_help=False)
     _fleet_options(common, top=False)

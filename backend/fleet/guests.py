@@ -11,11 +11,12 @@ from dataclasses import replace
 from backend.errors import FerryError
 from backend.hypervisor.domain_xml import DomainConfig, parse_domain
 from backend.hypervisor.domains import RawDomain, RawStats
-from backend.hypervisor.stats import VmStats, vm_statistics
+from backend.hypervisor.stats import BlockStats, VmStats, vm_statistics
 from backend.model import Disk, Job, Vm, VmState
 
 log = logging.getLogger(__name__)
 
+_SIZES_EVERY_S = 30.0
 _MAX_JOBS_ASKED = 16
 """Running VMs asked for a job in each round: each is a call of 0.3 ms; more take turns."""
 
@@ -33,6 +34,8 @@ class Guests:
         self._stale: set[str] = set()
         self._read_at: float | None = None
         self._turn = 0
+        self._sizes: dict[tuple[str, str], BlockStats] = {}
+        self.sizes_read_at_s = float("-inf")
         self.vms: tuple[Vm, ...] = ()
         """By name."""
 
@@ -45,6 +48,10 @@ class Guests:
         self._stale |= set(self._raw)
         self._stats.clear()
         self._jobs.clear()
+
+    def sizes_due(self, now_s: float) -> bool:
+        """Disk sizes cost a question to every QEMU: now and then, and after a change."""
+        return bool(self._stale) or now_s - self.sizes_read_at_s > _SIZES_EVERY_S
 
     def lose_sight(self) -> None:
         """The host does not answer: what its VMs do is not known."""
@@ -62,12 +69,15 @@ class Guests:
             self._names[uuid] = record.name
             was = self._stats.get(uuid)
             stats[uuid] = vm_statistics(record.raw, was, elapsed_s)
+            for block in stats[uuid].blocks:
+                self._sizes[uuid, block.target] = block
             if was is None or was.state.active != stats[uuid].state.active:
                 self._stale.add(uuid)
         self._stats = stats
         for known in (self._raw, self._configs, self._jobs, self._names):
             for uuid in [uuid for uuid in known if uuid not in stats]:
                 del known[uuid]
+        self._sizes = {key: size for key, size in self._sizes.items() if key[0] in stats}
         self._assemble()
 
     def without_config(self) -> tuple[str, ...]:
@@ -122,21 +132,13 @@ class Guests:
             cpu_percent=stats.cpu_percent if stats.state.active else None,
             memory_bytes=(config.memory_bytes if config else 0) or stats.memory_bytes or 0,
             memory_used_bytes=stats.memory_used_bytes if stats.state.active else None,
-            disks=_sized(config.disks, stats) if config else (),
+            disks=tuple(self._sized(uuid, disk) for disk in config.disks) if config else (),
             nics=config.nics if config else (),
             job=self._jobs.get(uuid),
         )
 
-
-def _sized(disks: tuple[Disk, ...], stats: VmStats) -> tuple[Disk, ...]:
-    sizes = {block.target: block for block in stats.blocks}
-    return tuple(
-        replace(
-            disk,
-            virtual_bytes=sizes[disk.target].virtual_bytes,
-            allocated_bytes=sizes[disk.target].allocated_bytes,
-        )
-        if disk.target in sizes
-        else disk
-        for disk in disks
-    )
+    def _sized(self, uuid: str, disk: Disk) -> Disk:
+        size = self._sizes.get((uuid, disk.target))
+        if size is None:
+            return disk
+        return replace(disk, virtual_bytes=size.virtual_bytes, allocated_bytes=size.allocated_bytes)

@@ -150,9 +150,12 @@ class HostWatch:
             except Exception:
                 log.exception("watching %s", self.name)
                 reason = "The engine met a fault of its own; its log has it."
-            finally:
+            except asyncio.CancelledError:
                 await self._disconnect()
+                raise
+            # Told first: letting go of a dead connection takes its time.
             self._unreachable(reason, delay_s)
+            await self._disconnect()
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, LAST_RETRY_S)
 
@@ -249,8 +252,13 @@ class HostWatch:
                     await self._wake.wait()
 
     async def _poll_once(self, lane: Lane) -> None:
-        raw = await lane.call(domains.read_statistics, POLL_LIMIT_S, "give its statistics")
+        now_s = time.monotonic()
+        sizes = self._guests.sizes_due(now_s)
+        read = partial(domains.read_statistics, blocks=sizes)
+        raw = await lane.call(read, POLL_LIMIT_S, "give its statistics")
         self._guests.take_statistics(raw, time.monotonic())
+        if sizes:
+            self._guests.sizes_read_at_s = now_s
         await self._read_new_configs()
         jobs = self._guests.to_ask_for_jobs()
         if jobs:

@@ -281,9 +281,7 @@ async def _probe_token(
         await asyncio.shield(_remove((source, target), directory, name, timeout_s))
 
 
-async def _remove(
-    shells: Iterable[Shell], directory: str, name: str, timeout_s: float
-) -> None:
+async def _remove(shells: Iterable[Shell], directory: str, name: str, timeout_s: float) -> None:
     """At the source, and if that fails at the target, which may see the same directory."""
     for shell in shells:
         with contextlib.suppress(FerryError):

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from backend.hypervisor.stats import Raw, job_sample
+from backend.hypervisor.stats import JobReading, Raw, job_sample
 from backend.model import Sample
+
+DIRTY_KNOWN_AFTER_S = 1.5
 
 
 @dataclass(slots=True)
@@ -14,6 +16,7 @@ class Account:
     _first_pass: int | None = None
     _sent_bytes: int = 0
     _pass: int = 1
+    _second_pass_s: float | None = None
 
     def take(self, raw: Raw, t_s: float, pause_limit_ms: int | None) -> Sample | None:
         """Number one reading; None while the job has nothing to say.
@@ -37,7 +40,7 @@ class Account:
             total_bytes=reading.total_bytes,
             sent_bytes=self._sent_bytes,
             rate_bytes_s=reading.rate_bytes_s,
-            dirty_bytes_s=reading.dirty_bytes_s if self._pass > 1 else None,
+            dirty_bytes_s=self._dirty(reading, t_s),
             pause_limit_ms=pause_limit_ms,
             expected_pause_ms=reading.expected_pause_ms,
             throttle_percent=reading.throttle_percent,
@@ -47,3 +50,12 @@ class Account:
         )
         self.samples.append(sample)
         return sample
+
+    def _dirty(self, reading: JobReading, t_s: float) -> float | None:
+        """None until QEMU has worked it out: for a moment the second pass still says 0."""
+        if self._pass == 1:
+            return None
+        if self._second_pass_s is None:
+            self._second_pass_s = t_s
+        early = t_s - self._second_pass_s < DIRTY_KNOWN_AFTER_S
+        return reading.dirty_bytes_s or (None if early else reading.dirty_bytes_s)

@@ -75,9 +75,7 @@ async def test_the_first_client_starts_it_and_sees_the_fleet() -> None:
     client = await EngineClient.connect(TEST_FLEET)
     fleet = (await fleet_of(client)).fleet
     assert [(host.name, host.state) for host in fleet.hosts] == [("test", HostState.UP)]
-    assert [(vm.name, vm.host, vm.state.value) for vm in fleet.vms] == [
-        ("test", "test", "running")
-    ]
+    assert [(vm.name, vm.host, vm.state.value) for vm in fleet.vms] == [("test", "test", "running")]
     await client.close()
 
 

@@ -115,9 +115,7 @@ class Lab:
         """`up`, `down`, or a rate for both directions."""
         self.run("link", host, state)
 
-    def set_rate(
-        self, host: str, *, inward: str | None = None, outward: str | None = None
-    ) -> None:
+    def set_rate(self, host: str, *, inward: str | None = None, outward: str | None = None) -> None:
         """Shape one direction or both."""
         words = [*(("--in", inward) if inward else ()), *(("--out", outward) if outward else ())]
         self.run("link", host, *words)

@@ -93,7 +93,7 @@ class Pointed:
 async def watched(lab: Lab, sockets: Path) -> AsyncIterator[Fleet]:
     os.chmod(sockets, 0o700)
     watches = [
-        HostWatch(settings, sockets, lambda: None, lambda: None)
+        HostWatch(settings, sockets, lambda: None, lambda _urgent: None)
         for settings in load(lab.fleet).hosts
     ]
     for watch in watches:
@@ -239,7 +239,7 @@ async def test_a_dead_target_is_told_at_once(lab: Lab, tmp_path: Path) -> None:
         nowhere = HostSettings(
             "kvm-x", "qemu+tls://kvm-x/system", uri="qemu+unix:///system?socket=/x"
         )
-        dead = HostWatch(nowhere, tmp_path, lambda: None, lambda: None)
+        dead = HostWatch(nowhere, tmp_path, lambda: None, lambda _urgent: None)
         dead.begin()
         try:
             async with asyncio.timeout(SOON_S):

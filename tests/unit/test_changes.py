@@ -17,10 +17,7 @@ vms = st.builds(
     cpu_percent=st.none() | st.floats(0, 100),
 )
 hosts = st.tuples(
-    *(
-        st.builds(Host, name=st.just(name), state=st.sampled_from(list(HostState)))
-        for name in HOSTS
-    )
+    *(st.builds(Host, name=st.just(name), state=st.sampled_from(list(HostState))) for name in HOSTS)
 )
 
 
