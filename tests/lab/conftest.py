@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ class Lab:
     """The lab under test, driven from outside: through its command line and `virsh`."""
 
     name: str
+    first: dict[str, Any] = field(default_factory=dict)
+    """Its status right after it came up, before any test changed it."""
 
     def run(
         self, *words: str, timeout_s: float = 120, check: bool = True
@@ -163,7 +165,7 @@ def lab() -> Iterator[Lab]:
         running.down()
     try:
         running.up()
-        yield running
+        yield replace(running, first=running.status())
     finally:
         if not kept:
             running.down()
