@@ -6,7 +6,7 @@ goes, the bridge says so in the store, keeps what was known, and connects again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -131,10 +131,18 @@ class Bridge:
             self._store.forget_running_but({m.id for m in reply.migrations})
             for migration in reply.migrations:
                 self._store.renew(migration)
-                self._fetch_soon(link, migration.id)
+            self._soon(self._fetch_all(link, [m.id for m in reversed(reply.migrations)]))
+
+    async def _fetch_all(self, link: EngineLink, ids: list[str]) -> None:
+        """Newest first, one after the other: charts are large and the link may be thin."""
+        for id in ids:
+            await self._fetch(link, id)
 
     def _fetch_soon(self, link: EngineLink, id: str) -> None:
-        task = asyncio.create_task(self._fetch(link, id))
+        self._soon(self._fetch(link, id))
+
+    def _soon(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

@@ -17,6 +17,7 @@ from backend.service.protocol import FleetChoice
 Verb = Callable[[argparse.Namespace, FleetChoice], Awaitable[int]]
 
 EXIT_REFUSED = 2
+EXIT_NEEDS_YOU = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader went away (`| head`): nothing more to say, and nothing to say it to.
+        # How a migration ended it never heard either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return EXIT_NEEDS_YOU if options.verb in ("migrate", "watch", "abort") else 0
     except KeyboardInterrupt:
         return 130
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.host import HostIdentity, read_identity
 from backend.model import Host, HostState, Vm
 from backend.remote.facts import HostFacts, local_facts, remote_facts
+from backend.remote.shell import LocalShell, Shell
 from backend.remote.ssh import SshHost
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,18 @@ LAST_RETRY_S = 15.0
 
 
 class HostWatch:
-    """One host. `begin` it once, `close` it once."""
+    """One host. `begin` it once, `close` it once.
+
+    `moving` tells which (uuid, source) this engine moves now, with the pause limit in ms: a QEMU
+    that hands over answers nobody meanwhile, and is not asked for what is known anyway.
+    """
 
     def __init__(
         self,
         settings: HostSettings,
         sockets: Path,
         agent: Callable[[], str | None],
+        moving: Callable[[], Mapping[tuple[str, str], int]],
         changed: Callable[[bool], None],
     ) -> None:
         self.settings = settings
@@ -64,6 +70,7 @@ class HostWatch:
         """Set once its load is known too, or known not to be told."""
         self._sockets = sockets
         self._agent = agent
+        self._moving = moving
         self._changed = changed
         self._guests = Guests(settings.name)
         self._control: Lane | None = None
@@ -83,6 +90,15 @@ class HostWatch:
     def tls(self) -> bool:
         """Encryption is required for what it sends and takes."""
         return self.settings.tls
+
+    @property
+    def shell(self) -> Shell | None:
+        """Runs commands on it: by SSH, or here if it is this machine."""
+        return self.ssh or (LocalShell() if self._is_local else None)
+
+    @property
+    def _is_local(self) -> bool:
+        return self.settings.ssh is None and self._uri.startswith("qemu:///")
 
     @property
     def vms(self) -> tuple[Vm, ...]:
@@ -151,7 +167,7 @@ class HostWatch:
                 log.exception("watching %s", self.name)
                 reason = "The engine met a fault of its own; its log has it."
             except asyncio.CancelledError:
-                await self._disconnect()
+                await self._disconnect(leaving=True)
                 raise
             # Told first: letting go of a dead connection takes its time.
             self._unreachable(reason, delay_s)
@@ -172,6 +188,8 @@ class HostWatch:
         log.info("%s is up", self.name)
 
     async def _connect_ssh(self, alias: str) -> None:
+        if self.ssh is not None and self.ssh.alive:
+            return
         self.ssh = SshHost(alias, self.settings.ssh_config, self._agent())
         self.ssh.on_lost = self._on_lost
         await self.ssh.connect(CONNECT_LIMIT_S)
@@ -207,11 +225,12 @@ class HostWatch:
                 with contextlib.suppress(asyncio.CancelledError, FerryError):
                     await task
 
-    async def _disconnect(self) -> None:
+    async def _disconnect(self, leaving: bool = False) -> None:
+        """The lanes always; SSH only when it is dead or we leave: migrations have lanes on it."""
         lanes = [lane for lane in (self._control, self._statistics) if lane is not None]
         self._control = self._statistics = None
         await asyncio.gather(*(lane.close() for lane in lanes), return_exceptions=True)
-        if self.ssh is not None:
+        if self.ssh is not None and (leaving or not self.ssh.alive):
             ssh, self.ssh = self.ssh, None
             with contextlib.suppress(Exception):
                 await ssh.close()
@@ -255,20 +274,26 @@ class HostWatch:
         now_s = time.monotonic()
         sizes = self._guests.sizes_due(now_s)
         read = partial(domains.read_statistics, blocks=sizes)
-        raw = await lane.call(read, POLL_LIMIT_S, "give its statistics")
+        limit_s = self._poll_limit_s()
+        raw = await lane.call(read, limit_s, "give its statistics")
         self._guests.take_statistics(raw, time.monotonic())
         if sizes:
             self._guests.sizes_read_at_s = now_s
         await self._read_new_configs()
-        jobs = self._guests.to_ask_for_jobs()
+        moving = self._moving()
+        jobs = [u for u in self._guests.to_ask_for_jobs() if (u, self.name) not in moving]
         if jobs:
             found = await lane.call(
                 lambda conn: {uuid: domains.read_active_job(conn, uuid) for uuid in jobs},
-                POLL_LIMIT_S,
+                limit_s,
                 "list its jobs",
             )
             self._guests.take_jobs(found)
         self._up()
+
+    def _poll_limit_s(self) -> float:
+        pauses = [ms for (_, source), ms in self._moving().items() if source == self.name]
+        return POLL_LIMIT_S + max(pauses, default=0) / 1000
 
     async def _read_new_configs(self) -> None:
         wanted = self._guests.without_config()
@@ -282,6 +307,7 @@ class HostWatch:
         was_up = self.host.state is HostState.UP
         vms = self._guests.vms
         jobs = [vm.job.kind for vm in vms if vm.job is not None]
+        ours = sum(source == self.name for _, source in self._moving())
         self.host = replace(
             self.host,
             state=HostState.UP,
@@ -290,7 +316,7 @@ class HostWatch:
             hostname=identity.hostname if identity else "",
             cpus=self.host.cpus or (identity.cpus if identity else None),
             memory_bytes=self.host.memory_bytes or (identity.memory_bytes if identity else None),
-            migrations_out=jobs.count("migration out"),
+            migrations_out=jobs.count("migration out") + ours,
             migrations_in=jobs.count("migration in"),
         )
         self.answered.set()
@@ -314,8 +340,7 @@ class HostWatch:
 
     def _local_facts(self) -> AsyncIterator[HostFacts] | None:
         """This machine's, if the URI means this machine; other URIs tell nothing of theirs."""
-        local = self._uri.startswith(("qemu:///", "qemu+unix:///"))
-        return local_facts() if local else None
+        return local_facts() if self._is_local else None
 
     def _take_facts(self, facts: HostFacts) -> None:
         self.host = replace(

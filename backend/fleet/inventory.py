@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from backend.errors import BadInput
@@ -30,6 +30,7 @@ class Inventory:
         self,
         settings: FleetSettings,
         agent: Callable[[], str | None],
+        moving: Callable[[], Mapping[tuple[str, str], int]],
         publish: Callable[[FleetSnapshot], None],
         enrich: Callable[[Vm], Vm],
     ) -> None:
@@ -39,7 +40,8 @@ class Inventory:
         # In /tmp: a UNIX socket's path ends at 108 bytes, and state directories may be deep.
         self._sockets = Path(tempfile.mkdtemp(prefix="virt-ferry-"))
         self.hosts = {
-            host.name: HostWatch(host, self._sockets, agent, self.touch) for host in settings.hosts
+            host.name: HostWatch(host, self._sockets, agent, moving, self.touch)
+            for host in settings.hosts
         }
         self._sharing = Sharing(self.hosts, self.touch)
         self._touched = asyncio.Event()

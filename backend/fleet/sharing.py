@@ -57,7 +57,7 @@ class Sharing:
         return [
             name
             for name, host in self._hosts.items()
-            if host.host.state is HostState.UP and host.ssh is not None
+            if host.host.state is HostState.UP and host.shell is not None
         ]
 
     def _paths(self) -> tuple[tuple[str, str], ...]:
@@ -81,12 +81,12 @@ class Sharing:
         self._changed(False)
 
     async def _marks(self, name: str, paths: list[str]) -> dict[str, FileMark | None]:
-        ssh = self._hosts[name].ssh
+        shell = self._hosts[name].shell
         marks: dict[str, FileMark | None] = {}
         try:
             for at in range(0, len(paths), _PATHS_AT_ONCE):
-                if ssh is not None:
-                    marks |= await file_marks(ssh, paths[at : at + _PATHS_AT_ONCE])
+                if shell is not None:
+                    marks |= await file_marks(shell, paths[at : at + _PATHS_AT_ONCE])
         except FerryError as error:
             log.info("looking at disks on %s: %s", name, error)
             return {}

@@ -174,8 +174,11 @@ class Lane:
 
     def abandon(self) -> None:
         """Give the lane up at once: pending calls fail, the thread closes whenever it can."""
+        first = not self._dead
         self._dead = self._dead or "it was given up because it did not answer"
         self._jobs.put(None)
+        if first and self.on_closed is not None:
+            self.on_closed(self._dead)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 

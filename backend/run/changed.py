@@ -1,13 +1,18 @@
 """What we changed on a VM, recorded before the change, put back when the VM stays."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from backend.errors import FerryError
+from backend.errors import NO_DOMAIN, OPERATION_INVALID, FerryError, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import tuning
+from backend.hypervisor.connection import Connection
 
 log = logging.getLogger(__name__)
+
+_ENDED = (NO_DOMAIN, OPERATION_INVALID)
+"""The limits were QEMU's, and that QEMU is gone: there is nothing to put back."""
 
 
 @dataclass(slots=True)
@@ -50,35 +55,29 @@ class ChangedParameters:
         """Restore both; returns what could not be restored, as leftovers with their remedy."""
         left: list[str] = []
         if "pause" in self._changed and self.pause_limit_ms is not None:
-            left += await self._restore_pause(self.pause_limit_ms)
+            pause_ms = self.pause_limit_ms
+            left += await self._restore(
+                "pause limit",
+                f"virsh migrate-setmaxdowntime {self.uuid} {pause_ms}",
+                lambda conn: tuning.set_pause_limit(conn, self.uuid, pause_ms),
+            )
         if "bandwidth" in self._changed:
-            left += await self._restore_bandwidth()
+            rate_bytes_s = self.bandwidth_bytes_s
+            left += await self._restore(
+                "bandwidth",
+                f"virsh migrate-setspeed {self.uuid} {tuning.mib_per_s(rate_bytes_s)}",
+                lambda conn: tuning.set_bandwidth(conn, self.uuid, rate_bytes_s),
+            )
         return tuple(left)
 
-    async def _restore_pause(self, pause_ms: int) -> list[str]:
+    async def _restore(
+        self, what: str, by_hand: str, function: Callable[[Connection], None]
+    ) -> list[str]:
         try:
-            await self.host.call(
-                lambda conn: tuning.set_pause_limit(conn, self.uuid, pause_ms),
-                what="put the pause limit back",
-            )
+            await self.host.call(function, what=f"put the {what} back")
         except FerryError as error:
-            log.warning("pause limit of %s not restored: %s", self.uuid, error)
-            return [
-                f"its pause limit on {self.host.name} is not put back:"
-                f" virsh migrate-setmaxdowntime {self.uuid} {pause_ms}"
-            ]
-        return []
-
-    async def _restore_bandwidth(self) -> list[str]:
-        try:
-            await self.host.call(
-                lambda conn: tuning.set_bandwidth(conn, self.uuid, self.bandwidth_bytes_s),
-                what="put the bandwidth back",
-            )
-        except FerryError as error:
-            log.warning("bandwidth of %s not restored: %s", self.uuid, error)
-            return [
-                f"its bandwidth limit on {self.host.name} is not put back:"
-                f" virsh migrate-setspeed {self.uuid} <MiB/s>"
-            ]
+            if isinstance(error, HypervisorError) and error.code in _ENDED:
+                return []
+            log.warning("%s of %s is not put back: %s", what, self.uuid, error)
+            return [f"its {what} on {self.host.name} is not put back: {by_hand}"]
         return []

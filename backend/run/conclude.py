@@ -6,7 +6,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, stats
 from backend.model import Migration, Outcome, Outlook, Verdict, Word
-from backend.run.verdict import Judgement
+from backend.run.verdict import Before, Judgement
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ def verdict(
     *,
     call_error: str,
     completed: stats.CompletedJob | None,
+    passes: int,
     total_s: float,
     wall_s: float,
     leftovers: tuple[str, ...],
@@ -53,7 +54,6 @@ def verdict(
     newest = state.sample
     moved = judgement.outcome is Outcome.MOVED
     sent = completed.sent_bytes if moved and completed else newest.sent_bytes if newest else 0
-    passes = completed.passes if moved and completed else newest.pass_number if newest else 0
     return Verdict(
         id=state.id,
         vm=state.vm,
@@ -66,7 +66,7 @@ def verdict(
         wall_s=round(wall_s, 3),
         pause_ms=completed.pause_ms if moved and completed else None,
         sent_bytes=sent or 0,
-        passes=passes or 0,
+        passes=passes,
         mode=state.mode,
         policy=state.policy.name,
         encrypted=state.encrypted,
@@ -77,7 +77,7 @@ def verdict(
 
 def _reason(state: Migration, judgement: Judgement, call_error: str) -> str:
     """What is true now first, then why."""
-    if state.abort_asked:
+    if state.abort_asked and judgement.outcome in (Outcome.STAYED, Outcome.MOVED):
         late = " The abort came too late." if judgement.outcome is Outcome.MOVED else ""
         return (
             f"{judgement.reason} Aborted as asked.{late}" if not late else judgement.reason + late
@@ -89,7 +89,17 @@ def _reason(state: Migration, judgement: Judgement, call_error: str) -> str:
     return judgement.reason
 
 
-def last_word(verdict: Verdict, outlook: Outlook | None) -> Outlook:
+def fault_of_our_own(before: Before) -> Judgement:
+    """The engine could not even ask: nothing is known, and that is said."""
+    return Judgement(
+        Outcome.UNKNOWN,
+        None,
+        "The engine met a fault of its own (its log has it), so where"
+        f" {before.vm} runs is not known: look at {before.source} and {before.target}.",
+    )
+
+
+def last_word(verdict: Verdict) -> Outlook:
     """The big line after the end."""
     word = _WORDS.get(verdict.outcome, Word.NEEDS_YOU)
     return Outlook(word=word, reason=verdict.reason)

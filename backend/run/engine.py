@@ -16,6 +16,7 @@ from backend.fleet.config import FleetSettings
 from backend.fleet.inventory import Inventory
 from backend.model import (
     FleetSnapshot,
+    Job,
     Migration,
     Outcome,
     Phase,
@@ -46,7 +47,7 @@ class Engine:
         self._publisher = publisher
         self._runs: dict[str, MigrationRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._inventory = Inventory(settings, agent, publisher.fleet, self._enrich)
+        self._inventory = Inventory(settings, agent, self._moving, publisher.fleet, self._enrich)
         self._planner = Planner(self._inventory, self._running_uuids, self._learned_rate)
 
     @property
@@ -132,6 +133,10 @@ class Engine:
         """Ask a running migration to stay. Raises FerryError."""
         await self._run(wanted).abort()
 
+    def knows(self, wanted: str) -> bool:
+        """Whether there is a migration of that id, or one of a VM of that name."""
+        return wanted in self._runs or any(r.state.vm == wanted for r in self._runs.values())
+
     def _run(self, wanted: str) -> MigrationRun:
         """By id, or by the name of a VM that moves now."""
         if wanted in self._runs:
@@ -143,7 +148,36 @@ class Engine:
         raise BadInput(f"There is no migration {wanted!r}.", "`virt-ferry jobs` lists them.")
 
     def _running_uuids(self) -> frozenset[str]:
-        return frozenset(run.state.uuid for run in self._runs.values() if run.state.running)
+        """VMs whose migration has no verdict, or none that says who owns them."""
+        return frozenset(
+            run.state.uuid
+            for run in self._runs.values()
+            if run.state.verdict is None
+            or (run.state.verdict.outcome is Outcome.UNKNOWN and run.state.verdict.owner is None)
+        )
+
+    def _moving(self) -> dict[tuple[str, str], int]:
+        """(uuid, source) of what moves now, with the pause limit in ms."""
+        states = [run.state for run in self._runs.values() if run.state.called_at is not None]
+        return {
+            (state.uuid, state.source): state.pause_limit_ms or state.policy.pause_ms
+            for state in states
+            if state.running
+        }
+
+    def _elsewhere(self, source: str, target: str) -> Callable[[str], str | None]:
+        """Finds a third host on which a VM runs."""
+
+        def find(uuid: str) -> str | None:
+            found = (
+                vm.host
+                for host in self._inventory.hosts.values()
+                for vm in host.vms
+                if vm.uuid == uuid and vm.state.active and vm.host not in (source, target)
+            )
+            return next(found, None)
+
+        return find
 
     def _learned_rate(self, source: str, target: str) -> float | None:
         """What the newest migration between the two got through, bytes/s."""
@@ -180,6 +214,7 @@ class Engine:
             self._inventory.host(plan.target),
             self._publisher,
             confirmed,
+            self._elsewhere(plan.source, plan.target),
         )
         self._remember(run)
         task = asyncio.create_task(run.run(), name=f"migration-{state.id}")
@@ -226,6 +261,8 @@ def _before(vm: Vm, plan: Plan) -> Before:
 
 def _learned(vm: Vm, run: MigrationRun) -> Vm:
     verdict, sample = run.state.verdict, run.state.sample
+    if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
+        vm = replace(vm, job=Job("migration out", None, sample.remaining_bytes if sample else None))
     dirty = sample.dirty_bytes_s if sample is not None else None
     if verdict is None or verdict.outcome is not Outcome.MOVED:
         return replace(vm, writes_bytes_s=dirty)

@@ -2,7 +2,7 @@
 
 import asyncio
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from backend.errors import BadInput
@@ -29,6 +29,8 @@ class Planned:
     plan: Plan
     vm: Vm
     order: MigrationOrder
+    needed_bytes: int = 0
+    """Memory it takes at the target."""
 
 
 class Planner:
@@ -64,13 +66,12 @@ class Planner:
         await self._inventory.settled(SETTLE_S)
         await self._inventory.informed(LOAD_LIMIT_S)
         targets = [self._inventory.host(target)] if target is not None else None
-        found = [self._vm(name) for name in dict.fromkeys(vms)]
+        found = {(vm.uuid, vm.host): vm for vm in map(self._vm, vms)}.values()
         pairs = [(vm, to) for vm in found for to in targets or self._others(vm)]
-        return tuple(
-            await asyncio.gather(
-                *(self._plan_one(vm, to, policy, bandwidth_bytes_s) for vm, to in pairs)
-            )
+        planned = await asyncio.gather(
+            *(self._plan_one(vm, to, policy, bandwidth_bytes_s) for vm, to in pairs)
         )
+        return tuple(fit_together(planned))
 
     def _others(self, vm: Vm) -> list[HostWatch]:
         return [host for host in self._inventory.hosts.values() if host.name != vm.host]
@@ -105,6 +106,7 @@ class Planner:
     ) -> Planned:
         source = self._inventory.host(vm.host)
         facts = await survey(vm, source, target)
+        vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         findings = (*self._own_job(vm), *preflight(facts))
         encrypted = source.tls and target.tls
         order = MigrationOrder(
@@ -131,7 +133,7 @@ class Planner:
         )
         if not plan.blocked:
             plan = replace(plan, forecast=self._forecast(facts, policy, bandwidth_bytes_s))
-        return Planned(plan, vm, order)
+        return Planned(plan, vm, order, facts.needed_bytes)
 
     def _own_job(self, vm: Vm) -> tuple[Finding, ...]:
         """A migration of ours that libvirt may not show yet."""
@@ -165,6 +167,34 @@ class Planner:
             working_set_bytes=None,
             pause_ms=policy.pause_ms,
         )
+
+
+def fit_together(planned: Sequence[Planned]) -> Iterator[Planned]:
+    """Each VM fits alone: those that no longer do with the ones before them are blocked."""
+    taken: dict[str, int] = {}
+    for one in planned:
+        plan, before = one.plan, taken.get(one.plan.target, 0)
+        if plan.blocked or plan.free_bytes is None or before + one.needed_bytes <= plan.free_bytes:
+            if not plan.blocked:
+                taken[plan.target] = before + one.needed_bytes
+            yield one
+            continue
+        finding = Finding(
+            "memory-together",
+            "memory",
+            Severity.BLOCK,
+            f"{plan.target} has no room for {plan.vm} beside the VMs before it in this plan:"
+            f" {_gib(before + one.needed_bytes)} needed, {_gib(plan.free_bytes)} free",
+            "Move fewer at once, or some to another host.",
+        )
+        yield replace(
+            one,
+            plan=replace(plan, findings=(*plan.findings, finding), fit=None, forecast=None),
+        )
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} G"
 
 
 def _slower(one: float | None, other: float | None) -> float | None:

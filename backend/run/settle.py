@@ -7,6 +7,7 @@ import time
 from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains
+from backend.model import Outcome
 from backend.run.verdict import Before, End, Judgement, judge
 
 log = logging.getLogger(__name__)
@@ -48,19 +49,27 @@ async def ask_both(
 
 async def settle(
     before: Before, uuid: str, source: HostWatch, target: HostWatch
-) -> tuple[Judgement, End | None, End | None]:
-    """Ask until the hosts agree, or as long as waiting can help; the last judgement stands.
+) -> tuple[Judgement, End | None]:
+    """Ask until the hosts agree, or as long as waiting can help; the last judgement stands,
+    with what the source said last.
 
     A job that still runs in the hosts is waited for by the caller (it has samples to take), so
     it returns at once with `settled` False.
     """
-    begun = time.monotonic()
+    begun, was_silent = time.monotonic(), False
+    before_that: Outcome | None = None
     while True:
         judgement, at_source, at_target = await ask_both(before, uuid, source, target)
-        waited = time.monotonic() - begun
         silent = at_source is None or at_target is None
-        if judgement.settled or waited > (SILENT_S if silent else SETTLE_S):
-            return judgement, at_source, at_target
+        if was_silent and not silent:
+            begun = time.monotonic()
+        was_silent = silent
+        # The ends are asked at different instants: both running is believed the second time.
+        split_again = judgement.outcome is before_that is Outcome.SPLIT
+        waited_s = time.monotonic() - begun
+        if judgement.settled or split_again or waited_s > (SILENT_S if silent else SETTLE_S):
+            return judgement, at_source
         if at_source is not None and at_source.job == "migration out":
-            return judgement, at_source, at_target
-        await asyncio.sleep(0.3 if not silent else 1.0)
+            return judgement, at_source
+        before_that = judgement.outcome
+        await asyncio.sleep(1.0 if silent or before_that is Outcome.SPLIT else 0.3)

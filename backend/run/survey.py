@@ -94,7 +94,13 @@ def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:
     config = parsed(asking, at_source)
     return replace(
         facts,
-        vm=replace(vm, state=presence.state, job=at_source.job),
+        vm=replace(
+            vm,
+            state=presence.state,
+            job=at_source.job,
+            persistent=raw.persistent,
+            autostart=raw.autostart,
+        ),
         definition=definition(config, vm, at_source) if config else None,
         paused_reason=presence.state_reason if presence.state is VmState.PAUSED else "",
         io_error=at_source.disk_errors > 0,

@@ -30,7 +30,7 @@ class HostAccess(Protocol):
         ...
 
     @property
-    def ssh(self) -> Shell | None:
+    def shell(self) -> Shell | None:
         """Runs commands there; None where only libvirt is reachable."""
         ...
 
@@ -76,6 +76,6 @@ class Asking:
         return await self.ask(fact, host.call(function, CALL_LIMIT_S, what), CALL_LIMIT_S + 1)
 
     def shell(self, fact: str, host: HostAccess) -> Shell | None:
-        if host.ssh is None:
+        if host.shell is None:
             self.unknown[fact] = f"there is no SSH to {host.name}"
-        return host.ssh
+        return host.shell

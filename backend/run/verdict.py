@@ -93,10 +93,17 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
             f"{before.vm} RUNS ON BOTH {source.host} AND {target.host}. Stop one of them at once,"
             f" before its disks are damaged: virsh destroy {before.vm} on the host with the"
             " older state.",
+            settled=False,
         )
     handed_over = source.state_reason in ("migrated", "migration", "post-copy")
     if target.state is VmState.RUNNING and handed_over:
-        return Judgement(Outcome.MOVED, target.host, f"{target.host} runs it.", settled=False)
+        return Judgement(
+            Outcome.MOVED,
+            target.host,
+            f"{target.host} runs it; {source.host} still holds its paused copy.",
+            settled=False,
+            leftovers=(f"a paused copy on {source.host}: virsh destroy {before.vm} there",),
+        )
     if source.state is VmState.RUNNING and target.state is VmState.PAUSED:
         return Judgement(
             Outcome.STAYED,
@@ -176,6 +183,17 @@ def _none_active(before: Before, source: End, target: End) -> Judgement:
         f"Neither {source.host} nor {target.host} has it"
         + (" (it was transient: it ended with its QEMU)." if not before.persistent else "."),
         settled=False,
+    )
+
+
+def found_elsewhere(lost: Judgement, host: str | None) -> Judgement:
+    """A VM that neither end has any more may have been moved on meanwhile."""
+    if host is None:
+        return lost
+    return Judgement(
+        Outcome.UNKNOWN,
+        host,
+        f"Neither end has it any more: it runs on {host} now, moved there by somebody else.",
     )
 
 

@@ -1,7 +1,7 @@
 """One reply for each request about a fleet."""
 
 from backend.errors import BadInput
-from backend.model import Plan
+from backend.model import Migration, Plan
 from backend.run.engine import Engine
 from backend.service.protocol import (
     Abort,
@@ -28,8 +28,12 @@ from backend.service.protocol import (
 )
 
 
-async def answer(engine: Engine, request: Request) -> Reply:
-    """Do what is asked. Raises FerryError."""
+async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -> Reply:
+    """Do what is asked. `others` are engines of other fleets, which may know a migration that
+    this one does not. Raises FerryError.
+    """
+    if isinstance(request, GetMigration | SetBandwidth | SetPauseLimit | Abort):
+        engine = next((one for one in (engine, *others) if one.knows(request.id)), engine)
     match request:
         case GetFleet():
             await engine.settled(request.settle_s)
@@ -41,7 +45,7 @@ async def answer(engine: Engine, request: Request) -> Reply:
         case Start():
             return await _start(engine, request)
         case ListMigrations():
-            return MigrationsReply(engine.migrations(running_only=request.running_only))
+            return MigrationsReply(_all(engine, others, request.running_only))
         case GetMigration():
             migration, samples = engine.migration(request.id)
             return MigrationReply(migration, samples)
@@ -64,6 +68,13 @@ def wanted(watch: Watch, change: Change) -> bool:
     if isinstance(change, SampleArrived):
         return "*" in watch.samples_of or change.id in watch.samples_of
     return watch.migrations
+
+
+def _all(engine: Engine, others: tuple[Engine, ...], running_only: bool) -> tuple[Migration, ...]:
+    """This fleet's, and what still runs of others."""
+    elsewhere = (one for other in others for one in other.migrations(running_only=True))
+    found = (*elsewhere, *engine.migrations(running_only=running_only))
+    return tuple(sorted(found, key=lambda migration: migration.started))
 
 
 async def _plans(engine: Engine, request: MakePlan) -> tuple[Plan, ...]:

@@ -50,7 +50,8 @@ __all__ = [
     "whole",
 ]
 
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 20.0
+START_AGAIN_S = 2.0
 HELLO_TIMEOUT_S = 10.0
 _STOP = "Run `virt-ferry engine stop` and try again: running migrations go on in the hosts."
 
@@ -157,6 +158,10 @@ class EngineClient:
             raise EngineUnavailable(
                 f"The engine did not answer within {HELLO_TIMEOUT_S:.0f} s.", _STOP
             ) from None
+        if not line:
+            raise EngineUnavailable(
+                "The engine hung up: it is ending.", "Try again; the next command starts another."
+            )
         try:
             reply = decode_from_engine(line)
         except msgspec.DecodeError:
@@ -210,7 +215,7 @@ class EngineClient:
 
 async def _connected_socket(path: Path, start: bool) -> socket.socket:
     deadline = time.monotonic() + START_TIMEOUT_S
-    started = False
+    start_at = 0.0
     while True:
         try:
             return paths.connect(path)
@@ -219,8 +224,9 @@ async def _connected_socket(path: Path, start: bool) -> socket.socket:
                 raise EngineUnavailable("No engine is running.", "Any command starts one.") from (
                     error
                 )
-        if not started:
-            started = True
+        if time.monotonic() >= start_at:
+            # Again after a while: one that is ending may have held the lock.
+            start_at = time.monotonic() + START_AGAIN_S
             await asyncio.to_thread(start_engine)
         elif time.monotonic() > deadline:
             raise EngineUnavailable(

@@ -81,8 +81,9 @@ class Server:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), timeout=min(1.0, self._idle_s / 4))
                 await self._retire()
-        for client in tuple(self._clients):
-            client.hang_up()
+            # Before the listener's end is waited for: since Python 3.12.1 that waits for clients.
+            for client in tuple(self._clients):
+                client.hang_up()
         for served in self._served.values():
             await served.engine.close()
 
@@ -112,6 +113,10 @@ class Server:
             fleets=tuple(settings.name for settings in self._served),
         )
 
+    def others(self, served: Served) -> tuple[Engine, ...]:
+        """Engines of other fleets: a fleet file that changed must not hide what still runs."""
+        return tuple(one.engine for one in self._served.values() if one is not served)
+
     @property
     def running(self) -> int:
         """Migrations without a verdict, in all fleets."""
@@ -128,7 +133,13 @@ class Server:
             writer.close()
 
     async def _retire(self) -> None:
-        """Close engines nobody uses; stop when nothing is left to do."""
+        """Close engines nobody uses (a fleet file was changed); stop when none is left to do."""
+        used = {id(client.served) for client in self._clients}
+        newest = next(reversed(self._served), None)
+        for settings, served in tuple(self._served.items()):
+            if settings != newest and id(served) not in used and not served.engine.running_count:
+                del self._served[settings]
+                await served.engine.close()
         if self._clients or self.running:
             self._idle_since = time.monotonic()
         elif time.monotonic() - self._idle_since > self._idle_s:
@@ -145,7 +156,7 @@ class Connection:
         self._server = server
         self._reader = reader
         self._writer = writer
-        self._served: Served | None = None
+        self.served: Served | None = None
         self._watch: Watch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -158,8 +169,8 @@ class Connection:
         except (OSError, ValueError, msgspec.DecodeError) as error:
             log.info("client hung up on: %s", error)
         finally:
-            if self._served is not None:
-                self._served.hub.unsubscribe(self._publish)
+            if self.served is not None:
+                self.served.hub.unsubscribe(self._publish)
             for task in self._tasks:
                 task.cancel()
 
@@ -176,7 +187,7 @@ class Connection:
             hello = _checked_hello(line)
             self._server.ssh_agent = hello.ssh_agent or self._server.ssh_agent
             if hello.fleet is not None:
-                self._served = await self._server.serving(hello.fleet)
+                self.served = await self._server.serving(hello.fleet)
         except FerryError as error:
             return self._refuse(error)
         self._send(Welcome(PROTOCOL, own_version(), os.getpid()))
@@ -206,8 +217,8 @@ class Connection:
                 "The details are in its log, engine.log in the state directory.",
             )
         self._send(Answer(seq, reply))
-        if isinstance(request, Watch) and self._served is not None:
-            self._start_watching(self._served, request)
+        if isinstance(request, Watch) and self.served is not None:
+            self._start_watching(self.served, request)
         if isinstance(request, StopEngine) and isinstance(reply, Done):
             self._server.stop()
 
@@ -216,9 +227,9 @@ class Connection:
             return self._server.about()
         if isinstance(request, StopEngine):
             return self._stop_engine(request)
-        if self._served is None:
+        if self.served is None:
             raise BadInput("This connection named no fleet.")
-        return await answers.answer(self._served.engine, request)
+        return await answers.answer(self.served.engine, self._server.others(self.served), request)
 
     def _stop_engine(self, request: StopEngine) -> Reply:
         if self._server.running and not request.force:
@@ -241,7 +252,8 @@ class Connection:
             self._write(line)
 
     def _send(self, message: FromEngine) -> None:
-        self._write(encode(message))
+        if not self._writer.is_closing():
+            self._writer.write(encode(message) + b"\n")
 
     def _write(self, line: bytes) -> None:
         if self._writer.is_closing():

@@ -19,7 +19,7 @@ from backend.hypervisor.connection import Connection
 from backend.model import Finding, Host, HostState, Severity, Vm
 from backend.plan.facts import Survey
 from backend.plan.preflight import fit_score, needs_unsafe, preflight
-from backend.remote.ssh import SshHost
+from backend.remote.shell import Shell
 from backend.run.survey import HostAccess, survey
 from tests.lab.conftest import Lab, eventually
 
@@ -80,8 +80,8 @@ class Pointed:
         return self.watch.host
 
     @property
-    def ssh(self) -> SshHost | None:
-        return self.watch.ssh
+    def shell(self) -> Shell | None:
+        return self.watch.shell
 
     async def call(
         self, function: Callable[[Connection], T], timeout_s: float = 5.0, what: str = ""
@@ -93,7 +93,7 @@ class Pointed:
 async def watched(lab: Lab, sockets: Path) -> AsyncIterator[Fleet]:
     os.chmod(sockets, 0o700)
     watches = [
-        HostWatch(settings, sockets, lambda: None, lambda _urgent: None)
+        HostWatch(settings, sockets, lambda: None, dict, lambda _urgent: None)
         for settings in load(lab.fleet).hosts
     ]
     for watch in watches:
@@ -239,7 +239,7 @@ async def test_a_dead_target_is_told_at_once(lab: Lab, tmp_path: Path) -> None:
         nowhere = HostSettings(
             "kvm-x", "qemu+tls://kvm-x/system", uri="qemu+unix:///system?socket=/x"
         )
-        dead = HostWatch(nowhere, tmp_path, lambda: None, lambda _urgent: None)
+        dead = HostWatch(nowhere, tmp_path, lambda: None, dict, lambda _urgent: None)
         dead.begin()
         try:
             async with asyncio.timeout(SOON_S):

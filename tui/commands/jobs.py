@@ -1,8 +1,9 @@
 """`jobs`, `watch` and `abort`: migrations that run or ran in this engine."""
 
 import argparse
+from dataclasses import fields
 
-from backend.model import Migration
+from backend.model import Migration, Verdict
 from backend.service.client import BadInput
 from backend.service.protocol import (
     Abort,
@@ -62,19 +63,27 @@ async def abort(options: argparse.Namespace, choice: FleetChoice) -> int:
 
 
 def job_json(migration: Migration) -> dict[str, object]:
-    """The keys of a verdict, plus `started`, and for a running one `phase` and `sample`."""
-    if migration.verdict is not None:
-        return {**plain(migration.verdict), "started": migration.started}
+    """The keys of a verdict, None where a running one has none yet, plus what it does now."""
+    verdict = migration.verdict
+    known = (
+        plain(verdict)
+        if verdict
+        else {
+            "id": migration.id,
+            "vm": migration.vm,
+            "source": migration.source,
+            "target": migration.target,
+            "mode": migration.mode,
+            "policy": migration.policy.name,
+            "encrypted": migration.encrypted,
+            "authenticated": migration.encrypted,
+            "leftovers": [],
+        }
+    )
     return {
-        "id": migration.id,
-        "vm": migration.vm,
-        "source": migration.source,
-        "target": migration.target,
-        "outcome": None,
-        "owner": None,
-        "mode": migration.mode,
-        "policy": migration.policy.name,
-        "encrypted": migration.encrypted,
+        "event": "verdict" if verdict else "job",
+        **dict.fromkeys(field.name for field in fields(Verdict)),
+        **known,
         "started": migration.started,
         "phase": migration.phase.value,
         "sample": plain(migration.sample),

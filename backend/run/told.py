@@ -1,0 +1,62 @@
+"""The state of one migration as everybody is told of it: phases, decisions, the verdict."""
+
+import time
+from dataclasses import replace
+
+from backend.model import Decision, Migration, Outcome, Phase, PhaseState
+from backend.run.publish import Publisher
+
+MOST_DECISIONS = 300
+"""A migration that runs all night ends a pass every few seconds: the oldest notes go."""
+
+
+class Told:
+    """Every change of `state` goes through here and is published."""
+
+    def __init__(self, state: Migration, publisher: Publisher, confirmed: float) -> None:
+        self.state = state
+        self.zero = confirmed
+        """`time.monotonic()` of the confirm, then of the migrate call."""
+        self._publisher = publisher
+
+    @property
+    def limit_ms(self) -> int:
+        """The pause limit in force."""
+        return self.state.pause_limit_ms or self.state.policy.pause_ms
+
+    def update(self, **fields: object) -> None:
+        """Change fields of the state."""
+        self.state = replace(self.state, **fields)  # type: ignore[arg-type]
+        self._publisher.migration(self.state)
+
+    def note(self, action: str, reason: str, by: str = "engine") -> None:
+        """Add a decision."""
+        t_s = round(time.monotonic() - self.zero, 3)
+        decision = Decision(t_s=t_s, at=time.time(), action=action, reason=reason, by=by)
+        decisions = (*self.state.decisions[-MOST_DECISIONS:], decision)
+        self.state = replace(self.state, decisions=decisions)
+        self._publisher.decision(self.state.id, decision)
+        self._publisher.migration(self.state)
+
+    def enter(self, phase: Phase, skipped: tuple[Phase, ...] = ()) -> None:
+        """Begin a phase; the one before is done, unless only the verdict can tell."""
+        phases = dict(self.state.phases)
+        for other, state in phases.items():
+            if state is PhaseState.ACTIVE and phase is not Phase.VERIFY:
+                phases[other] = PhaseState.DONE
+        phases |= dict.fromkeys(skipped, PhaseState.SKIPPED)
+        phases[phase] = PhaseState.ACTIVE
+        self.update(phase=phase, phases=phases)
+
+    def ended_phases(self, outcome: Outcome) -> dict[Phase, PhaseState]:
+        """Every phase as the verdict leaves it."""
+        phases = dict(self.state.phases)
+        for phase, state in phases.items():
+            if phase is Phase.VERIFY:
+                known = outcome is not Outcome.UNKNOWN
+                phases[phase] = PhaseState.DONE if known else PhaseState.FAILED
+            elif outcome is Outcome.MOVED and state is not PhaseState.SKIPPED:
+                phases[phase] = PhaseState.DONE
+            elif state is PhaseState.ACTIVE:
+                phases[phase] = PhaseState.FAILED
+        return phases

@@ -1,0 +1,119 @@
+"""Looking at a running migration: samples at five a second, judged as passes end.
+
+Samples come over a lane of their own. A QEMU that hands over answers nobody for as long as the
+pause lasts: that must cost neither the host its control lane nor the operator the abort.
+"""
+
+import contextlib
+import logging
+import time
+from dataclasses import replace
+
+from backend.errors import FerryError
+from backend.fleet.host import HostWatch
+from backend.hypervisor import domains
+from backend.hypervisor.connection import Lane
+from backend.model import Sample
+from backend.plan.forecast import outlook, pass_ended_note
+from backend.run.publish import Publisher
+from backend.run.sampling import Account
+from backend.run.told import Told
+
+log = logging.getLogger(__name__)
+
+SAMPLE_EVERY_S = 0.2
+SAMPLE_LIMIT_S = 3.0
+"""Beside the pause limit: while it pauses, QEMU does not answer."""
+JUDGE_EVERY_S = 1.0
+"""Between passes; a pass that ends is judged at once."""
+
+
+class Watching:
+    """Takes the samples of one migration."""
+
+    def __init__(self, told: Told, source: HostWatch, publisher: Publisher) -> None:
+        self.account = Account()
+        self.silent_since: float | None = None
+        """Since when the source has not answered; None while it does."""
+        self._told = told
+        self._source = source
+        self._publisher = publisher
+        self._lane: Lane | None = None
+        self._judged_s = -JUDGE_EVERY_S
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the source has not answered."""
+        return 0.0 if self.silent_since is None else time.monotonic() - self.silent_since
+
+    async def sample(self) -> None:
+        """Look once; a source that does not answer is told, and is no error."""
+        uuid = self._told.state.uuid
+        limit_s = SAMPLE_LIMIT_S + self._told.limit_ms / 1000
+        try:
+            lane = await self._open_lane()
+            raw = await lane.call(
+                lambda conn: domains.read_job(conn, uuid), limit_s, "say how far it is"
+            )
+        except FerryError:
+            self._silent()
+            return
+        self._heard()
+        t_s = time.monotonic() - self._told.zero
+        sample = self.account.take(raw, t_s, self._told.state.pause_limit_ms) if raw else None
+        if sample is not None:
+            self._take(sample)
+
+    async def close(self) -> None:
+        """Let go of the lane."""
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            await lane.close()
+
+    async def _open_lane(self) -> Lane:
+        if self._lane is None or not self._lane.alive:
+            await self.close()
+            self._lane = await self._source.open_lane(f"samples {self._told.state.id}")
+        return self._lane
+
+    def _take(self, sample: Sample) -> None:
+        self._publisher.sample(self._told.state.id, sample)
+        was = self._told.state.sample
+        self._told.state = replace(self._told.state, sample=sample)
+        new_pass = was is not None and was.pass_number != sample.pass_number
+        if new_pass and (note := pass_ended_note(self.account.samples, self._told.limit_ms)):
+            self._told.note("note", note)
+        if new_pass or sample.t_s - self._judged_s >= JUDGE_EVERY_S:
+            self._judged_s = sample.t_s
+            self._judge()
+
+    def _judge(self) -> None:
+        """Look at the whole course; the word is told when it turns."""
+        state = self._told.state
+        now = outlook(self.account.samples, self._told.limit_ms, state.phase)
+        if state.outlook == now:
+            return
+        turned = state.outlook is not None and state.outlook.word is not now.word
+        self._told.update(outlook=now)
+        if turned:
+            self._told.note("note", f"{now.word.value.lower()}: {now.reason}")
+
+    def _silent(self) -> None:
+        if self.silent_since is None:
+            self.silent_since = time.monotonic()
+            name = self._source.name
+            self._told.note("note", f"{name} does not answer; the hosts go on without us")
+
+    def _heard(self) -> None:
+        if self.silent_since is not None:
+            gap_s, self.silent_since = self.silent_s, None
+            self._told.note("note", f"{self._source.name} answers again after {gap_s:.0f} s")
+
+
+async def job_kind(source: HostWatch, uuid: str) -> str | None:
+    """The job that runs on a VM at its source; `?` when the source does not answer."""
+    with contextlib.suppress(FerryError):
+        return await source.call(
+            lambda conn: domains.job_info_kind(conn, uuid), what="say what it does"
+        )
+    return "?"
