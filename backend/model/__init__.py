@@ -1,0 +1,72 @@
+"""The nouns every room shares, and nothing that acts.
+
+All are frozen and slotted, compare by value (so a change is `old != new`), and travel as JSON
+between the engine and its clients (`service.protocol`). Sizes are bytes, rates bytes/s; other
+units are in the names. `None` means not known, never zero.
+"""
+
+from backend.model.fleet import (
+    Disk,
+    FleetSnapshot,
+    Host,
+    HostState,
+    Job,
+    Nic,
+    Vm,
+    VmState,
+)
+from backend.model.moving import (
+    Control,
+    Decision,
+    Migration,
+    Outcome,
+    Outlook,
+    Phase,
+    PhaseState,
+    Sample,
+    Verdict,
+    Word,
+)
+from backend.model.planning import (
+    Band,
+    Finding,
+    Forecast,
+    Moment,
+    MoveOptions,
+    Plan,
+    Policy,
+    Severity,
+    TrackRecord,
+    Tuning,
+)
+
+__all__ = [
+    "Band",
+    "Control",
+    "Decision",
+    "Disk",
+    "Finding",
+    "FleetSnapshot",
+    "Forecast",
+    "Host",
+    "HostState",
+    "Job",
+    "Migration",
+    "Moment",
+    "MoveOptions",
+    "Nic",
+    "Outcome",
+    "Outlook",
+    "Phase",
+    "PhaseState",
+    "Plan",
+    "Policy",
+    "Sample",
+    "Severity",
+    "TrackRecord",
+    "Tuning",
+    "Verdict",
+    "Vm",
+    "VmState",
+    "Word",
+]

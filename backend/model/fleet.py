@@ -1,0 +1,150 @@
+"""Hosts, VMs and the fleet they make, as last seen."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class HostState(StrEnum):
+    """Whether the engine can talk to a host now."""
+
+    CONNECTING = "connecting"
+    UP = "up"
+    UNREACHABLE = "unreachable"
+
+
+class VmState(StrEnum):
+    """What libvirt says a VM does."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUT_OFF = "shut off"
+    SHUTTING_DOWN = "shutting down"
+    CRASHED = "crashed"
+    SUSPENDED = "suspended"
+    UNKNOWN = "unknown"
+
+    @property
+    def active(self) -> bool:
+        """True while a QEMU process holds the VM."""
+        return self not in (VmState.SHUT_OFF, VmState.CRASHED, VmState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host of the fleet as last seen."""
+
+    name: str
+    state: HostState
+    reason: str = ""
+    """Why it is not up, as a sentence; empty when up."""
+    retry_at: float | None = None
+    """Epoch seconds of the next attempt while unreachable."""
+    hostname: str = ""
+    cpus: int | None = None
+    cpu_percent: float | None = None
+    """Of all CPUs together, 0-100."""
+    memory_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    link_out_bytes_s: float | None = None
+    link_in_bytes_s: float | None = None
+    link_speed_bytes_s: float | None = None
+    """What the network card says of itself; None where it says nothing (veth, bridges)."""
+    migrations_out: int = 0
+    migrations_in: int = 0
+    tls: bool = True
+    """The fleet file requires encryption for what leaves this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One disk of a VM, from its domain XML."""
+
+    target: str
+    """The name the guest's bus gives it: vda, sdb."""
+    device: str = "disk"
+    """disk, cdrom, floppy, lun."""
+    kind: str = "file"
+    """file, block, volume, network, dir."""
+    format: str = "raw"
+    source: str | None = None
+    """Path, `pool/volume`, or the network source's name; None for an empty drive."""
+    pool: str | None = None
+    read_only: bool = False
+    shareable: bool = False
+    transient: bool = False
+    cache: str = "default"
+    virtual_bytes: int | None = None
+    allocated_bytes: int | None = None
+    shared: bool | None = None
+    """As it looks from every host that is up (one inode everywhere); a plan proves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One network interface of a VM, from its domain XML."""
+
+    mac: str
+    kind: str
+    """bridge, network, direct, user, hostdev, ethernet, vhostuser."""
+    source: str
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job libvirt runs on a VM, whoever started it."""
+
+    kind: str
+    """migration out, migration in, save, dump, backup, snapshot."""
+    progress_percent: float | None = None
+    remaining_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """One VM on one host. A VM seen on two hosts is two of these with one uuid."""
+
+    uuid: str
+    name: str
+    host: str
+    state: VmState
+    persistent: bool = True
+    autostart: bool = False
+    vcpus: int = 0
+    cpu_percent: float | None = None
+    """Of one CPU per vCPU: 100 means all its vCPUs are busy."""
+    memory_bytes: int = 0
+    memory_used_bytes: int | None = None
+    """What its QEMU holds resident; None while shut off."""
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    job: Job | None = None
+    writes_bytes_s: float | None = None
+    """Dirty rate as last measured, or seen by a migration of it."""
+    writes_at: float | None = None
+    """Epoch seconds of that; None where it is not known."""
+    policy: str | None = None
+    """The policy its metadata names."""
+    address: str | None = None
+    """The network address its metadata names."""
+    last_move_at: float | None = None
+    last_pause_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSnapshot:
+    """The whole fleet at one instant; published whenever anything in it changed."""
+
+    name: str = ""
+    hosts: tuple[Host, ...] = ()
+    """In the order of the fleet file."""
+    vms: tuple[Vm, ...] = ()
+    """By name, then host."""
+
+    def host(self, name: str) -> Host | None:
+        """The host called `name`."""
+        return next((host for host in self.hosts if host.name == name), None)
+
+    def vms_named(self, name: str) -> tuple[Vm, ...]:
+        """Every VM with this name or UUID (several when it is defined on several hosts)."""
+        return tuple(vm for vm in self.vms if name in (vm.name, vm.uuid))

@@ -1,0 +1,215 @@
+"""A migration: its phases, samples, decisions, outlook and verdict."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from backend.model.planning import Band, Forecast, Policy, TrackRecord, Tuning
+
+
+class Phase(StrEnum):
+    """The five phases every migration goes through, in this order."""
+
+    PREPARE = "prepare"
+    DISK = "disk"
+    MEMORY = "memory"
+    SWITCHOVER = "switchover"
+    VERIFY = "verify"
+
+
+class PhaseState(StrEnum):
+    """How far a phase is."""
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a running migration's job statistics."""
+
+    t_s: float
+    """Since the migrate call."""
+    pass_number: int
+    """From 1."""
+    remaining_bytes: int
+    total_bytes: int
+    sent_bytes: int
+    """Work done so far: memory and disk, never falling."""
+    rate_bytes_s: float
+    """Throughput, smoothed by QEMU."""
+    dirty_bytes_s: float | None
+    """None during the first pass, when QEMU does not know it yet."""
+    pause_limit_ms: int | None = None
+    expected_pause_ms: int | None = None
+    throttle_percent: int | None = None
+    disk_total_bytes: int = 0
+    disk_remaining_bytes: int = 0
+    pages_dup: int = 0
+    post_copy_requests: int | None = None
+    """Pages the VM had to wait for since it runs at the target."""
+
+
+class Word(StrEnum):
+    """The big line's word on the migration screen."""
+
+    STARTING = "STARTING"
+    COPYING_DISK = "COPYING DISK"
+    CONVERGING = "CONVERGING"
+    WILL_NOT_CONVERGE = "WILL NOT CONVERGE"
+    SWITCHING_OVER = "SWITCHING OVER"
+    MOVED = "MOVED"
+    STAYED = "STAYED"
+    NEEDS_YOU = "NEEDS YOU"
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is to be said of a running migration now: a word, a reason, the rest as a forecast."""
+
+    word: Word
+    reason: str
+    left_s: Band | None = None
+    """Time until the switchover."""
+    pause_ms: Band | None = None
+    passes_left: int | None = None
+    expected_sent_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something done to a running migration, or noticed about it, in one sentence."""
+
+    t_s: float
+    """Since the migrate call."""
+    at: float
+    """Epoch seconds."""
+    action: str
+    """note, pause-limit, bandwidth, throttle, post-copy, suspend, resume, hold, switch, recover,
+    abort, restore."""
+    reason: str
+    by: str = "engine"
+    """engine, or operator."""
+
+
+class Control(StrEnum):
+    """What an operator can do to a running migration."""
+
+    BANDWIDTH = "bandwidth"
+    PAUSE_LIMIT = "pause-limit"
+    POST_COPY = "post-copy"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    SWITCH = "switch"
+    """End a hold: switch over now."""
+    HOLD = "hold"
+    RECOVER = "recover"
+    """Go on with a post-copy whose stream broke."""
+    ABORT = "abort"
+
+
+class Outcome(StrEnum):
+    """How a migration ended, as seen from both ends."""
+
+    MOVED = "moved"
+    STAYED = "stayed"
+    UNKNOWN = "unknown"
+    LOST = "lost"
+    SPLIT = "split"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who owns the VM after a migration, asked of both ends; design.md section 4 names the keys."""
+
+    id: str
+    vm: str
+    source: str
+    target: str
+    outcome: Outcome
+    owner: str | None
+    reason: str
+    total_s: float
+    """libvirt's migrate call to its return."""
+    wall_s: float
+    """The operator's confirm to this verdict."""
+    pause_ms: int | None = None
+    stall_ms: int | None = None
+    outage_ms: int | None = None
+    sent_bytes: int = 0
+    passes: int = 0
+    mode: str = "live"
+    policy: str = "balanced"
+    encrypted: bool = True
+    authenticated: bool = True
+    leftovers: tuple[str, ...] = ()
+    """What is left that should not be, each with how to remove it."""
+    lost_probes: int | None = None
+    """Of the outage probe: how many were not answered."""
+    network: str = ""
+    """What the check of the network after the switchover found; empty: not checked."""
+    throttle_percent: int | None = None
+    """The most the VM was throttled."""
+    forecast: Forecast | None = None
+    """The one before the start."""
+    record: TrackRecord | None = None
+    """How good the forecasts have been so far, this one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One VM, one attempt: all about it but its history of samples."""
+
+    id: str
+    vm: str
+    uuid: str
+    source: str
+    target: str
+    started: float
+    """Epoch seconds of the operator's confirm."""
+    policy: Policy
+    mode: str = "live"
+    encrypted: bool = True
+    phase: Phase = Phase.PREPARE
+    phases: dict[Phase, PhaseState] = field(default_factory=dict)
+    called_at: float | None = None
+    """Epoch seconds of libvirt's migrate call, the zero of every `t_s`; None before."""
+    sample: Sample | None = None
+    """The newest."""
+    outlook: Outlook | None = None
+    decisions: tuple[Decision, ...] = ()
+    bandwidth_bytes_s: int | None = None
+    """The limit set by the operator; None: unlimited."""
+    pause_limit_ms: int | None = None
+    abort_asked: bool = False
+    verdict: Verdict | None = None
+    virsh: str = ""
+    """The equal virsh command line."""
+    tuning: Tuning | None = None
+    forecast: Forecast | None = None
+    """As it was before the start."""
+    record: TrackRecord | None = None
+    """How good the forecasts had been before it."""
+    hold: bool = False
+    """It is to wait before the switchover until told."""
+    at: float | None = None
+    """Epoch seconds at which the pause is to fall."""
+    deadline_s: float | None = None
+    """Of the migrate call, by the policy and the VM's memory."""
+    post_copy: bool = False
+    """The VM runs at the target, its memory follows."""
+    suspended: bool = False
+    """We suspended the VM to finish."""
+    outage_ms: int | None = None
+    """The longest gap a client saw so far; None: not probed."""
+    probe: str = ""
+    """What the outage probe asks, and from where; or why there is none."""
+    controls: tuple[Control, ...] = ()
+    """What can be done to it now."""
+
+    @property
+    def running(self) -> bool:
+        """False once a verdict stands."""
+        return self.verdict is None
