@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", parents=[common], help="make the lab, or repair it")
     up.add_argument("--hosts", type=int, metavar="N", help="2 to 8 (default 3)")
     up.add_argument("--link", metavar="RATE", help="every host's link, in bits/s (default 1gbit)")
-    up.add_argument("--memory", metavar="SIZE", help="of each VM (default 512M)")
+    up.add_argument("--memory", metavar="SIZE", help="of each VM, at least 256M (default 512M)")
     up.set_defaults(run=_up)
 
     down = commands.add_parser("down", parents=[common], help="remove the lab and all it made")
