@@ -135,6 +135,8 @@ class Guests:
             disks=tuple(self._sized(uuid, disk) for disk in config.disks) if config else (),
             nics=config.nics if config else (),
             job=self._jobs.get(uuid),
+            policy=config.policy if config else None,
+            address=config.address if config else None,
         )
 
     def _sized(self, uuid: str, disk: Disk) -> Disk:

@@ -22,6 +22,7 @@ from backend.hypervisor.devices_xml import (
     read_nic,
     text,
 )
+from backend.hypervisor.metadata import read_metadata
 from backend.model import Disk, Nic
 
 MAX_XML_CHARS = 8 * 1024 * 1024
@@ -109,6 +110,10 @@ class DomainConfig:
     secrets: tuple[str, ...] = ()
     """libvirt secrets (UUID or usage) its disks need at the target too."""
     title: str = ""
+    policy: str | None = None
+    """The policy its metadata names."""
+    address: str | None = None
+    """The network address its metadata names."""
 
     @property
     def has_transient_disk(self) -> bool:
@@ -132,6 +137,7 @@ def parse_domain(xml: str) -> DomainConfig:
     os_type = os_element.find("type") if os_element is not None else None
     disks = devices.findall("disk")
     vsock = devices.find("vsock")
+    metadata = read_metadata(root, name)
     return DomainConfig(
         name=name,
         uuid=uuid,
@@ -166,6 +172,8 @@ def parse_domain(xml: str) -> DomainConfig:
         reservations=devices.find("disk/source/reservations") is not None,
         secrets=_secrets(devices),
         title=text(root, "title"),
+        policy=metadata.policy,
+        address=metadata.address,
     )
 
 

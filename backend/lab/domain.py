@@ -26,6 +26,9 @@ def domain_xml(vm: LabVm, memory_mib: int) -> str:
 <domain type='qemu'>
   <name>{escape(vm.name)}</name>
   <uuid>{vm.uuid}</uuid>
+  <metadata>
+    <ferry:vm xmlns:ferry='urn:virt-ferry:1' address='{vm.address}'/>
+  </metadata>
   <memory unit='MiB'>{memory_mib}</memory>
   <vcpu>1</vcpu>
   <os>
