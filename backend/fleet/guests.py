@@ -24,7 +24,9 @@ _MAX_JOBS_ASKED = 16
 class Guests:
     """All VMs of one host as last seen."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, writes: Mapping[str, tuple[float, float]]) -> None:
+        """`writes`: UUID -> bytes/s and epoch seconds of that, as measured; kept by others."""
+        self._writes = writes
         self._host = host
         self._raw: dict[str, RawDomain] = {}
         self._configs: dict[str, DomainConfig] = {}
@@ -115,12 +117,19 @@ class Guests:
                 self._jobs[uuid] = job
         self._assemble()
 
+    def shares_memory(self, uuid: str) -> bool:
+        """Its memory can be seen by other processes: memfd or a file, not its QEMU's alone."""
+        config = self._configs.get(uuid)
+        backing = config.memory_backing if config else None
+        return backing is not None and (backing.shared or backing.source != "anonymous")
+
     def _assemble(self) -> None:
         vms = (self._vm(uuid, stats) for uuid, stats in self._stats.items())
         self.vms = tuple(sorted(vms, key=lambda vm: (vm.name, vm.uuid)))
 
     def _vm(self, uuid: str, stats: VmStats) -> Vm:
         raw, config = self._raw.get(uuid), self._configs.get(uuid)
+        rate, at = self._writes.get(uuid, (None, None)) if stats.state.active else (None, None)
         return Vm(
             uuid=uuid,
             name=self._names[uuid],
@@ -135,6 +144,8 @@ class Guests:
             disks=tuple(self._sized(uuid, disk) for disk in config.disks) if config else (),
             nics=config.nics if config else (),
             job=self._jobs.get(uuid),
+            writes_bytes_s=rate,
+            writes_at=at,
             policy=config.policy if config else None,
             address=config.address if config else None,
         )

@@ -17,11 +17,13 @@ from typing import TypeVar
 from backend.errors import FerryError, HostUnreachable, HypervisorError
 from backend.fleet.config import HostSettings
 from backend.fleet.guests import Guests
+from backend.fleet.write_turns import Measurable
+from backend.fleet.writes import Seen, WriteMeter
 from backend.hypervisor import domains, events
 from backend.hypervisor.connection import Connection, Lane
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.host import HostIdentity, read_identity
-from backend.model import Host, HostState, Vm
+from backend.model import Host, HostState, Reading, Vm, VmState
 from backend.remote.facts import HostFacts, local_facts, remote_facts
 from backend.remote.shell import LocalShell, Shell
 from backend.remote.ssh import SshHost
@@ -72,7 +74,8 @@ class HostWatch:
         self._agent = agent
         self._moving = moving
         self._changed = changed
-        self._guests = Guests(settings.name)
+        self._writes = WriteMeter(settings.name, self._to_measure, self.open_lane)
+        self._guests = Guests(settings.name, self._writes.figures)
         self._control: Lane | None = None
         self._statistics: Lane | None = None
         self._lost: asyncio.Future[str] | None = None
@@ -148,6 +151,25 @@ class HostWatch:
         self._guests.forget(uuid)
         await self._read_new_configs()
 
+    def readings(self, uuid: str) -> tuple[Reading, ...]:
+        """What a VM was measured to write in the last 90 s, oldest first."""
+        return self._writes.readings(uuid)
+
+    async def measured(
+        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+    ) -> tuple[Reading, ...]:
+        """The same, once one of `min_period_s` ended after `newer_than_s`; see `WriteMeter`."""
+        return await self._writes.measured(uuid, min_period_s, newer_than_s, limit_s)
+
+    def _to_measure(self) -> Seen:
+        moving = {uuid for uuid, _ in self._moving()}
+        able = {
+            vm.uuid: Measurable(vm.memory_bytes, self._guests.shares_memory(vm.uuid))
+            for vm in self.vms
+            if vm.state is VmState.RUNNING and vm.job is None and vm.uuid not in moving
+        }
+        return able, frozenset(vm.uuid for vm in self.vms)
+
     # -- its life ------------------------------------------------------------------------------
 
     async def _live(self) -> None:
@@ -210,6 +232,7 @@ class HostWatch:
         assert self._statistics is not None
         poll = asyncio.create_task(self._poll(self._statistics), name=f"poll-{self.name}")
         facts = asyncio.create_task(self._read_facts(), name=f"facts-{self.name}")
+        writes = asyncio.create_task(self._writes.run(), name=f"writes-{self.name}")
         try:
             done, _ = await asyncio.wait(
                 {poll, facts, self._lost}, return_when=asyncio.FIRST_COMPLETED
@@ -220,16 +243,17 @@ class HostWatch:
                     return str(reason)
             return "The connection was lost."
         finally:
-            for task in (poll, facts):
-                task.cancel()
+            for one in (poll, facts, writes):
+                one.cancel()
                 with contextlib.suppress(asyncio.CancelledError, FerryError):
-                    await task
+                    await one
 
     async def _disconnect(self, leaving: bool = False) -> None:
         """The lanes always; SSH only when it is dead or we leave: migrations have lanes on it."""
         lanes = [lane for lane in (self._control, self._statistics) if lane is not None]
         self._control = self._statistics = None
-        await asyncio.gather(*(lane.close() for lane in lanes), return_exceptions=True)
+        closing = (self._writes.close(), *(lane.close() for lane in lanes))
+        await asyncio.gather(*closing, return_exceptions=True)
         if self.ssh is not None and (leaving or not self.ssh.alive):
             ssh, self.ssh = self.ssh, None
             with contextlib.suppress(Exception):

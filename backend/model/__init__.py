@@ -12,6 +12,7 @@ from backend.model.fleet import (
     HostState,
     Job,
     Nic,
+    Reading,
     Vm,
     VmState,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "PhaseState",
     "Plan",
     "Policy",
+    "Reading",
     "Sample",
     "Severity",
     "TrackRecord",

@@ -132,6 +132,35 @@ class Vm:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How much of its memory a VM wrote to over one period, each page counted once.
+
+    Of pages whose content changed: what is rewritten with the same bytes is not in it.
+    """
+
+    at: float
+    """Epoch seconds of its end."""
+    period_s: float
+    unique_bytes: float
+    """The middle of what the figure can mean."""
+    resolution_bytes: float
+    """What one sampled page stands for: the counting error is sqrt(unique * resolution)."""
+    rounding_bytes: float = 0.0
+    """Half of the span that was lost to rounding."""
+
+    @property
+    def rate_bytes_s(self) -> float:
+        """The mean over the period."""
+        return self.unique_bytes / self.period_s
+
+    @property
+    def error_bytes(self) -> float:
+        """One standard deviation of `unique_bytes`; never less than one sampled page's."""
+        counting = max(self.unique_bytes, self.resolution_bytes) * self.resolution_bytes
+        return float((counting + self.rounding_bytes**2 / 3) ** 0.5)
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """The whole fleet at one instant; published whenever anything in it changed."""
 

@@ -263,12 +263,18 @@ def _learned(vm: Vm, run: MigrationRun) -> Vm:
     verdict, sample = run.state.verdict, run.state.sample
     if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
         vm = replace(vm, job=Job("migration out", None, sample.remaining_bytes if sample else None))
-    dirty = sample.dirty_bytes_s if sample is not None else None
+    vm = _with_writes(vm, run)
     if verdict is None or verdict.outcome is not Outcome.MOVED:
-        return replace(vm, writes_bytes_s=dirty)
-    return replace(
-        vm,
-        writes_bytes_s=dirty,
-        last_move_at=run.state.started,
-        last_pause_ms=verdict.pause_ms,
-    )
+        return vm
+    return replace(vm, last_move_at=run.state.started, last_pause_ms=verdict.pause_ms)
+
+
+def _with_writes(vm: Vm, run: MigrationRun) -> Vm:
+    """The newer of what was measured and what the migration saw."""
+    sample, called_at = run.state.sample, run.state.called_at
+    if sample is None or called_at is None or sample.dirty_bytes_s is None:
+        return vm
+    at = called_at + sample.t_s
+    if vm.writes_at is not None and vm.writes_at > at:
+        return vm
+    return replace(vm, writes_bytes_s=sample.dirty_bytes_s, writes_at=at)
