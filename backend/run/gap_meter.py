@@ -25,6 +25,8 @@ class GapMeter:
         self.interval_s = interval_ms / 1000
         self.first_answer_s: float | None = None
         """By our clock, when the first answer arrived."""
+        self.last_line_s: float | None = None
+        """By our clock, when the last line arrived."""
         self.answered_after_s: float | None = None
         """From `mark_end` to the first answer after it."""
         self._highest: int | None = None
@@ -41,6 +43,7 @@ class GapMeter:
 
     def feed(self, at_s: float, number: int, answered: bool, arrived_s: float) -> None:
         """One line: an answer, or that there was none yet when the next probe was sent."""
+        self.last_line_s = arrived_s
         full = self._unwrap(number)
         new = self._send(full)
         span_s = self._span(at_s, arrived_s)
