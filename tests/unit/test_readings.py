@@ -2,6 +2,7 @@
 
 import random
 
+import libvirt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from backend.fleet.readings import (
     resolution_bytes,
     steady,
 )
-from backend.hypervisor.dirty_rate import DirtyRate, Status, dirty_rate
+from backend.hypervisor.dirty_rate import DirtyRate, Refusal, Status, dirty_rate, start
 from backend.model import Reading
 
 MIB = 2**20
@@ -115,3 +116,49 @@ MEASURED = {
 )
 def test_libvirts_record(raw: dict[str, object], expected: DirtyRate | None) -> None:
     assert dirty_rate(raw) == expected
+
+
+class FakeDomain:
+    def __init__(self, job: int | Exception = 0, refusal: int = 0) -> None:
+        self.job, self.refusal, self.began = job, refusal, 0
+
+    def jobInfo(self) -> list[int]:  # noqa: N802 - libvirt's name
+        if isinstance(self.job, Exception):
+            raise self.job
+        return [self.job]
+
+    def startDirtyRateCalc(self, seconds: int, _flags: int) -> None:  # noqa: N802
+        if self.refusal:
+            raise libvirt_error(self.refusal)
+        self.began = seconds
+
+
+class FakeConnection:
+    def __init__(self, domains: dict[str, FakeDomain]) -> None:
+        self.domains = domains
+
+    def lookupByUUIDString(self, uuid: str) -> FakeDomain:  # noqa: N802
+        if uuid not in self.domains:
+            raise libvirt_error(42)
+        return self.domains[uuid]
+
+
+def libvirt_error(code: int) -> libvirt.libvirtError:
+    error = libvirt.libvirtError("refused")
+    error.err = (code, 10, "refused", 2, None, None, None, 0, 0)
+    return error
+
+
+def test_nothing_is_started_where_a_job_runs_or_the_driver_cannot() -> None:
+    domains = {
+        "free": FakeDomain(),
+        "moves": FakeDomain(job=2),
+        "comes": FakeDomain(job=libvirt_error(84)),
+        "off": FakeDomain(refusal=55),
+        "old": FakeDomain(refusal=3),
+    }
+    asked = {**dict.fromkeys(domains, 4), "gone": 4}
+    now, never = Refusal.NOT_NOW, Refusal.NEVER
+    expected = {"moves": now, "comes": now, "off": now, "old": never, "gone": now}
+    assert start(FakeConnection(domains), asked) == expected
+    assert [dom.began for dom in domains.values()] == [4, 0, 0, 0, 0]
