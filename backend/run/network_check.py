@@ -78,6 +78,8 @@ def answer_words(probe: OutageProbe, vm: Vm) -> str:
     after_s = probe.answered_after_s
     if after_s is not None:
         return f"{found.value} answered {after_s:.2f} s after the move"
+    if probe.broke:
+        return f"whether {found.value} answers is not known: the probe of it broke off"
     return (
         f"{found.value} has not answered within {TAIL_S:.0f} s: "
         "check its network on the target, and the switches between"
@@ -86,7 +88,7 @@ def answer_words(probe: OutageProbe, vm: Vm) -> str:
 
 async def _look(target: HostWatch, vm: Vm) -> str:
     try:
-        found = await target.call(lambda conn: taps(conn, vm.uuid), _LOOK_LIMIT_S, "show its taps")
+        found = await target.call(lambda conn: taps(conn, vm.uuid), 5.0, "show its taps")
         usable = [tap for tap in found if _usable(tap)][:_MAX_TAPS]
         if not usable:
             return f"it has no tap on {target.name} to check"

@@ -22,7 +22,7 @@ from backend.model import Vm
 from backend.remote import pinger
 from backend.run.addresses import FoundAddress, find_address, told_address
 from backend.run.vantage import vantages
-from backend.run.vantage_probe import Pinger, VantageProbe
+from backend.run.vantage_probe import Pinger, VantageProbe, close_all
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,8 @@ class OutageProbe:
         self._finishing: asyncio.Task[Outage] | None = None
         self._began_s: float | None = None
         self._ended_s: float | None = None
+        self._broke: str | None = None
+        """Settled at the end: closing the probe is no breaking off."""
 
     @property
     def address(self) -> FoundAddress | None:
@@ -104,6 +106,13 @@ class OutageProbe:
         return self._chosen.meter.answered_after_s if self._chosen else None
 
     @property
+    def broke(self) -> str:
+        """Why the probe itself came to an end before it was ended; empty: it did not."""
+        if self._broke is not None:
+            return self._broke
+        return self._chosen.broke(STALL_S) if self._chosen else ""
+
+    @property
     def sentence(self) -> str:
         """What is being measured, for the live screen."""
         if self._found is None:
@@ -114,6 +123,8 @@ class OutageProbe:
             return f"looking for a host that {self._found.value} answers"
         if not self.answered_before:
             return f"{self._found.value} does not answer {self._chosen.vantage.name}"
+        if self.broke:
+            return f"the probe from {self._chosen.vantage.name} broke off: {self.broke}"
         return f"{self._found.value} {self._chosen.words}"
 
     async def begin(self, lead_s: float = LEAD_S) -> None:
@@ -132,7 +143,10 @@ class OutageProbe:
         if self._finishing is None:
             self._ended_s = time.monotonic()
             self._finishing = asyncio.create_task(self._finish(tail_s))
-        return await asyncio.shield(self._finishing)
+        await asyncio.wait({self._finishing})
+        if self._finishing.cancelled():
+            return Outage(None, 0, 0, "outage not measured: the probe was closed")
+        return self._finishing.result()
 
     async def close(self) -> None:
         """End the probes at once, wherever it stands."""
@@ -169,7 +183,7 @@ class OutageProbe:
         self._chosen = best
         others = [probe for probe in self._probes if probe is not best]
         self._probes = [best]
-        await asyncio.gather(*(probe.close() for probe in others))
+        await close_all(others)
 
     def _add(self, probe: VantageProbe) -> None:
         self._probes.append(probe)
@@ -206,6 +220,7 @@ class OutageProbe:
                 chosen.meter.mark_end(ended_s)
                 while self._worth_waiting(chosen, ended_s + tail_s):
                     await self._wait_for_news(_LOOK_S)
+            self._broke = self.broke
             return self._outage(chosen)
         finally:
             await self._close_probes()
@@ -222,15 +237,14 @@ class OutageProbe:
         if chosen is None:
             return Outage(None, 0, 0, "outage not measured: no host answered in time to probe.")
         meter, who = chosen.meter, f"{found.value} ({found.origin})"
-        broke = chosen.broke(STALL_S)
-        if broke:
+        if self.broke:
             so_far = f"; until then {meter.longest_gap_ms} ms" if self.answered_before else ""
             return Outage(
                 None,
                 meter.sent,
                 meter.lost,
                 f"outage not measured: the probe from {chosen.vantage.name} broke off "
-                f"({broke.rstrip('.')}){so_far}",
+                f"({self.broke.rstrip('.')}){so_far}",
             )
         if not self.answered_before:
             return Outage(
@@ -255,4 +269,4 @@ class OutageProbe:
 
     async def _close_probes(self) -> None:
         probes, self._probes = self._probes, []
-        await asyncio.gather(*(probe.close() for probe in probes))
+        await close_all(probes)

@@ -1,7 +1,6 @@
 """One probe from one vantage: it runs until it is closed, and keeps what it saw."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -58,11 +57,10 @@ class VantageProbe:
         self._counting = True
         self.meter.open_window()
 
-    async def close(self) -> None:
-        """End it, here and there."""
+    def stop(self) -> asyncio.Task[None]:
+        """Have it end, here and there; the task to wait for."""
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        return self._task
 
     async def _run(self, pinger: Pinger, address: str) -> None:
         try:
@@ -88,3 +86,10 @@ class VantageProbe:
         self.meter.feed(seen.at_s, seen.number, seen.answered, time.monotonic())
         if seen.answered:
             self._news.set()
+
+
+async def close_all(probes: list[VantageProbe]) -> None:
+    """End them all, and wait for that; they end even if the waiting is cancelled."""
+    ending = [probe.stop() for probe in probes]
+    if ending:
+        await asyncio.wait(ending)

@@ -27,6 +27,7 @@ class FakeProbe:
         self.address = FoundAddress(value, "its metadata")
         self.answered_before = before
         self.answered_after_s = after_s
+        self.broke = ""
 
     async def finish(self) -> None:
         return
@@ -46,6 +47,12 @@ def test_silence_is_an_alarm_only_if_it_answered_before() -> None:
     said = answer_words(probe(before=False, after_s=None), VM)
     assert said == "10.0.0.1 did not answer before the move either"
     assert "not known" in answer_words(probe(value=None), VM)
+
+
+def test_a_probe_that_broke_off_is_not_a_vm_that_is_silent() -> None:
+    broken = probe(after_s=None)
+    broken.broke = "The SSH connection was lost."
+    assert "not known: the probe of it broke off" in answer_words(broken, VM)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ async def test_a_host_without_part_in_it_is_preferred() -> None:
     assert probe.vantage == "c"
     assert outage.outage_ms == 0
     assert outage.sent > 0
+    assert probe.broke == ""
     assert "c, which has no part in the move" in outage.sentence
     assert network.open == []
 
@@ -175,6 +176,7 @@ async def test_a_probe_that_broke_off_claims_nothing() -> None:
     outage = await probe.finish(5.0)
     assert outage.outage_ms is None
     assert "broke off (The SSH connection was lost)" in outage.sentence
+    assert "connection was lost" in probe.broke
 
 
 async def test_a_wrong_address_is_not_probed() -> None:
@@ -202,6 +204,16 @@ async def test_closing_ends_every_stream_and_finishing_twice_is_one() -> None:
     await probe.begin()
     one, two = await asyncio.gather(probe.finish(0.3), probe.finish(0.3))
     assert one is two
+
+
+async def test_closing_while_somebody_waits_for_the_end_is_told_to_them() -> None:
+    probe, network = made("a", "b", "c", c=lambda n: n < 50)
+    await probe.begin()
+    waiting = asyncio.create_task(probe.finish(60.0))
+    await asyncio.sleep(0.1)
+    await probe.close()
+    assert (await waiting).sentence == "outage not measured: the probe was closed"
+    assert network.open == []
 
 
 async def test_hosts_that_are_down_are_not_asked() -> None:
