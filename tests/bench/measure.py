@@ -164,11 +164,11 @@ def _take_command(
     )
     found.moved = bench.ends()[0] == target
     found.total_s = float(verdict["total_s"]) if verdict else command.wall_s
+    if command.code != 0 or not found.moved:
+        said = verdict["reason"] if verdict else command.said
+        found.failure = f"exit code {command.code}: {said}"
     if not found.moved:
-        found.failure = f"exit code {command.code}: {command.said}"
         return
-    if command.code != 0:
-        found.failure = f"exit code {command.code}: {command.said}"
     done = completed(bench, target)
     found.pause_ms = done.get("downtime", found.stopped_ms)
     found.sent_bytes = done.get("data_processed")

@@ -11,6 +11,7 @@ engine it starts keeps its state in a folder of its own, so no earlier migration
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -150,6 +151,7 @@ class Bench:
 def main() -> int:
     """Exit code 0 when the run came to its end, whatever it found."""
     options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="vf-bench-") as state:
         os.environ["XDG_STATE_HOME"] = state
         if options.profile == "long":
