@@ -47,7 +47,11 @@ class BenchLab:
         """Bring it up (or repair it), its neighbours quiet."""
         self.made = load(self.lab.name) is None
         sizes = ("--hosts", str(self.lab.host_count), "--memory", f"{memory_mib}M")
-        self.run_lab("up", *sizes, "--link", link)
+        try:
+            self.run_lab("up", *sizes, "--link", link)
+        except BenchError as error:
+            print(f"once more: {error}", flush=True)
+            self.run_lab("up", *sizes, "--link", link)
         self.run_lab("quiet")
 
     def down(self) -> None:

@@ -53,6 +53,13 @@ def second_error_percent(one: Outcome) -> float | None:
     return float((second["end_s"] - one["total_s"]) / left_s * 100)
 
 
+def second_total_error_percent(one: Outcome) -> float | None:
+    """Of the total time as expected after pass 2, with its sign."""
+    if second_error_percent(one) is None:
+        return None
+    return float((one["second"]["end_s"] - one["total_s"]) / one["total_s"] * 100)
+
+
 def judged_right(one: Outcome) -> bool | None:
     """Under gentle: was `converges` what happened?"""
     if one["case"]["policy"] != "gentle" or not one["forecast"] or one["failure"]:
@@ -72,7 +79,8 @@ def line(one: Outcome) -> str:
     ended = "moved" if one["moved"] else "stayed"
     total, pause = _shown(one, "total_s"), _shown(one, "pause_ms")
     errors = f"error {_f(error_percent(one), '+.0f')} % after pass 2 "
-    errors += f"{_f(second_error_percent(one), '+.0f')} %"
+    errors += f"{_f(second_total_error_percent(one), '+.0f')} %"
+    errors += f" ({_f(second_error_percent(one), '+.0f')} % of what was left)"
     parts = [what, f"{said:11} {ended:6}", f"s {total}", f"ms {pause}", errors]
     return "  ".join([*parts, *([one["failure"]] if one["failure"] else [])])
 
@@ -82,7 +90,7 @@ def summary(outcomes: list[Outcome]) -> list[Goal]:
     forecast = [one for one in outcomes if one["forecast"]]
     errors = _known(map(error_percent, outcomes))
     factors = _known(map(pause_factor, outcomes))
-    seconds = _known(map(second_error_percent, outcomes))
+    seconds = _known(map(second_total_error_percent, outcomes))
     right = [r for one in outcomes if (r := judged_right(one)) is not None]
     gentle = [one for one in outcomes if judged_right(one) is not None]
     stayed = sum(not one["moved"] for one in gentle)
@@ -97,7 +105,9 @@ def summary(outcomes: list[Outcome]) -> list[Goal]:
         widths = _known(width(one, key) for one in outcomes)
         found.append(_share(f"{key}: band held", holds, 0.8))
         found.append(_most(f"{key}: median width of the band", widths, most))
-    found.append(_most("after pass 2: median error of what is left, %", [*map(abs, seconds)], 10.0))
+    lefts = _known(map(second_error_percent, outcomes))
+    found.append(_most("after pass 2: median error of total, %", [*map(abs, seconds)], 10.0))
+    found.append(_most("after pass 2: median error of what is left, %", [*map(abs, lefts)], 10.0))
     found.append(_share(f"gentle: converges or not ({stayed} did not)", right, 0.95))
     pauses = [
         one["pause_ms"]

@@ -168,15 +168,16 @@ def _run_profile(
     ends_at = time.monotonic() + options.minutes * 60
     run: Bench | None = None
     try:
-        for name, memory_mib, loads in parts:
+        for name, memory_mib, all_loads in parts:
+            loads = [one for one in all_loads if not options.load or one.name in options.load]
+            if not loads:
+                continue
             bench = BenchLab(name)
             with lab_up(bench, memory_mib):
                 if run is None:
                     run = Bench(bench, options.out, ends_at)
                 run.bench = bench
                 for load in loads:
-                    if options.load and load.name not in options.load:
-                        continue
                     tasks, left_out = _tasks(options, load)
                     run.left_out += left_out
                     run.run(tasks, options.stop_s * (2 if load is LARGE else 1))
