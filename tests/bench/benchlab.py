@@ -55,10 +55,13 @@ class BenchLab:
         self.run_lab("quiet")
 
     def down(self) -> None:
-        """Remove it, if this program made it; its engine ends in any case."""
-        self.ferry("engine", "stop", "--force")
+        """Remove it, if this program made it."""
         if self.made:
             self.run_lab("down")
+
+    def stop_engine(self) -> None:
+        """End the engine that the commands started."""
+        self.ferry("engine", "stop", "--force")
 
     def link(self, rate: str) -> None:
         """Shape the links of all hosts, both directions."""

@@ -51,7 +51,7 @@ def run_group(bench: BenchLab, group: list[Numbered], out: Path, learn_s: float)
                     file.write(json.dumps(outcome) + "\n")
                 print(judged.line(outcome), flush=True)
         finally:
-            bench.ferry("engine", "stop", "--force")
+            bench.stop_engine()
 
 
 def run_case(bench: BenchLab, number: int, case: Case, learn_s: float) -> judged.Outcome:

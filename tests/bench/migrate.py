@@ -95,6 +95,8 @@ class Bench:
 
     def run(self, tasks: list[Task], limit_s: float = LIMIT_S) -> None:
         """One load's tasks, one after the other; a failure is noted and the next one taken."""
+        if not tasks:
+            return
         load = tasks[0].load
         if not self._prepare(load):
             return
@@ -177,10 +179,13 @@ def _run_profile(
                 if run is None:
                     run = Bench(bench, options.out, ends_at)
                 run.bench = bench
-                for load in loads:
-                    tasks, left_out = _tasks(options, load)
-                    run.left_out += left_out
-                    run.run(tasks, options.stop_s * (2 if load is LARGE else 1))
+                try:
+                    for load in loads:
+                        tasks, left_out = _tasks(options, load)
+                        run.left_out += left_out
+                        run.run(tasks, options.stop_s * (2 if load is LARGE else 1))
+                finally:
+                    bench.stop_engine()
     except KeyboardInterrupt:
         print("interrupted: what was measured so far", flush=True)
     if run is not None:

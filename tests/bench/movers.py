@@ -95,6 +95,9 @@ def run_command(
     except subprocess.TimeoutExpired:
         stopped = True
         said = _abort(process, abort)
+    except BaseException:
+        process.kill()
+        raise
     wall_s = time.monotonic() - began
     lines = [line for line in said.splitlines() if line.strip()]
     events = [json.loads(line) for line in lines if line.startswith("{")]
