@@ -139,6 +139,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    from tui.commands import wanted
+
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
     parser.add_argument("--ascii", action="store_true", help="a console without other glyphs")
@@ -155,11 +157,11 @@ def _parser() -> argparse.ArgumentParser:
     plan = verb("plan", "findings, forecast and the equal virsh command; changes nothing")
     plan.add_argument("vm", nargs="+", metavar="VM")
     plan.add_argument("--to", metavar="HOST")
-    _move_options(plan)
+    wanted.add_options(plan)
     migrate = verb("migrate", "moves VMs; prints phases, samples, decisions and the verdict")
     migrate.add_argument("vm", nargs="+", metavar="VM")
     migrate.add_argument("--to", metavar="HOST", required=True)
-    _move_options(migrate)
+    wanted.add_options(migrate)
     listing = verb("jobs", "running migrations, and those that ended since the engine began")
     listing.add_argument("--running", action="store_true", help="only those that run")
     verb("watch", "follows a migration").add_argument("id", metavar="ID")
@@ -184,12 +186,6 @@ def _fleet_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
         default=default,
         help="a libvirt URI instead of a fleet file; may be repeated",
     )
-
-
-def _move_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", metavar="P", help="what may be done to the VM")
-    parser.add_argument("--pause-ms", type=int, metavar="N", help="the longest pause allowed")
-    parser.add_argument("--bandwidth", metavar="RATE", help="at most this, e.g. 50MB/s")
 
 
 if __name__ == "__main__":

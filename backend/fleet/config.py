@@ -11,6 +11,9 @@ the line or key, and what is allowed.
     uri = "qemu:///system"           # any libvirt URI
     migrate_uri = "qemu+tls://kvm-a/system"   # how the other hosts reach it
     tls = "require"                  # or "off": migrations to and from it go in plaintext
+
+    [policies.night]                 # see plan.own_policies
+    pause_ms = 1000
 """
 
 import os
@@ -18,7 +21,7 @@ import re
 import socket
 import stat
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -28,7 +31,7 @@ from backend.errors import BadInput
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@:\[\]-]{0,254}")
 _SCHEME = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?")
-_TOP_KEYS = ("name", "ssh_config", "hosts")
+_TOP_KEYS = ("name", "ssh_config", "hosts", "policies")
 _HOST_KEYS = ("ssh", "uri", "migrate_uri", "tls", "ssh_config")
 
 
@@ -50,6 +53,10 @@ class FleetSettings:
 
     name: str
     hosts: tuple[HostSettings, ...]
+    path: Path | None = None
+    """The fleet file; None for `-c URI`s."""
+    policy_tables: Any = field(default=None, hash=False)
+    """The file's `policies` as they are: `plan.own_policies` checks them."""
 
 
 def default_fleet_path() -> Path:
@@ -80,7 +87,8 @@ def parse(text: str, path: Path) -> FleetSettings:
         )
     name = _text(data, "name", path, "name") or path.stem
     ssh_config = _path(_text(data, "ssh_config", path, "ssh_config"), path)
-    return FleetSettings(name, tuple(_host(k, v, ssh_config, path) for k, v in hosts.items()))
+    typed = tuple(_host(k, v, ssh_config, path) for k, v in hosts.items())
+    return FleetSettings(name, typed, path, data.get("policies"))
 
 
 def from_uris(uris: tuple[str, ...]) -> FleetSettings:

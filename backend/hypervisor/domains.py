@@ -250,6 +250,11 @@ def presence(conn: Connection, uuid: str) -> Presence:
         raise
 
 
+def suspend(conn: Connection, uuid: str) -> None:
+    """Stop a VM's CPUs; libvirt takes it during a migration too, and resumes it at the target."""
+    conn.lookupByUUIDString(uuid).suspend()
+
+
 def set_autostart(conn: Connection, uuid: str, on: bool) -> None:
     """Start the VM with its host, or not. Transient VMs have no autostart: libvirt refuses."""
     conn.lookupByUUIDString(uuid).setAutostart(int(on))

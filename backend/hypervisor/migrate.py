@@ -31,6 +31,17 @@ class MigrationOrder:
     """Skip libvirt's own guess about shared storage: only when sharing was proven otherwise."""
     bandwidth_bytes_s: int | None = None
     """None: unlimited."""
+    throttle_start_percent: int | None = None
+    """Auto-converge's first throttle; None: without auto-converge."""
+    throttle_step_percent: int = 10
+    post_copy: bool = False
+    """Permit it; it begins with `start_post_copy`."""
+    resume: bool = False
+    """Go on with a post-copy whose stream broke."""
+    compression: bool = False
+    """XBZRLE."""
+    streams: int = 1
+    """Above 1: multifd."""
     copy_disks: tuple[str, ...] = ()
     """Guest names (vda) of the disks to copy; empty: all storage is shared."""
     dest_xml: str | None = None
@@ -65,6 +76,15 @@ _OPTIONS = (
     ),
     _Option(libvirt.VIR_MIGRATE_UNSAFE, "--unsafe", lambda order: order.unsafe),
     _Option(libvirt.VIR_MIGRATE_ABORT_ON_ERROR, "--abort-on-error", _always),
+    _Option(
+        libvirt.VIR_MIGRATE_AUTO_CONVERGE,
+        "--auto-converge",
+        lambda order: order.throttle_start_percent is not None,
+    ),
+    _Option(libvirt.VIR_MIGRATE_POSTCOPY, "--postcopy", lambda order: order.post_copy),
+    _Option(libvirt.VIR_MIGRATE_POSTCOPY_RESUME, "--postcopy-resume", lambda o: o.resume),
+    _Option(libvirt.VIR_MIGRATE_COMPRESSED, "--compressed", lambda order: order.compression),
+    _Option(libvirt.VIR_MIGRATE_PARALLEL, "--parallel", lambda order: order.streams > 1),
     _Option(libvirt.VIR_MIGRATE_CHANGE_PROTECTION, "--change-protection", _always),
 )
 
@@ -78,6 +98,13 @@ def flags_and_parameters(order: MigrationOrder) -> tuple[int, dict[str, Any]]:
     parameters: dict[str, Any] = {}
     if order.bandwidth_bytes_s is not None:
         parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = mib_per_s(order.bandwidth_bytes_s)
+    if order.throttle_start_percent is not None:
+        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL] = order.throttle_start_percent
+        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT] = order.throttle_step_percent
+    if order.compression:
+        parameters[libvirt.VIR_MIGRATE_PARAM_COMPRESSION] = "xbzrle"
+    if order.streams > 1:
+        parameters[libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = order.streams
     if order.copy_disks:
         parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(order.copy_disks)
     if order.dest_xml is not None:
@@ -93,6 +120,13 @@ def virsh_line(order: MigrationOrder, source_uri: str) -> str:
     words += [option.word for option in _OPTIONS if option.used(order)]
     if order.bandwidth_bytes_s is not None:
         words += ["--bandwidth", str(mib_per_s(order.bandwidth_bytes_s))]
+    if order.throttle_start_percent is not None:
+        words += ["--auto-converge-initial", str(order.throttle_start_percent)]
+        words += ["--auto-converge-increment", str(order.throttle_step_percent)]
+    if order.compression:
+        words += ["--comp-methods", "xbzrle"]
+    if order.streams > 1:
+        words += ["--parallel-connections", str(order.streams)]
     if order.copy_disks:
         words += ["--migrate-disks", ",".join(order.copy_disks)]
     if order.dest_xml is not None:
@@ -116,6 +150,14 @@ def run(conn: Connection, order: MigrationOrder) -> None:
     """
     flags, parameters = flags_and_parameters(order)
     conn.lookupByUUIDString(order.uuid).migrateToURI3(order.target_uri, parameters, flags)
+
+
+def start_post_copy(conn: Connection, uuid: str) -> None:
+    """Let the VM go on at the target, its memory after it. There is no way back.
+
+    Permitted only when the order said so.
+    """
+    conn.lookupByUUIDString(uuid).migrateStartPostCopy(0)
 
 
 def abort(conn: Connection, uuid: str) -> bool:

@@ -192,6 +192,7 @@ class Migration:
     """As it was before the start."""
     record: TrackRecord | None = None
     """How good the forecasts had been before it."""
+    can_hold: bool = False
     hold: bool = False
     """It is to wait before the switchover until told."""
     at: float | None = None
@@ -202,6 +203,8 @@ class Migration:
     """The VM runs at the target, its memory follows."""
     suspended: bool = False
     """We suspended the VM to finish."""
+    recoverable: bool = False
+    """Its post-copy broke: the VM stands still until it is recovered."""
     outage_ms: int | None = None
     """The longest gap a client saw so far; None: not probed."""
     probe: str = ""

@@ -159,6 +159,8 @@ class Plan:
     can_hold: bool = False
     """The VM writes enough for QEMU to be held before the switchover."""
     record: TrackRecord | None = None
+    deadline_s: float | None = None
+    """Of the migrate call; None: as long as it takes."""
 
     @property
     def blocked(self) -> bool:

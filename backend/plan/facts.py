@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from backend.model import Disk, Host, HostState, Nic, Vm
+from backend.model import Disk, Host, HostState, Nic, Reading, Vm
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,25 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
+class Measures:
+    """What was measured for a forecast; `Survey.unknown` has why something was not
+    (`memory-use`, `readings`, `link`)."""
+
+    in_use_bytes: int | None = None
+    """Guest memory that QEMU really holds; the rest is zero pages."""
+    readings: tuple[Reading, ...] = ()
+    """What it wrote over 1, 2, 4, 8 s, of the last 90 s, oldest first."""
+    link_probe_bytes_s: float | None = None
+    """Payload that a probe from source to target got through."""
+    link_probed_at: float | None = None
+    """Epoch seconds."""
+    cpu_percent: float | None = None
+    """The VM's: 100 means all its vCPUs are busy."""
+    sharing_link: int = 0
+    """Migrations that use the source's way out or the target's way in already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """All that is known about moving one VM from one host to another."""
 
@@ -138,6 +157,7 @@ class Survey:
     files_missing: tuple[str, ...] | None = None
     source_versions: Versions | None = None
     target_versions: Versions | None = None
+    measures: Measures = Measures()
     unknown: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Name of a fact -> the sentence why it is not known."""
 

@@ -1,85 +1,173 @@
-"""What a migration would do, before it starts: the recurrence in `precopy` in wide bands.
+"""What a migration will do, before it starts: three scenarios through `simulate`, as bands.
 
-Bytes, bytes/s, seconds; pauses in ms. What is not known is said in `Forecast.needs`. The
-forecasts for a running migration (`outlook`, `progress_fraction`, `pass_ended_note`) have
-rooms of their own and are found here too.
+Bytes, bytes/s, seconds; pauses in ms. The likely scenario gives the middle; the lucky and the
+unlucky one the ends. What is not known, or would be needed, is said in `Forecast.needs`.
 """
 
-from backend.model import Band, Forecast
+from dataclasses import replace
+
+from backend.model import Band, Forecast, Moment, Policy, Tuning
 from backend.plan.outlook import outlook, pass_ended_note
-from backend.plan.passes import KEPT_PART
-from backend.plan.pause import predicted_pause, would_help
-from backend.plan.precopy import Course, Writing, course
+from backend.plan.outset import Outset, Views
+from backend.plan.pause import predicted_pause
 from backend.plan.progress import progress_fraction
-from backend.plan.wording import two_digits
+from backend.plan.simulate import Copied, Scenario, simulate
+from backend.plan.tuning import candidates_ms, most_pause_limit_ms
+from backend.plan.wording import rate, seconds, two_digits
 
-__all__ = ["forecast_before", "outlook", "pass_ended_note", "progress_fraction"]
+__all__ = ["can_be_held", "forecast_before", "outlook", "pass_ended_note", "progress_fraction"]
 
-STARTUP_S = Band(0.5, 1.5, 3.0)
+STARTUP_S = Band(0.5, 0.9, 1.5)
 """From the call to the first byte: connecting, checking, starting QEMU at the target."""
-
-
-_SCENARIOS = ((0.5, 1.05, 0.8), (0.9, 0.95, 1.0), (1.1, 0.85, 1.1))
-"""Lucky, likely, unlucky: the parts of the memory used, the link and the dirty rate."""
+FINISH_S = Band(0.2, 0.35, 0.6)
+"""From the VM's stop to the call's return."""
+POST_COPY_PAUSE_MS = Band(40, 90, 180)
+"""Device state and the list of pages that are out of date; no memory."""
+POST_COPY_COST = 1.04
+"""Pages fetched out of turn, over those sent in order."""
+WORTH_PART = 0.15
+WORTH_S = 1.0
+"""A longer pause must save so much time (both) to be taken."""
+HELD_BYTES_S = 3e6
+"""A VM that writes less falls below what QEMU can be slowed to, 1 MiB/s, now and then."""
 
 
 def forecast_before(
-    vm_memory_used_bytes: int,
-    link_bytes_s: float | None,
-    dirty_bytes_s: float | None,
-    working_set_bytes: float | None,
-    pause_ms: int,
+    outset: Outset,
+    views: Views | None,
+    policy: Policy,
+    tuning: Tuning,
+    deadline_s: float | None,
 ) -> Forecast:
-    """The same recurrence before anything runs, in wide bands.
-
-    The memory used is what QEMU holds resident; empty pages are not sent, so half of it may be
-    enough. Without a working set, all memory used may be written over.
-    """
-    needs = _not_known(link_bytes_s, dirty_bytes_s)
-    pause = predicted_pause(pause_ms)
-    if not link_bytes_s:
-        return Forecast(True, pause_ms=pause, needs=needs)
-    writes = dirty_bytes_s or 0.0
-    cap = working_set_bytes or vm_memory_used_bytes
-    kept = KEPT_PART * link_bytes_s * pause_ms / 1000
-    runs = [
-        course(
-            vm_memory_used_bytes * part,
-            link_bytes_s * link,
-            Writing(writes * more, kept * link, cap + kept * link),
-            pause_ms,
+    """Time, pause, passes and bytes with their bands; whether it converges, else what would."""
+    if views is None:
+        return Forecast(
+            True,
+            pause_ms=predicted_pause(tuning.pause_limit_ms),
+            needs="the link's speed is not known",
         )
-        for part, link, more in _SCENARIOS
-    ]
-    if not runs[1].converges:
-        would = two_digits(runs[1].left_bytes / link_bytes_s * 1000 + 1)
-        return Forecast(False, needs=would_help(writes, link_bytes_s, would))
+    if tuning.switch is not None:
+        return _by_post_copy(views, tuning)
+    scenarios = (views.lucky, views.likely, views.unlucky)
+    limits = [best_limit_ms(scenario, policy, tuning) for scenario in scenarios]
+    runs = [_run(*pair, tuning) for pair in zip(scenarios, limits, strict=True)]
+    lucky, likely, unlucky = runs
+    in_time = deadline_s is None or likely.seconds + STARTUP_S.mid <= deadline_s
+    if not likely.converges or not in_time:
+        if tuning.post_copy:
+            return _by_post_copy(views, replace(tuning, switch=Moment.AFTER_PASS_1))
+        return _does_not(views, policy, tuning, deadline_s, likely)
+    if lucky.seconds > likely.seconds:
+        lucky = likely
+    most_s = unlucky.seconds if unlucky.converges else 2.0 * likely.seconds
+    if deadline_s is not None:
+        most_s = min(most_s, max(deadline_s, likely.seconds))
+    total_s = Band(
+        STARTUP_S.low + lucky.seconds + FINISH_S.low,
+        STARTUP_S.mid + likely.seconds + FINISH_S.mid,
+        STARTUP_S.high + max(most_s, likely.seconds) + FINISH_S.high,
+    )
     return Forecast(
         converges=True,
-        total_s=_total_band(runs, known=dirty_bytes_s is not None),
-        pause_ms=pause,
-        passes=runs[1].passes if dirty_bytes_s is not None else None,
-        sent_bytes=round(runs[1].sent_bytes + runs[1].left_bytes),
-        needs=needs,
+        total_s=total_s,
+        pause_ms=predicted_pause(limits[1]),
+        passes=likely.passes,
+        sent_bytes=round(likely.sent_bytes + likely.left_bytes),
+        throttle_percent=likely.throttle_percent,
+        basis=views.basis,
     )
 
 
-def _not_known(link_bytes_s: float | None, dirty_bytes_s: float | None) -> str:
-    missing = []
-    if not link_bytes_s:
-        missing.append("the link's speed is not known")
-    if dirty_bytes_s is None:
-        missing.append("the VM's dirty rate is not known yet: it has not been moved before")
-    return "; ".join(missing)
+def best_limit_ms(scenario: Scenario, policy: Policy, tuning: Tuning) -> int:
+    """The pause limit steering will end with: the lowest from which no higher one saves enough."""
+    limits = candidates_ms(policy)
+    runs = [_run(scenario, limit, tuning) for limit in limits]
+    for limit, run in zip(limits, runs, strict=True):
+        if run.converges and all(not _worth(run, other) for other in runs):
+            return limit
+    return most_pause_limit_ms(policy)
 
 
-def _total_band(runs: list[Course], known: bool) -> Band:
-    low, mid, high = runs
-    most_s = high.seconds if high.converges else 3 * mid.seconds
-    if not known:
-        most_s = max(most_s, 4 * mid.seconds)
-    return Band(
-        low.seconds + STARTUP_S.low,
-        mid.seconds + STARTUP_S.mid,
-        max(most_s, mid.seconds) + STARTUP_S.high,
+def can_be_held(views: Views | None) -> bool:
+    """QEMU switches over as soon as nothing is left: only a VM that writes enough can be held."""
+    return views is not None and views.lucky.writing.rate_bytes_s >= HELD_BYTES_S
+
+
+def _worth(now: Copied, other: Copied) -> bool:
+    saved = now.seconds - other.seconds
+    return other.converges and saved > max(WORTH_S, WORTH_PART * now.seconds)
+
+
+def _run(scenario: Scenario, limit_ms: int, tuning: Tuning) -> Copied:
+    return simulate(scenario, limit_ms, tuning.throttle_start_percent, tuning.throttle_step_percent)
+
+
+def _by_post_copy(views: Views, tuning: Tuning) -> Forecast:
+    def fetch_s(scenario: Scenario) -> tuple[float, float]:
+        first = scenario.first_pass_bytes
+        again = 0.0
+        if tuning.switch is Moment.AFTER_PASS_1:
+            again = scenario.writing.dirtied(first / scenario.rate_bytes_s)
+        sent = first + again * POST_COPY_COST
+        return sent / scenario.rate_bytes_s, sent
+
+    (low, _), (mid, sent), (high, _) = map(fetch_s, (views.lucky, views.likely, views.unlucky))
+    return Forecast(
+        converges=True,
+        total_s=Band(
+            STARTUP_S.low + low + FINISH_S.low,
+            STARTUP_S.mid + mid + FINISH_S.mid,
+            STARTUP_S.high + max(high, mid) * POST_COPY_COST + FINISH_S.high,
+        ),
+        pause_ms=POST_COPY_PAUSE_MS,
+        passes=1 if tuning.switch is Moment.AT_ONCE else 2,
+        sent_bytes=round(sent),
+        post_copy=True,
+        basis=views.basis,
     )
+
+
+def _does_not(
+    views: Views, policy: Policy, tuning: Tuning, deadline_s: float | None, run: Copied
+) -> Forecast:
+    scenario = views.likely
+    writes, sends = scenario.writing.rate_bytes_s, scenario.rate_bytes_s
+    if run.converges and deadline_s is not None:
+        why = f"needs {seconds(run.seconds)}, {seconds(deadline_s)} are allowed"
+    else:
+        why = f"writes {rate(writes)}, sends {rate(sends)}"
+    return Forecast(
+        converges=False,
+        passes=None,
+        needs=f"{why}; would help: {', '.join(_ways_out(scenario, policy, tuning, deadline_s))}",
+        basis=views.basis,
+    )
+
+
+def _ways_out(
+    scenario: Scenario, policy: Policy, tuning: Tuning, deadline_s: float | None
+) -> list[str]:
+    """What would make it converge, the gentlest first."""
+    most_s = float("inf") if deadline_s is None else deadline_s
+    limit = most_pause_limit_ms(policy)
+    ways = []
+
+    def enough(run: Copied) -> bool:
+        return run.converges and run.seconds <= most_s
+
+    for percent in range(50, 91, 5):
+        if percent > (tuning.throttle_start_percent or 0) and enough(
+            simulate(scenario, limit, percent, 1)
+        ):
+            ways.append(f"a throttle of {percent} %")
+            break
+    for times in (1.25, 1.5, 2.0, 3.0, 5.0, 10.0):
+        faster = replace(scenario, rate_bytes_s=times * scenario.rate_bytes_s)
+        if enough(_run(faster, limit, tuning)):
+            ways.append(f"a link of {rate(faster.rate_bytes_s)}")
+            break
+    if not policy.post_copy:
+        ways.append("post-copy (policy must-finish)")
+    pause_ms = two_digits(1.1 * scenario.writing.cap_bytes / scenario.rate_bytes_s * 1000 + 1)
+    ways.append(f"a pause of {pause_ms:,} ms")
+    return ways

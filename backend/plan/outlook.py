@@ -10,16 +10,10 @@ from dataclasses import dataclass
 
 from backend.model import Band, Outlook, Phase, Sample, Word
 from backend.plan.judgement import hopeless
-from backend.plan.passes import (
-    PassSeen,
-    likely_writing,
-    pass_pace,
-    passes_seen,
-    silent_s,
-    throughput,
-)
+from backend.plan.passes import PassSeen, pass_pace, passes_seen, silent_s, throughput
 from backend.plan.pause import predicted_pause, would_help
-from backend.plan.precopy import Course, course
+from backend.plan.precopy import Course
+from backend.plan.running import NOTHING, Ahead, Prior, ahead
 from backend.plan.wording import memory, ms_band, rate, seconds, seconds_band, size, two_digits
 
 SILENT_S = 3.0
@@ -34,42 +28,58 @@ class _Running:
     passes: tuple[PassSeen, ...]
     sends_bytes_s: float
     limit_ms: int
+    prior: Prior
+    ahead: Ahead | None
 
     @property
-    def share_bytes(self) -> float:
-        return self.sends_bytes_s * self.limit_ms / 1000
+    def in_pass_s(self) -> float:
+        return max(0.0, self.now.t_s - self.passes[-1].start_s)
+
+    @property
+    def middle(self) -> Course | None:
+        """The likely course; None while the VM's writing is not known."""
+        if self.ahead is None or self.sends_bytes_s <= 0:
+            return None
+        left, sends = self.now.remaining_bytes, self.sends_bytes_s
+        return self.ahead.go(left, sends, self.limit_ms, self.in_pass_s)
 
 
-def outlook(samples: Sequence[Sample], pause_limit_ms: int, phase: Phase) -> Outlook:
+def outlook(
+    samples: Sequence[Sample], pause_limit_ms: int, phase: Phase, prior: Prior = NOTHING
+) -> Outlook:
     """The word, reason and figures for a migration that is in `phase`, from what it has shown.
 
     The word turns only at the end of a pass (`judgement` says when). `pause_limit_ms` is the
-    limit in force now.
+    limit in force now; `prior` is what was known before the start.
     """
     if phase is Phase.VERIFY:
         return Outlook(Word.SWITCHING_OVER, "both hosts are being asked where the VM runs now")
     if phase is Phase.SWITCHOVER:
         pause = predicted_pause(pause_limit_ms)
-        reason = f"pausing the VM for about {ms_band(pause)} (allowed: {pause_limit_ms:,} ms)"
+        allowed = prior.allowed_ms or pause_limit_ms
+        reason = f"pausing the VM for about {ms_band(pause)} (allowed: {allowed:,} ms)"
         return Outlook(Word.SWITCHING_OVER, reason, Band(0, 0, 0), pause, 0)
     if not samples:
         return Outlook(Word.STARTING, "the target is being prepared; nothing has been sent yet")
     if phase is Phase.DISK:
         return _copying_disk(samples)
-    running = _Running(
-        samples[-1], passes_seen(samples, pause_limit_ms), throughput(samples), pause_limit_ms
-    )
-    return _memory_outlook(samples, running)
+    return _memory_outlook(samples, _running(samples, pause_limit_ms, prior))
 
 
-def pass_ended_note(samples: Sequence[Sample], pause_limit_ms: int) -> str:
+def _running(samples: Sequence[Sample], pause_limit_ms: int, prior: Prior) -> _Running:
+    passes = passes_seen(samples, pause_limit_ms)
+    expected = ahead(samples[-1], passes, prior)
+    return _Running(samples[-1], passes, throughput(samples), pause_limit_ms, prior, expected)
+
+
+def pass_ended_note(samples: Sequence[Sample], pause_limit_ms: int, prior: Prior = NOTHING) -> str:
     """One line about the pass that has just ended, for the list of decisions; empty in pass 1."""
     passes = passes_seen(samples, pause_limit_ms)
     if len(passes) < 2:
         return ""
     one, now = passes[-2], passes[-1]
     rates = f"{rate(one.dirty_bytes_s or 0)} written, {rate(one.rate_bytes_s)} sent"
-    view = outlook(samples, pause_limit_ms, Phase.MEMORY)
+    view = outlook(samples, pause_limit_ms, Phase.MEMORY, prior)
     if view.word is Word.WILL_NOT_CONVERGE:
         after = "does not converge"
     elif view.passes_left is None:
@@ -91,7 +101,7 @@ def _copying_disk(samples: Sequence[Sample]) -> Outlook:
 
 
 def _memory_outlook(samples: Sequence[Sample], running: _Running) -> Outlook:
-    stuck = hopeless(running.passes, running.limit_ms)
+    stuck = hopeless(running.passes, running.limit_ms) and not _throttle_will_do(running)
     quiet_s = silent_s(samples)
     if quiet_s >= SILENT_S:
         word = Word.WILL_NOT_CONVERGE if stuck else Word.CONVERGING
@@ -104,10 +114,22 @@ def _memory_outlook(samples: Sequence[Sample], running: _Running) -> Outlook:
     return _hopeless(running) if stuck else _converging(running)
 
 
+def _throttle_will_do(running: _Running) -> bool:
+    """It does not converge as it is, but QEMU is about to slow the VM far enough."""
+    start = running.prior.throttle_start_percent
+    if start is None or (running.now.throttle_percent or 0) >= start:
+        return False
+    middle = running.middle
+    return middle is not None and middle.converges
+
+
 def _first_pass(samples: Sequence[Sample], running: _Running) -> Outlook:
     now = running.now
     walked = max(0, now.total_bytes - now.remaining_bytes)
     reason = f"first pass: {memory(walked)} of {memory(now.total_bytes)} sent"
+    foreseen = _foreseen(running)
+    if foreseen is not None:
+        return foreseen
     pace = pass_pace(samples)
     if pace > 0:
         reason += f", at most {seconds(now.remaining_bytes / pace)} more"
@@ -122,6 +144,26 @@ def _first_pass(samples: Sequence[Sample], running: _Running) -> Outlook:
     )
 
 
+def _foreseen(running: _Running) -> Outlook | None:
+    """In the first pass already, by what was known before: how much it sends, what is written."""
+    now, first, expected = running.now, running.prior.first_pass_bytes, running.ahead
+    if first is None or expected is None or running.sends_bytes_s <= 0:
+        return None
+    left = min(float(now.remaining_bytes), max(first - now.sent_bytes, 0.02 * first))
+    went = (left, running.sends_bytes_s, running.limit_ms, running.in_pass_s)
+    middle = expected.go(*went)
+    if not middle.converges:
+        return None
+    left_s = _left_band(middle, expected.band(*went))
+    pause = predicted_pause(running.limit_ms)
+    reason = (
+        f"first pass: {size(now.sent_bytes)} of about {size(first)} sent; switchover in"
+        f" {seconds_band(left_s)}, then a pause of {ms_band(pause)}"
+    )
+    total = round(now.sent_bytes + middle.sent_bytes + middle.left_bytes)
+    return Outlook(Word.CONVERGING, reason, left_s, pause, middle.passes, total)
+
+
 def _hopeless(running: _Running) -> Outlook:
     """Written is told with what the pass kept: all that has to be sent again."""
     one, now = running.passes[-2:]
@@ -132,18 +174,19 @@ def _hopeless(running: _Running) -> Outlook:
 
 
 def _converging(running: _Running) -> Outlook:
-    middle = _course_of(running)
-    if not middle.converges:
+    middle = running.middle
+    if middle is None or running.ahead is None or not middle.converges:
         writes, sends = _two_rates(running)
         left = size(running.now.remaining_bytes)
         rates = f"writes {rate(writes)}, sends {rate(sends)}"
         reason = f"close: {rates}, {left} left; the next pass tells more"
         return Outlook(Word.CONVERGING, reason, pause_ms=predicted_pause(running.limit_ms))
-    left_s = _left_band(running, middle)
+    went = (running.now.remaining_bytes, running.sends_bytes_s, running.limit_ms, running.in_pass_s)
+    left_s = _left_band(middle, running.ahead.band(*went))
     pause = predicted_pause(running.limit_ms)
     reason = (
         f"switchover in {seconds_band(left_s)}, then a pause of {ms_band(pause)}"
-        f" (allowed: {running.limit_ms:,} ms)"
+        f" (allowed: {running.prior.allowed_ms or running.limit_ms:,} ms)"
     )
     if middle.passes > 1:
         reason += f"; about {_passes(middle.passes)}"
@@ -163,24 +206,8 @@ def _two_rates(running: _Running) -> tuple[float, float]:
     return ended[-1].dirty_bytes_s or 0.0, ended[-1].rate_bytes_s or running.sends_bytes_s
 
 
-def _course_of(running: _Running) -> Course:
-    least, _ = likely_writing(running.passes, running.share_bytes)
-    in_pass_s = running.now.t_s - running.passes[-1].start_s
-    return course(
-        running.now.remaining_bytes,
-        running.sends_bytes_s,
-        least,
-        running.limit_ms,
-        max(0.0, in_pass_s),
-    )
-
-
-def _left_band(running: _Running, middle: Course) -> Band:
-    """Around the middle: the link 7 % faster, and 7 % slower with the VM writing its most."""
-    least, most = likely_writing(running.passes, running.share_bytes)
-    in_pass_s = max(0.0, running.now.t_s - running.passes[-1].start_s)
-    left, sends, limit = running.now.remaining_bytes, running.sends_bytes_s, running.limit_ms
-    low = course(left, 1.07 * sends, least, limit, in_pass_s)
-    high = course(left, 0.93 * sends, most, limit, in_pass_s)
+def _left_band(middle: Course, ends: tuple[Course, Course]) -> Band:
+    """Around the middle: the best case and the worst."""
+    low, high = ends
     most_s = high.seconds if high.converges else 3 * middle.seconds
     return Band(min(low.seconds, middle.seconds), middle.seconds, max(most_s, middle.seconds + 0.5))

@@ -27,6 +27,8 @@ KEPT_PART = 0.9
 MOST_PASSES = 64
 """Older ones say nothing any more, and a migration may have thousands."""
 
+STALL_S = 1.0
+
 _RATE_WINDOW_S = 4 * SMOOTH_S
 
 
@@ -47,6 +49,10 @@ class PassSeen:
     """The pause's share at its end: so much it left unsent."""
     dirty_bytes_s: float | None = None
     """What the guest wrote during it, without what was kept; None while it runs."""
+    throttle_percent: int = 0
+    """Of the VM, while it ran."""
+    stalled_s: float = 0.0
+    """For so long of it nothing was sent at all: the link, not the VM, was the matter."""
 
 
 def passes_seen(samples: Sequence[Sample], pause_limit_ms: int) -> tuple[PassSeen, ...]:
@@ -54,8 +60,15 @@ def passes_seen(samples: Sequence[Sample], pause_limit_ms: int) -> tuple[PassSee
     firsts = _first_indices(samples)
     starts = [_start(samples, index, pause_limit_ms) for index in firsts]
     ended = [
-        _ended(one, after, samples[index], pause_limit_ms)
-        for one, after, index in zip(starts, starts[1:], firsts[1:], strict=False)
+        _ended(
+            one,
+            after,
+            samples[index],
+            pause_limit_ms,
+            _stalled_s(samples[first : index + 1]),
+            samples[index - 1].throttle_percent or 0,
+        )
+        for one, after, first, index in zip(starts, starts[1:], firsts, firsts[1:], strict=False)
     ]
     return (*ended, *starts[-1:])
 
@@ -148,14 +161,41 @@ def _start(samples: Sequence[Sample], index: int, pause_limit_ms: int) -> PassSe
     )
 
 
-def _ended(one: PassSeen, after: PassSeen, first_after: Sample, pause_limit_ms: int) -> PassSeen:
+def _ended(
+    one: PassSeen,
+    after: PassSeen,
+    first_after: Sample,
+    pause_limit_ms: int,
+    stalled_s: float,
+    throttle_percent: int,
+) -> PassSeen:
     took_s = after.start_s - one.start_s
     sent = after.sent_before_bytes - one.sent_before_bytes
-    rate = sent / took_s if took_s > 0 else 0.0
+    stalled_s = min(stalled_s, 0.95 * max(took_s, 0.0))
+    rate = sent / (took_s - stalled_s) if took_s > 0 else 0.0
     kept = rate * (first_after.pause_limit_ms or pause_limit_ms) / 1000
     dirty = first_after.dirty_bytes_s
     # Right after a pass QEMU may still tell the rate of the one before (0 after the first): what
     # the pass left to send is the better witness, unless two samples are too few to time it.
     if took_s > 0 and (not dirty or took_s >= OWN_RATES_S):
         dirty = max(0.0, after.left_bytes - KEPT_PART * kept) / took_s
-    return replace(one, took_s=took_s, rate_bytes_s=rate, kept_bytes=kept, dirty_bytes_s=dirty)
+    return replace(
+        one,
+        took_s=took_s,
+        rate_bytes_s=rate,
+        kept_bytes=kept,
+        dirty_bytes_s=dirty,
+        throttle_percent=throttle_percent,
+        stalled_s=stalled_s,
+    )
+
+
+def _stalled_s(samples: Sequence[Sample]) -> float:
+    """How long these sent nothing, in stretches of more than `STALL_S`."""
+    stalled, since = 0.0, samples[0]
+    for before, sample in pairwise(samples):
+        if sample.sent_bytes > since.sent_bytes:
+            quiet_s = before.t_s - since.t_s
+            stalled += quiet_s if quiet_s > STALL_S else 0.0
+            since = sample
+    return stalled

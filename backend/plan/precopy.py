@@ -9,6 +9,7 @@ less. So of what one pass has shown, D(t) = D / t * t is the least to expect of 
 (`steady`), and the straight line through two passes is the most (`straight`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_PASSES = 200
@@ -44,22 +45,24 @@ class Course:
 def course(
     left_bytes: float,
     rate_bytes_s: float,
-    writing: Writing,
+    writing: Writing | Sequence[Writing],
     pause_ms: float,
     in_pass_s: float = 0.0,
 ) -> Course:
     """Follow the recurrence from `left_bytes`, `in_pass_s` seconds into a pass.
 
+    Several writings are those of the passes from now on, the last one for all the rest.
     `rate_bytes_s` must be above zero. The last `left_bytes` go during the pause, after
     `seconds`, and are not in `sent_bytes`.
     """
+    writings = (writing,) if isinstance(writing, Writing) else writing
     share = rate_bytes_s * pause_ms / 1000
     left, seconds, sent = left_bytes, 0.0, 0.0
     for passes in range(1, MAX_PASSES + 1):
         pass_s = max(0.0, left - share) / rate_bytes_s
         seconds += pass_s
         sent += pass_s * rate_bytes_s
-        left = writing.dirtied(pass_s + in_pass_s)
+        left = writings[min(passes, len(writings)) - 1].dirtied(pass_s + in_pass_s)
         in_pass_s = 0.0
         if left <= share:
             return Course(True, seconds, sent, passes, max(left, min(left_bytes, share)))

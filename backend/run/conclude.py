@@ -6,6 +6,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, stats
 from backend.model import Migration, Outcome, Outlook, Verdict, Word
+from backend.run.onlooker import Seen
 from backend.run.verdict import Before, Judgement
 
 log = logging.getLogger(__name__)
@@ -44,10 +45,13 @@ def verdict(
     judgement: Judgement,
     *,
     call_error: str,
+    given_up: str,
     completed: stats.CompletedJob | None,
     passes: int,
     total_s: float,
     wall_s: float,
+    own_pause_ms: int | None,
+    seen: Seen,
     leftovers: tuple[str, ...],
 ) -> Verdict:
     """All that is to be said; figures that are not known stay None."""
@@ -61,10 +65,16 @@ def verdict(
         target=state.target,
         outcome=judgement.outcome,
         owner=judgement.owner,
-        reason=_reason(state, judgement, call_error),
+        reason=_reason(state, judgement, call_error, given_up),
         total_s=round(total_s, 3),
         wall_s=round(wall_s, 3),
-        pause_ms=completed.pause_ms if moved and completed else None,
+        pause_ms=_pause_ms(completed, own_pause_ms) if moved else None,
+        outage_ms=seen.outage_ms,
+        lost_probes=seen.lost,
+        network=seen.network,
+        throttle_percent=_most_throttle(state, completed),
+        forecast=state.forecast,
+        record=state.record,
         sent_bytes=sent or 0,
         passes=passes,
         mode=state.mode,
@@ -75,8 +85,39 @@ def verdict(
     )
 
 
-def _reason(state: Migration, judgement: Judgement, call_error: str) -> str:
+def _pause_ms(completed: stats.CompletedJob | None, own_pause_ms: int | None) -> int | None:
+    """The longer of libvirt's figure and, for a VM we suspended, ours."""
+    known = [
+        ms for ms in (completed.pause_ms if completed else None, own_pause_ms) if ms is not None
+    ]
+    return max(known) if known else None
+
+
+def _most_throttle(state: Migration, completed: stats.CompletedJob | None) -> int | None:
+    """It only rises while a migration runs."""
+    newest = state.sample.throttle_percent if state.sample else None
+    known = [one for one in (newest, completed.throttle_percent if completed else None) if one]
+    return max(known) if known else None
+
+
+def opening(state: Migration) -> str:
+    """What was set before the start, as the first decision."""
+    tuning = state.tuning
+    if tuning is None or state.hold:
+        return "held before the switchover until told"
+    parts = [f"pause limit {tuning.pause_limit_ms} ms at first, {state.policy.pause_ms} ms allowed"]
+    if tuning.throttle_start_percent is not None:
+        parts.append(f"throttle from {tuning.throttle_start_percent} % if needed")
+    if tuning.post_copy:
+        when = f" {tuning.switch.value}" if tuning.switch else " if needed"
+        parts.append(f"post-copy{when}")
+    return "; ".join(parts)
+
+
+def _reason(state: Migration, judgement: Judgement, call_error: str, given_up: str) -> str:
     """What is true now first, then why."""
+    if given_up and judgement.outcome is Outcome.STAYED:
+        return f"{judgement.reason} It was {given_up}."
     if state.abort_asked and judgement.outcome in (Outcome.STAYED, Outcome.MOVED):
         late = " The abort came too late." if judgement.outcome is Outcome.MOVED else ""
         return (

@@ -9,23 +9,32 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import median
+from pathlib import Path
 
 from backend.errors import BadInput
 from backend.fleet.config import FleetSettings
 from backend.fleet.inventory import Inventory
 from backend.model import (
+    Control,
     FleetSnapshot,
     Job,
     Migration,
+    MoveOptions,
     Outcome,
-    Phase,
-    PhaseState,
     Plan,
+    Policy,
     Sample,
+    Tuning,
     Vm,
 )
-from backend.run.migration import MigrationRun
+from backend.plan.own_policies import own_policies
+from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
+from backend.run.beginning import first_state
+from backend.run.history import History
+from backend.run.lessons import lesson
+from backend.run.migration import MigrationRun, Undertaking
+from backend.run.onlooker import Onlooker
+from backend.run.outage import OutageProbe
 from backend.run.planning import Planned, Planner
 from backend.run.publish import Publisher
 from backend.run.verdict import Before
@@ -42,13 +51,24 @@ class Engine:
     """One fleet. `begin` it once, `close` it once."""
 
     def __init__(
-        self, settings: FleetSettings, publisher: Publisher, agent: Callable[[], str | None]
+        self,
+        settings: FleetSettings,
+        publisher: Publisher,
+        agent: Callable[[], str | None],
+        history: Path | None = None,
     ) -> None:
+        """`history`: the file that keeps what past moves taught. Raises BadInput for policies
+        that cannot be.
+        """
         self._publisher = publisher
         self._runs: dict[str, MigrationRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inventory = Inventory(settings, agent, self._moving, publisher.fleet, self._enrich)
-        self._planner = Planner(self._inventory, self._running_uuids, self._learned_rate)
+        own = own_policies(
+            settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
+        )
+        self._history = History(history)
+        self._planner = Planner(self._inventory, self._running_uuids, own, self._history)
 
     @property
     def fleet(self) -> FleetSnapshot:
@@ -77,36 +97,31 @@ class Engine:
             await self._inventory.settled(limit_s)
             await self._inventory.informed(min(limit_s, LOAD_LIMIT_S))
 
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """All that can be named, the default first."""
+        return tuple(sorted(self._planner.policies, key=lambda one: one.name != DEFAULT.name))
+
     async def plan(
-        self,
-        vms: tuple[str, ...],
-        target: str | None,
-        policy: str | None,
-        pause_ms: int | None,
-        bandwidth_bytes_s: int | None,
+        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
     ) -> tuple[Plan, ...]:
         """What moving these VMs would mean; changes nothing. Raises BadInput."""
-        planned = await self._planner.plan(vms, target, policy, pause_ms, bandwidth_bytes_s)
+        planned = await self._planner.plan(vms, target, options)
         return tuple(one.plan for one in planned)
 
     async def start(
-        self,
-        vms: tuple[str, ...],
-        target: str,
-        policy: str | None,
-        pause_ms: int | None,
-        bandwidth_bytes_s: int | None,
+        self, vms: tuple[str, ...], target: str, options: MoveOptions
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
         """Plan once more, then start all of them, or none if one is blocked. Raises BadInput."""
         confirmed = time.monotonic()
-        planned = await self._planner.plan(vms, target, policy, pause_ms, bandwidth_bytes_s)
+        planned = await self._planner.plan(vms, target, options)
         plans = tuple(one.plan for one in planned)
         if any(plan.blocked for plan in plans):
             return plans, ()
         taken = self._running_uuids()
         if any(plan.uuid in taken for plan in plans):
             raise BadInput("One of these VMs has just begun to move.", "Look at `jobs`.")
-        return plans, tuple(self._begin(one, bandwidth_bytes_s, confirmed) for one in planned)
+        return plans, tuple(self._begin(one, options, confirmed) for one in planned)
 
     def migrations(self, *, running_only: bool) -> tuple[Migration, ...]:
         """All that is known of, oldest first."""
@@ -126,12 +141,16 @@ class Engine:
 
     async def set_pause_limit(self, wanted: str, pause_ms: int) -> None:
         """Change a running migration's pause limit. Raises FerryError."""
-        self._planner.policy(None, pause_ms)
+        checked_pause_ms(pause_ms)
         await self._run(wanted).set_pause_limit(pause_ms)
 
     async def abort(self, wanted: str) -> None:
         """Ask a running migration to stay. Raises FerryError."""
         await self._run(wanted).abort()
+
+    async def operate(self, wanted: str, control: Control) -> None:
+        """A control without a value. Raises FerryError."""
+        await self._run(wanted).operate(control)
 
     def knows(self, wanted: str) -> bool:
         """Whether there is a migration of that id, or one of a VM of that name."""
@@ -179,49 +198,38 @@ class Engine:
 
         return find
 
-    def _learned_rate(self, source: str, target: str) -> float | None:
-        """What the newest migration between the two got through, bytes/s."""
-        for run in reversed(self._runs.values()):
-            state = run.state
-            if not state.running and (state.source, state.target) == (source, target):
-                rates = [sample.rate_bytes_s for sample in run.samples if sample.rate_bytes_s > 0]
-                return median(rates) if rates else None
-        return None
-
-    def _begin(
-        self, planned: Planned, bandwidth_bytes_s: int | None, confirmed: float
-    ) -> Migration:
+    def _begin(self, planned: Planned, options: MoveOptions, confirmed: float) -> Migration:
         plan, vm = planned.plan, planned.vm
-        state = Migration(
-            id=self._new_id(),
-            vm=plan.vm,
-            uuid=plan.uuid,
-            source=plan.source,
-            target=plan.target,
-            started=time.time(),
-            policy=plan.policy,
-            mode=plan.mode,
-            encrypted=plan.encrypted,
-            phases=dict.fromkeys(Phase, PhaseState.WAITING),
-            bandwidth_bytes_s=bandwidth_bytes_s,
-            virsh=plan.virsh,
-        )
+        state = first_state(self._new_id(), plan, options)
+        source = self._inventory.host(plan.source)
+        target = self._inventory.host(plan.target)
+        probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
+        tuning = plan.tuning or Tuning(plan.policy.pause_ms)
         run = MigrationRun(
-            state,
-            planned.order,
-            _before(vm, plan),
-            self._inventory.host(plan.source),
-            self._inventory.host(plan.target),
+            Undertaking(state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed),
+            source,
+            target,
+            Onlooker(probe, vm),
             self._publisher,
-            confirmed,
             self._elsewhere(plan.source, plan.target),
         )
         self._remember(run)
-        task = asyncio.create_task(run.run(), name=f"migration-{state.id}")
+        task = asyncio.create_task(self._carry_out(run, planned), name=f"migration-{state.id}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        self._publisher.migration(state)
-        return state
+        self._publisher.migration(run.state)
+        return run.state
+
+    async def _carry_out(self, run: MigrationRun, planned: Planned) -> None:
+        await run.run()
+        taught = lesson(run, planned.in_use_bytes)
+        if taught is None:
+            return
+        self._history.add(taught)
+        if taught.link_bytes_s and run.state.bandwidth_bytes_s is None:
+            self._planner.links.learn(
+                taught.source, taught.target, taught.link_bytes_s, run.state.encrypted
+            )
 
     def _new_id(self) -> str:
         while (new := secrets.token_hex(3)) in self._runs:

@@ -10,15 +10,22 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from backend.errors import BadInput, FerryError, HostUnreachable
+from backend.errors import BadInput, FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import migrate, stats
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.migrate import MigrationOrder
-from backend.model import Migration, Outcome, Phase, Sample
+from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
+from backend.plan.running import Prior
 from backend.run import conclude
 from backend.run.changed import ChangedParameters
+from backend.run.controls import Controls, available
+from backend.run.departure import Departure
+from backend.run.helm import Helm
+from backend.run.hold import HOLD_PAUSE_MS
+from backend.run.onlooker import Onlooker
 from backend.run.publish import Publisher
 from backend.run.settle import RECHECK_S, SILENT_S, settle
 from backend.run.told import Told
@@ -28,34 +35,51 @@ from backend.run.watching import SAMPLE_EVERY_S, Watching, job_kind
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Undertaking:
+    """All that one migration is begun with."""
+
+    state: Migration
+    order: MigrationOrder
+    before: Before
+    tuning: Tuning
+    prior: Prior
+    confirmed: float
+    """`time.monotonic()` of the operator's confirm."""
+
+
 class MigrationRun:
     """Runs one migration; all that is known of it is in `state` and `samples`."""
 
     def __init__(
         self,
-        state: Migration,
-        order: MigrationOrder,
-        before: Before,
+        begun: Undertaking,
         source: HostWatch,
         target: HostWatch,
+        onlooker: Onlooker,
         publisher: Publisher,
-        confirmed: float,
         elsewhere: Callable[[str], str | None],
     ) -> None:
         """`elsewhere(uuid)`: a third host of the fleet on which that VM runs, if there is one."""
-        self._told = Told(state, publisher, confirmed)
-        self._order = order
-        self._before = before
+        self.begun = begun
+        state = begun.state
+        self._told = Told(state, publisher, begun.confirmed, available)
+        self._order = begun.order
+        self._before = begun.before
         self._source = source
         self._target = target
+        self._onlooker = onlooker
         self._elsewhere = elsewhere
         self._changed = ChangedParameters(source, state.uuid)
-        self._watching = Watching(self._told, source, publisher)
-        self._confirmed = confirmed
+        self._watching = Watching(self._told, source, publisher, begun.prior)
+        self._controls = Controls(self._told, source, self._changed)
+        self._helm = Helm(self._told, self._controls, self._watching, begun.tuning, begun.prior)
+        self._departure = Departure(self._told)
         self._called: float | None = None
         self._returned: float | None = None
+        self._resumed: float | None = None
+        """`time.monotonic()` of the target's word that the VM runs there."""
         self._call_error = ""
-        self._abort_delivered = False
         self._completed: stats.CompletedJob | None = None
 
     @property
@@ -67,6 +91,11 @@ class MigrationRun:
     def samples(self) -> tuple[Sample, ...]:
         """Every sample so far (of very long migrations, the older half thinned)."""
         return tuple(self._watching.account.samples)
+
+    @property
+    def by_hand(self) -> bool:
+        """An operator has steered it: it says nothing of the forecast."""
+        return any(decision.by == "operator" for decision in self.state.decisions)
 
     async def run(self) -> None:
         """Do it. Never raises: what goes wrong is in the verdict."""
@@ -88,6 +117,7 @@ class MigrationRun:
         finally:
             self._source.listeners.discard(self._on_event)
             self._target.listeners.discard(self._on_event)
+            await self._onlooker.close()
             await self._watching.close()
 
     # -- controls ------------------------------------------------------------------------------
@@ -95,19 +125,17 @@ class MigrationRun:
     async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
         """Limit the rate from now on; None lifts the limit. Raises FerryError."""
         self._must_run()
-        await self._changed.set_bandwidth(rate_bytes_s)
-        self._told.update(bandwidth_bytes_s=rate_bytes_s)
-        limit = "no limit" if rate_bytes_s is None else f"{rate_bytes_s / 1e6:.1f} MB/s"
-        self._told.note("bandwidth", f"bandwidth: {limit}", by="operator")
+        await self._controls.set_bandwidth(rate_bytes_s)
 
     async def set_pause_limit(self, pause_ms: int) -> None:
         """Allow another pause from now on. Raises FerryError."""
         self._must_run()
-        was = self.state.pause_limit_ms
-        await self._changed.set_pause_limit(pause_ms)
-        self._told.update(pause_limit_ms=pause_ms)
-        before = "" if was is None else f"{was} → "
-        self._told.note("pause-limit", f"pause limit {before}{pause_ms} ms", by="operator")
+        await self._controls.set_pause_limit(pause_ms)
+
+    async def operate(self, control: Control) -> None:
+        """A control without a value. Raises FerryError."""
+        self._must_run()
+        await self._controls.operate(control)
 
     async def abort(self) -> None:
         """Ask the hosts to leave the VM at the source; asked again until they could be. Raises
@@ -115,22 +143,13 @@ class MigrationRun:
         self._must_run()
         if self._returned is not None and not self._call_error:
             raise BadInput(f"{self.state.vm}: too late to abort, the hosts have finished.")
-        if not self.state.abort_asked:
-            self._told.update(abort_asked=True)
-            self._told.note("abort", "abort asked for", by="operator")
-        try:
-            await self._deliver_abort()
-        except HostUnreachable as error:
-            self._told.note("abort", f"{error.sentence} The abort is delivered once it answers.")
-
-    async def _deliver_abort(self) -> None:
-        """Until libvirt had a job to abort: it has none yet right after the call began."""
-        if self._called is None or self._abort_delivered or not self.state.abort_asked:
-            return
-        uuid = self.state.uuid
-        self._abort_delivered = await self._source.call(
-            lambda conn: migrate.abort(conn, uuid), timeout_s=15.0, what="abort the migration"
-        )
+        if self.state.post_copy:
+            raise BadInput(
+                f"{self.state.vm} runs on {self.state.target} already: there is no way back.",
+                "It can be moved back once this has ended.",
+            )
+        await self._controls.abort()
+        self._departure.wake()
 
     def _must_run(self) -> None:
         if not self.state.running:
@@ -140,8 +159,12 @@ class MigrationRun:
 
     async def _move(self) -> None:
         self._told.enter(Phase.PREPARE)
+        if not await self._departure.wait():
+            return
+        looking = asyncio.create_task(self._onlooker.begin())
         await self._prepare()
         lane = await self._source.open_lane(f"migration {self.state.id}")
+        await looking
         try:
             if self.state.abort_asked:
                 return
@@ -160,10 +183,10 @@ class MigrationRun:
     async def _prepare(self) -> None:
         if self.state.bandwidth_bytes_s is not None:
             await self._changed.set_bandwidth(self.state.bandwidth_bytes_s)
-        pause_ms = self.state.policy.pause_ms
+        pause_ms = HOLD_PAUSE_MS if self.state.hold else self.begun.tuning.pause_limit_ms
         await self._changed.set_pause_limit(pause_ms)
         self._told.update(pause_limit_ms=pause_ms)
-        self._told.note("pause-limit", f"pause limit {pause_ms} ms, as agreed")
+        self._told.note("pause-limit", conclude.opening(self.state))
 
     async def _watch_until(self, call: asyncio.Task[None]) -> None:
         """Sample until the call returned; remember what it said."""
@@ -176,11 +199,13 @@ class MigrationRun:
             log.info("migrate call of %s: %s", self.state.id, error)
 
     async def _look(self, call: asyncio.Task[None] | None = None) -> None:
-        """One sample, one try to deliver an abort, and the rest of the sample's time."""
+        """One sample, what follows from it, and the rest of the sample's time."""
         begun = time.monotonic()
-        await self._watching.sample()
+        pass_ended = await self._watching.sample()
+        await self._helm.steer(pass_ended)
         with contextlib.suppress(FerryError):
-            await self._deliver_abort()
+            await self._controls.deliver_abort()
+        self._onlooker.tell(self._told)
         left_s = max(0.01, SAMPLE_EVERY_S - (time.monotonic() - begun))
         if call is None:
             await asyncio.sleep(left_s)
@@ -190,9 +215,12 @@ class MigrationRun:
     def _on_event(self, event: VmEvent) -> None:
         if event.uuid != self.state.uuid or not self.state.running:
             return
-        switching = event.kind is EventKind.LIFECYCLE and event.detail == "suspended migrated"
-        if switching and self.state.phase is Phase.MEMORY:
-            self._told.enter(Phase.SWITCHOVER)
+        if event.kind is EventKind.LIFECYCLE:
+            switching = event.detail == "suspended migrated"
+            if switching and self.state.phase is Phase.MEMORY:
+                self._told.enter(Phase.SWITCHOVER)
+            if event.detail in ("resumed migrated", "resumed post-copy") and self._resumed is None:
+                self._resumed = time.monotonic()
         if event.kind is EventKind.JOB_COMPLETED and event.stats and self._completed is None:
             self._completed = stats.completed(event.stats)
 
@@ -239,21 +267,26 @@ class MigrationRun:
         leftovers = list(judgement.leftovers)
         if judgement.outcome is Outcome.STAYED:
             leftovers += await self._changed.put_back()
-        if judgement.outcome is Outcome.MOVED and judgement.owner == self._target.name:
+        moved = judgement.outcome is Outcome.MOVED and judgement.owner == self._target.name
+        if moved:
             leftovers += await conclude.carry_autostart(
                 self._target, self.state.uuid, self._before.autostart
             )
             at_target = await conclude.completed_at(self._target, self.state.uuid)
             self._completed = at_target or self._completed
+        seen = await self._onlooker.finish(self._target, moved)
         ran = self._called is not None and self._returned is not None
         verdict = conclude.verdict(
             self.state,
             judgement,
             call_error=self._call_error,
+            given_up=self._controls.abort_reason,
             completed=self._completed,
             passes=self._watching.account.passes(self._completed),
             total_s=(self._returned or 0.0) - (self._called or 0.0) if ran else 0.0,
-            wall_s=time.monotonic() - self._confirmed,
+            wall_s=time.monotonic() - self.begun.confirmed,
+            own_pause_ms=self._own_pause_ms(),
+            seen=seen,
             leftovers=tuple(leftovers),
         )
         self._told.update(
@@ -261,3 +294,10 @@ class MigrationRun:
             phases=self._told.ended_phases(judgement.outcome),
             outlook=conclude.last_word(verdict),
         )
+
+    def _own_pause_ms(self) -> int | None:
+        """Of a VM we suspended: from then until the target said that it runs."""
+        suspended_s = self._controls.suspended_s
+        if suspended_s is None or self._resumed is None or self._resumed < suspended_s:
+            return None
+        return round(1000 * (self._resumed - suspended_s))

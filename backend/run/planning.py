@@ -2,6 +2,8 @@
 
 import asyncio
 import difflib
+import ipaddress
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,11 +11,13 @@ from backend.errors import BadInput
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
 from backend.hypervisor.migrate import MigrationOrder, virsh_line
-from backend.model import Finding, Forecast, Plan, Policy, Severity, Vm
-from backend.plan.facts import Survey
-from backend.plan.forecast import forecast_before
-from backend.plan.policy import policy_named
+from backend.model import Finding, MoveOptions, Plan, Policy, Severity, Vm
+from backend.plan.policy import all_policies, deadline_s, policy_for
 from backend.plan.preflight import fit_score, needs_unsafe, preflight
+from backend.plan.running import NOTHING, Prior
+from backend.run.foreseeing import Foreseen, foresee
+from backend.run.history import History
+from backend.run.links import Links
 from backend.run.survey import survey
 
 SETTLE_S = 12.0
@@ -29,6 +33,9 @@ class Planned:
     plan: Plan
     vm: Vm
     order: MigrationOrder
+    prior: Prior = NOTHING
+    """What was known of the VM's writing."""
+    in_use_bytes: int | None = None
     needed_bytes: int = 0
     """Memory it takes at the target."""
 
@@ -40,37 +47,32 @@ class Planner:
         self,
         inventory: Inventory,
         moving: Callable[[], frozenset[str]],
-        learned_rate: Callable[[str, str], float | None],
+        own_policies: tuple[Policy, ...],
+        history: History,
     ) -> None:
         self._inventory = inventory
         self._moving = moving
-        self._learned_rate = learned_rate
+        self._own = own_policies
+        self._history = history
+        self.links = Links()
 
-    @staticmethod
-    def policy(name: str | None, pause_ms: int | None) -> Policy:
-        """The policy of that name with that pause limit. Raises BadInput."""
-        return policy_named(name, pause_ms)
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """All that can be named, the built-in ones first."""
+        return all_policies(self._own)
 
     async def plan(
-        self,
-        vms: tuple[str, ...],
-        target: str | None,
-        policy_name: str | None,
-        pause_ms: int | None,
-        bandwidth_bytes_s: int | None,
+        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
     ) -> tuple[Planned, ...]:
         """One for each VM and target, VMs outermost. Raises BadInput for what is not there."""
-        policy = self.policy(policy_name, pause_ms)
-        if bandwidth_bytes_s is not None and bandwidth_bytes_s <= 0:
-            raise BadInput("A bandwidth must be above 0.", "Leave it out for no limit.")
+        policy_for(options, self._own)
+        checked(options)
         await self._inventory.settled(SETTLE_S)
         await self._inventory.informed(LOAD_LIMIT_S)
         targets = [self._inventory.host(target)] if target is not None else None
         found = {(vm.uuid, vm.host): vm for vm in map(self._vm, vms)}.values()
         pairs = [(vm, to) for vm in found for to in targets or self._others(vm)]
-        planned = await asyncio.gather(
-            *(self._plan_one(vm, to, policy, bandwidth_bytes_s) for vm, to in pairs)
-        )
+        planned = await asyncio.gather(*(self._plan_one(vm, to, options) for vm, to in pairs))
         return tuple(fit_together(planned))
 
     def _others(self, vm: Vm) -> list[HostWatch]:
@@ -101,13 +103,13 @@ class Planner:
         parts += [f"Not asked, because they do not answer: {', '.join(silent)}."] if silent else []
         return " ".join(parts) or "`virt-ferry vms` lists them."
 
-    async def _plan_one(
-        self, vm: Vm, target: HostWatch, policy: Policy, bandwidth_bytes_s: int | None
-    ) -> Planned:
+    async def _plan_one(self, vm: Vm, target: HostWatch, options: MoveOptions) -> Planned:
         source = self._inventory.host(vm.host)
-        facts = await survey(vm, source, target)
+        facts = await survey(vm, source, target, self.links)
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
-        findings = (*self._own_job(vm), *preflight(facts))
+        policy = policy_for(options, self._own, vm.policy)
+        seen = foresee(facts, policy, options, self.links, self._history)
+        findings = (*self._own_job(vm), *preflight(facts), *seen.findings)
         encrypted = source.tls and target.tls
         order = MigrationOrder(
             uuid=vm.uuid,
@@ -116,7 +118,12 @@ class Planner:
             persistent=vm.persistent,
             tls=encrypted,
             unsafe=needs_unsafe(facts),
-            bandwidth_bytes_s=bandwidth_bytes_s,
+            bandwidth_bytes_s=options.bandwidth_bytes_s,
+            throttle_start_percent=seen.tuning.throttle_start_percent,
+            throttle_step_percent=seen.tuning.throttle_step_percent,
+            post_copy=seen.tuning.post_copy,
+            compression=seen.tuning.compression,
+            streams=seen.tuning.streams,
         )
         plan = Plan(
             vm=vm.name,
@@ -130,10 +137,12 @@ class Planner:
             free_bytes=facts.target_free_bytes,
             summary=f"live, {policy.name}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}",
             virsh=virsh_line(order, source.source_uri),
+            deadline_s=deadline_s(policy, vm.memory_bytes),
         )
         if not plan.blocked:
-            plan = replace(plan, forecast=self._forecast(facts, policy, bandwidth_bytes_s))
-        return Planned(plan, vm, order, facts.needed_bytes)
+            plan = _with_forecast(plan, seen)
+        needed, in_use = facts.needed_bytes, facts.measures.in_use_bytes
+        return Planned(plan, vm, order, seen.prior, in_use, needed)
 
     def _own_job(self, vm: Vm) -> tuple[Finding, ...]:
         """A migration of ours that libvirt may not show yet."""
@@ -149,24 +158,37 @@ class Planner:
             ),
         )
 
-    def _forecast(self, facts: Survey, policy: Policy, bandwidth_bytes_s: int | None) -> Forecast:
-        source, target, vm = facts.source, facts.target, facts.vm
-        speeds = [
-            speed
-            for speed in (
-                self._learned_rate(source.name, target.name)
-                or _slower(source.link_speed_bytes_s, target.link_speed_bytes_s),
-                bandwidth_bytes_s,
-            )
-            if speed
-        ]
-        return forecast_before(
-            vm_memory_used_bytes=vm.memory_used_bytes or vm.memory_bytes,
-            link_bytes_s=min(speeds) if speeds else None,
-            dirty_bytes_s=vm.writes_bytes_s,
-            working_set_bytes=None,
-            pause_ms=policy.pause_ms,
+
+def checked(options: MoveOptions) -> None:
+    """Refuse what no VM can be moved with. Raises BadInput."""
+    if options.bandwidth_bytes_s is not None and options.bandwidth_bytes_s <= 0:
+        raise BadInput("A bandwidth must be above 0.", "Leave it out for no limit.")
+    if options.at is not None and options.at <= time.time():
+        raise BadInput("The time for the pause has passed.", "Name one that is still to come.")
+    if options.address is not None and not is_address(options.address):
+        raise BadInput(
+            f"{options.address!r} is not a network address.", "Give an IPv4 or IPv6 address."
         )
+
+
+def is_address(text: str) -> bool:
+    """A literal IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_forecast(plan: Plan, seen: Foreseen) -> Plan:
+    return replace(
+        plan,
+        forecast=seen.forecast,
+        tuning=seen.tuning,
+        remarks=seen.remarks,
+        can_hold=seen.can_hold,
+        record=seen.record,
+    )
 
 
 def fit_together(planned: Sequence[Planned]) -> Iterator[Planned]:
@@ -195,8 +217,3 @@ def fit_together(planned: Sequence[Planned]) -> Iterator[Planned]:
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.1f} G"
-
-
-def _slower(one: float | None, other: float | None) -> float | None:
-    known = [speed for speed in (one, other) if speed]
-    return min(known) if known else None

@@ -49,6 +49,7 @@ class Account:
             disk_total_bytes=reading.disk_total_bytes,
             disk_remaining_bytes=reading.disk_remaining_bytes,
             pages_dup=reading.pages_dup,
+            post_copy_requests=reading.postcopy_requests,
         )
         self.samples.append(sample)
         if len(self.samples) > MOST_SAMPLES:

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from backend.model import HostState, Vm, VmState
 from backend.plan.facts import Survey
+from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
+from backend.run.survey_measures import ask_measures
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
 from backend.run.survey_storage import ask_disks, ask_files
 from backend.run.survey_target import (
@@ -27,13 +29,22 @@ from backend.run.survey_target import (
 __all__ = ["HostAccess", "survey"]
 
 
-async def survey(vm: Vm, source: HostAccess, target: HostAccess) -> Survey:
-    """Every fact that `plan.preflight` judges. Never raises for a host that does not answer."""
+async def survey(
+    vm: Vm, source: HostAccess, target: HostAccess, links: Links | None = None
+) -> Survey:
+    """Every fact that `plan.preflight` judges, and with `links` what a forecast measures.
+
+    Never raises for a host that does not answer.
+    """
     asking = Asking(vm, source, target)
     if source.name == target.name or target.host.state is not HostState.UP:
         return _of_vm(asking, await ask_source(asking))
-    facts, held, versions, reach = await asyncio.gather(
-        _of_pair(asking), ask_held(asking), ask_versions(asking), ask_reach(asking)
+    facts, held, versions, reach, measures = await asyncio.gather(
+        _of_pair(asking),
+        ask_held(asking),
+        ask_versions(asking),
+        ask_reach(asking),
+        ask_measures(asking, links),
     )
     return replace(
         facts,
@@ -41,6 +52,7 @@ async def survey(vm: Vm, source: HostAccess, target: HostAccess) -> Survey:
         held_uuid=held[1] if held else "",
         target_versions=versions,
         reach=reach,
+        measures=measures,
     )
 
 

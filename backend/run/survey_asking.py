@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from backend.errors import FerryError
 from backend.hypervisor.connection import Connection
-from backend.model import Host, Vm
+from backend.model import Host, Reading, Vm
 from backend.remote.shell import Shell
 
 T = TypeVar("T")
@@ -48,6 +48,12 @@ class HostAccess(Protocol):
         self, function: Callable[[Connection], T], timeout_s: float = 5.0, what: str = ""
     ) -> T:
         """Run a blocking libvirt function on its control lane. Raises FerryError."""
+        ...
+
+    async def measured(
+        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+    ) -> tuple[Reading, ...]:
+        """What a VM writes, once there is a reading so long and so new. Never raises."""
         ...
 
 

@@ -1,9 +1,10 @@
 """The state of one migration as everybody is told of it: phases, decisions, the verdict."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
-from backend.model import Decision, Migration, Outcome, Phase, PhaseState
+from backend.model import Control, Decision, Migration, Outcome, Phase, PhaseState
 from backend.run.publish import Publisher
 
 MOST_DECISIONS = 300
@@ -13,7 +14,15 @@ MOST_DECISIONS = 300
 class Told:
     """Every change of `state` goes through here and is published."""
 
-    def __init__(self, state: Migration, publisher: Publisher, confirmed: float) -> None:
+    def __init__(
+        self,
+        state: Migration,
+        publisher: Publisher,
+        confirmed: float,
+        controls: Callable[[Migration], tuple[Control, ...]] = lambda _: (),
+    ) -> None:
+        """`controls`: what can be done to a migration that stands so."""
+        self._controls = controls
         self.state = state
         self.zero = confirmed
         """`time.monotonic()` of the confirm, then of the migrate call."""
@@ -26,7 +35,8 @@ class Told:
 
     def update(self, **fields: object) -> None:
         """Change fields of the state."""
-        self.state = replace(self.state, **fields)  # type: ignore[arg-type]
+        state = replace(self.state, **fields)  # type: ignore[arg-type]
+        self.state = replace(state, controls=self._controls(state))
         self._publisher.migration(self.state)
 
     def note(self, action: str, reason: str, by: str = "engine") -> None:

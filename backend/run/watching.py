@@ -7,6 +7,7 @@ pause lasts: that must cost neither the host its control lane nor the operator t
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from backend.errors import FerryError
@@ -15,6 +16,8 @@ from backend.hypervisor import domains
 from backend.hypervisor.connection import Lane
 from backend.model import Sample
 from backend.plan.forecast import outlook, pass_ended_note
+from backend.plan.post_copy import post_copy_outlook
+from backend.plan.running import NOTHING, Prior
 from backend.run.publish import Publisher
 from backend.run.sampling import Account
 from backend.run.told import Told
@@ -31,7 +34,11 @@ JUDGE_EVERY_S = 1.0
 class Watching:
     """Takes the samples of one migration."""
 
-    def __init__(self, told: Told, source: HostWatch, publisher: Publisher) -> None:
+    def __init__(
+        self, told: Told, source: HostWatch, publisher: Publisher, prior: Prior = NOTHING
+    ) -> None:
+        """`prior`: what was known before the start."""
+        self._prior = prior
         self.account = Account()
         self.silent_since: float | None = None
         """Since when the source has not answered; None while it does."""
@@ -42,12 +49,18 @@ class Watching:
         self._judged_s = -JUDGE_EVERY_S
 
     @property
+    def samples(self) -> Sequence[Sample]:
+        """Every sample so far."""
+        return self.account.samples
+
+    @property
     def silent_s(self) -> float:
         """For how long the source has not answered."""
         return 0.0 if self.silent_since is None else time.monotonic() - self.silent_since
 
-    async def sample(self) -> None:
-        """Look once; a source that does not answer is told, and is no error."""
+    async def sample(self) -> bool:
+        """Look once; True when a pass has ended. A source that does not answer is told, and is no
+        error."""
         uuid = self._told.state.uuid
         limit_s = SAMPLE_LIMIT_S + self._told.limit_ms / 1000
         try:
@@ -57,12 +70,11 @@ class Watching:
             )
         except FerryError:
             self._silent()
-            return
+            return False
         self._heard()
         t_s = time.monotonic() - self._told.zero
         sample = self.account.take(raw, t_s, self._told.state.pause_limit_ms) if raw else None
-        if sample is not None:
-            self._take(sample)
+        return sample is not None and self._take(sample)
 
     async def close(self) -> None:
         """Let go of the lane."""
@@ -76,21 +88,35 @@ class Watching:
             self._lane = await self._source.open_lane(f"samples {self._told.state.id}")
         return self._lane
 
-    def _take(self, sample: Sample) -> None:
+    def _take(self, sample: Sample) -> bool:
         self._publisher.sample(self._told.state.id, sample)
-        was = self._told.state.sample
+        was, state = self._told.state.sample, self._told.state
+        if was is None:
+            self._told.update(sample=sample)
         self._told.state = replace(self._told.state, sample=sample)
         new_pass = was is not None and was.pass_number != sample.pass_number
-        if new_pass and (note := pass_ended_note(self.account.samples, self._told.limit_ms)):
-            self._told.note("note", note)
+        if was is not None:
+            self._note_throttle(was.throttle_percent or 0, sample.throttle_percent or 0)
+        if new_pass and not state.post_copy:
+            note = pass_ended_note(self.samples, self._told.limit_ms, self._prior)
+            self._told.note("note", note) if note else None
         if new_pass or sample.t_s - self._judged_s >= JUDGE_EVERY_S:
             self._judged_s = sample.t_s
             self._judge()
+        return new_pass
+
+    def _note_throttle(self, was: int, now: int) -> None:
+        if now != was:
+            text = f"throttle {was} → {now} %: the VM wrote more than half of what was sent"
+            self._told.note("throttle", text)
 
     def _judge(self) -> None:
         """Look at the whole course; the word is told when it turns."""
         state = self._told.state
-        now = outlook(self.account.samples, self._told.limit_ms, state.phase)
+        if state.post_copy:
+            now = post_copy_outlook(self.samples, state.target)
+        else:
+            now = outlook(self.samples, self._told.limit_ms, state.phase, self._prior)
         if state.outlook == now:
             return
         turned = state.outlook is not None and state.outlook.word is not now.word

@@ -1,7 +1,7 @@
 """One reply for each request about a fleet."""
 
 from backend.errors import BadInput
-from backend.model import Migration, Plan
+from backend.model import Migration
 from backend.run.engine import Engine
 from backend.service.protocol import (
     Abort,
@@ -12,10 +12,13 @@ from backend.service.protocol import (
     GetFleet,
     GetMigration,
     ListMigrations,
+    ListPolicies,
     MakePlan,
     MigrationReply,
     MigrationsReply,
+    Operate,
     PlanReply,
+    PoliciesReply,
     Refused,
     Reply,
     Request,
@@ -32,7 +35,7 @@ async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -
     """Do what is asked. `others` are engines of other fleets, which may know a migration that
     this one does not. Raises FerryError.
     """
-    if isinstance(request, GetMigration | SetBandwidth | SetPauseLimit | Abort):
+    if isinstance(request, GetMigration | SetBandwidth | SetPauseLimit | Abort | Operate):
         engine = next((one for one in (engine, *others) if one.knows(request.id)), engine)
     match request:
         case GetFleet():
@@ -41,7 +44,7 @@ async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -
         case Watch():
             return Done()
         case MakePlan():
-            return PlanReply(await _plans(engine, request))
+            return PlanReply(await engine.plan(request.vms, request.target, request.options))
         case Start():
             return await _start(engine, request)
         case ListMigrations():
@@ -58,6 +61,11 @@ async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -
         case Abort():
             await engine.abort(request.id)
             return Done()
+        case Operate():
+            await engine.operate(request.id, request.control)
+            return Done()
+        case ListPolicies():
+            return PoliciesReply(engine.policies)
     raise BadInput("That request is not known here.")
 
 
@@ -77,14 +85,6 @@ def _all(engine: Engine, others: tuple[Engine, ...], running_only: bool) -> tupl
     return tuple(sorted(found, key=lambda migration: migration.started))
 
 
-async def _plans(engine: Engine, request: MakePlan) -> tuple[Plan, ...]:
-    return await engine.plan(
-        request.vms, request.target, request.policy, request.pause_ms, request.bandwidth_bytes_s
-    )
-
-
 async def _start(engine: Engine, request: Start) -> Reply:
-    plans, migrations = await engine.start(
-        request.vms, request.target, request.policy, request.pause_ms, request.bandwidth_bytes_s
-    )
+    plans, migrations = await engine.start(request.vms, request.target, request.options)
     return Started(migrations) if migrations else Refused(plans)

@@ -44,6 +44,11 @@ def log_path() -> Path:
     return state_directory() / "engine.log"
 
 
+def history_path() -> Path:
+    """What past migrations have taught (`run.history`)."""
+    return state_directory() / "history.jsonl"
+
+
 @contextmanager
 def short_address(path: Path) -> Iterator[str]:
     """An address for `path` within the 108 bytes of sockaddr_un, through its directory's fd."""

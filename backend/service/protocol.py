@@ -9,16 +9,19 @@ treat whatever does not fit as a broken peer.
 import msgspec
 
 from backend.model import (
+    Control,
     Decision,
     FleetSnapshot,
     Host,
     Migration,
+    MoveOptions,
     Plan,
+    Policy,
     Sample,
     Vm,
 )
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -72,9 +75,7 @@ class MakePlan(_Message, frozen=True):
 
     vms: tuple[str, ...]
     target: str | None = None
-    policy: str | None = None
-    pause_ms: int | None = None
-    bandwidth_bytes_s: int | None = None
+    options: MoveOptions = MoveOptions()
 
 
 class Start(_Message, frozen=True):
@@ -82,9 +83,7 @@ class Start(_Message, frozen=True):
 
     vms: tuple[str, ...]
     target: str
-    policy: str | None = None
-    pause_ms: int | None = None
-    bandwidth_bytes_s: int | None = None
+    options: MoveOptions = MoveOptions()
 
 
 class ListMigrations(_Message, frozen=True):
@@ -119,6 +118,20 @@ class Abort(_Message, frozen=True):
     id: str
 
 
+class Operate(_Message, frozen=True):
+    """A control without a value (post-copy, suspend, resume, hold, switch, recover) -> Done.
+
+    Refused unless the migration's `controls` list it.
+    """
+
+    id: str
+    control: Control
+
+
+class ListPolicies(_Message, frozen=True):
+    """The policies this fleet knows, the default first -> PoliciesReply."""
+
+
 class GetEngine(_Message, frozen=True):
     """About the engine itself -> EngineReply."""
 
@@ -139,6 +152,8 @@ Request = (
     | SetBandwidth
     | SetPauseLimit
     | Abort
+    | Operate
+    | ListPolicies
     | GetEngine
     | StopEngine
 )
@@ -203,6 +218,10 @@ class MigrationReply(_Message, frozen=True):
     samples: tuple[Sample, ...]
 
 
+class PoliciesReply(_Message, frozen=True):
+    policies: tuple[Policy, ...]
+
+
 class EngineReply(_Message, frozen=True):
     pid: int
     version: str
@@ -257,6 +276,7 @@ Reply = (
     | Refused
     | MigrationsReply
     | MigrationReply
+    | PoliciesReply
     | EngineReply
 )
 

@@ -20,7 +20,7 @@ import msgspec
 from backend.errors import BadInput, FerryError
 from backend.fleet import config
 from backend.run.engine import Engine
-from backend.service import answers
+from backend.service import answers, paths
 from backend.service.client import own_version
 from backend.service.hub import Hub
 from backend.service.protocol import (
@@ -97,7 +97,8 @@ class Server:
         served = self._served.get(settings)
         if served is None:
             hub = Hub()
-            served = Served(Engine(settings, hub, lambda: self.ssh_agent), hub)
+            engine = Engine(settings, hub, lambda: self.ssh_agent, paths.history_path())
+            served = Served(engine, hub)
             self._served[settings] = served
             served.engine.begin()
         return served

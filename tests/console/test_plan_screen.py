@@ -86,13 +86,13 @@ async def test_limits_are_set_before_the_start(console: Open) -> None:
         await c.press("d", "ctrl+u", *"180", "enter", "b", *"12.5", "enter")
         last = c.asked(MakePlan)[-1]
         assert isinstance(last, MakePlan)
-        assert (last.pause_ms, last.bandwidth_bytes_s) == (180, 12_500_000)
+        assert (last.options.pause_ms, last.options.bandwidth_bytes_s) == (180, 12_500_000)
         assert "pause ≤ 180 ms" in c.text
         assert "bandwidth 12.5 MB/s" in c.text
         await c.press("enter")
         (start,) = c.asked(Start)
         assert isinstance(start, Start)
-        assert (start.pause_ms, start.bandwidth_bytes_s) == (180, 12_500_000)
+        assert (start.options.pause_ms, start.options.bandwidth_bytes_s) == (180, 12_500_000)
 
 
 async def test_a_limit_that_cannot_be_is_said_where_it_is_typed(console: Open) -> None:

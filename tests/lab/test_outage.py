@@ -142,3 +142,29 @@ async def test_without_metadata_a_neighbour_table_knows_the_address(
     assert found.value == vm.address
     assert "table of" in found.origin
     assert (await find_address(vm, source, fleet.hosts)).origin == "its metadata"
+
+
+async def test_metadata_is_seen_and_moves_with_the_vm_ours_and_others(
+    lab: Lab, fleet: Inventory
+) -> None:
+    vm, source, target = ends(fleet, "web-1")
+    everywhere = ("--live", "--config")
+    ours = f"<vm policy='gentle' address='{vm.address}'/>"
+    theirs = "<app owner='somebody'><note>kept</note></app>"
+    for uri, key, xml in (("urn:virt-ferry:1", "ferry", ours), ("urn:other", "o", theirs)):
+        words = ("--uri", uri, "--key", key, "--set", xml)
+        lab.virsh(source.name, "metadata", vm.name, *words, *everywhere)
+    try:
+        await source.refresh(vm.uuid)
+        assert next(one for one in source.vms if one.uuid == vm.uuid).policy == "gentle"
+        await by_virsh(lab, vm, target)
+        for where in ((), ("--inactive",)):
+            xml = lab.virsh(target.name, "dumpxml", vm.name, *where)
+            assert "policy='gentle'" in xml.replace('"', "'")
+            assert "<note>kept</note>" in xml
+    finally:
+        for host in (source, target):
+            if vm.name in lab.virsh(host.name, "list", "--name").split():
+                words = ("--uri", "urn:virt-ferry:1", "--key", "ferry")
+                plain = ("--set", f"<vm address='{vm.address}'/>")
+                lab.virsh(host.name, "metadata", vm.name, *words, *plain, *everywhere)

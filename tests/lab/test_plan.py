@@ -16,7 +16,7 @@ import pytest
 from backend.fleet.config import HostSettings, load
 from backend.fleet.host import HostWatch
 from backend.hypervisor.connection import Connection
-from backend.model import Finding, Host, HostState, Severity, Vm
+from backend.model import Finding, Host, HostState, Reading, Severity, Vm
 from backend.plan.facts import Survey
 from backend.plan.preflight import fit_score, needs_unsafe, preflight
 from backend.remote.shell import Shell
@@ -87,6 +87,11 @@ class Pointed:
         self, function: Callable[[Connection], T], timeout_s: float = 5.0, what: str = ""
     ) -> T:
         return await self.watch.call(function, timeout_s, what)
+
+    async def measured(
+        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+    ) -> tuple[Reading, ...]:
+        return await self.watch.measured(uuid, min_period_s, newer_than_s, limit_s)
 
 
 @asynccontextmanager

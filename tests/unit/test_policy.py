@@ -3,7 +3,12 @@
 import pytest
 
 from backend.errors import BadInput
-from backend.plan.policy import PAUSE_MS_MAX, policy_named
+from backend.model import MoveOptions, Policy
+from backend.plan.policy import PAUSE_MS_MAX, policy_for
+
+
+def policy_named(name: str | None = None, pause_ms: int | None = None) -> Policy:
+    return policy_for(MoveOptions(policy=name, pause_ms=pause_ms))
 
 
 def test_balanced_is_the_default() -> None:

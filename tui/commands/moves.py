@@ -4,10 +4,9 @@ import argparse
 import asyncio
 import signal
 import sys
-from typing import Any
 
 from backend.model import Forecast, Plan, Severity
-from backend.service.client import BadInput, EngineClient, FerryError
+from backend.service.client import EngineClient, FerryError
 from backend.service.protocol import (
     Abort,
     FleetChoice,
@@ -20,6 +19,7 @@ from backend.service.protocol import (
 )
 from tui.commands.follow import Follower
 from tui.commands.session import clean, connected, plain, print_json
+from tui.commands.wanted import move_options
 from tui.render import units
 
 _GLYPH = {Severity.OK: "✓", Severity.WARN: "!", Severity.BLOCK: "✕"}
@@ -29,7 +29,7 @@ EXIT_NEEDS_YOU = 3
 
 async def plan(options: argparse.Namespace, choice: FleetChoice) -> int:
     """Findings and forecast for every VM and target; 2 when no target would take one of them."""
-    request = MakePlan(target=options.to, **_wanted(options))
+    request = MakePlan(tuple(options.vm), options.to, move_options(options))
     async with connected(choice) as client:
         reply = await client.call(request)
     assert isinstance(reply, PlanReply)
@@ -44,7 +44,7 @@ async def plan(options: argparse.Namespace, choice: FleetChoice) -> int:
 
 async def migrate(options: argparse.Namespace, choice: FleetChoice) -> int:
     """Move VMs and say how each ended; the exit code is that of the worst."""
-    request = Start(target=options.to, **_wanted(options))
+    request = Start(tuple(options.vm), options.to, move_options(options))
     async with connected(choice) as client:
         await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
         reply = await client.call(request)
@@ -114,25 +114,6 @@ def plan_json(one: Plan) -> dict[str, object]:
     return {**plain(one), "blocked": one.blocked}
 
 
-def _wanted(options: argparse.Namespace) -> dict[str, Any]:
-    """What `plan` and `migrate` have in common."""
-    return {
-        "vms": tuple(options.vm),
-        "policy": options.policy,
-        "pause_ms": options.pause_ms,
-        "bandwidth_bytes_s": _bandwidth(options),
-    }
-
-
-def _bandwidth(options: argparse.Namespace) -> int | None:
-    if options.bandwidth is None:
-        return None
-    try:
-        return units.parse_rate(options.bandwidth)
-    except ValueError as error:
-        raise BadInput(f"--bandwidth: {error}") from None
-
-
 def _print_refusal(refused: Refused, as_json: bool) -> None:
     if as_json:
         plans = [plan_json(one) for one in refused.plans]
@@ -156,6 +137,8 @@ def _print_plan(one: Plan) -> None:
             print(clean(f"    {'':<10} {finding.remedy}"))
     if one.forecast is not None:
         print(f"  forecast   {forecast_line(one.forecast)}")
+    for remark in one.remarks:
+        print(clean(f"  {'':<10} {remark}"))
     print(clean(f"  virsh      {one.virsh}"))
 
 

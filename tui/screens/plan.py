@@ -7,7 +7,7 @@ from textual import on
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
-from backend.model import Plan, Vm
+from backend.model import MoveOptions, Plan, Vm
 from backend.service.protocol import MakePlan, PlanReply, Refused, Start, Started
 from tui.actions import Action
 from tui.render import headline, plan_rows, units
@@ -182,9 +182,7 @@ class PlanScreen(FerryScreen):
 
     async def _ask(self) -> None:
         try:
-            reply = await self.ferry.bridge.call(
-                MakePlan(self._names(), None, None, self._pause_ms, self._bandwidth)
-            )
+            reply = await self.ferry.bridge.call(MakePlan(self._names(), None, self._options()))
             if isinstance(reply, PlanReply):
                 self._plans = reply.plans
                 if not reply.plans:
@@ -192,6 +190,12 @@ class PlanScreen(FerryScreen):
         finally:
             self._busy = ""
             self.draw_all()
+
+    def _options(self, policy: str | None = None) -> MoveOptions:
+        """What was chosen on this screen."""
+        return MoveOptions(
+            policy=policy, pause_ms=self._pause_ms, bandwidth_bytes_s=self._bandwidth
+        )
 
     def _names(self, uuids: frozenset[str] | None = None) -> tuple[str, ...]:
         """Names, or the UUID where a name is not one VM's alone."""
@@ -224,7 +228,7 @@ class PlanScreen(FerryScreen):
         self._busy = "The start is under way …"
         uuids = frozenset(plan.uuid for plan in row.startable)
         policy = row.startable[0].policy.name
-        request = Start(self._names(uuids), row.target, policy, self._pause_ms, self._bandwidth)
+        request = Start(self._names(uuids), row.target, self._options(policy))
         self.engine(self._send(request), "start")
 
     async def _send(self, request: Start) -> None:

@@ -1,0 +1,38 @@
+"""What the choice of settings means for the VM: its risks and costs, one sentence each. Pure."""
+
+from backend.model import Forecast, Moment, MoveOptions, Policy, Tuning
+from backend.plan.wording import seconds, seconds_band
+
+
+def remarks(
+    policy: Policy, tuning: Tuning, forecast: Forecast, options: MoveOptions, can_hold: bool
+) -> tuple[str, ...]:
+    """In the order in which they will matter."""
+    said = []
+    if forecast.throttle_percent:
+        said.append(
+            f"The VM is slowed by {forecast.throttle_percent} % from the end of its second pass"
+            " until it has moved."
+        )
+    elif tuning.throttle_start_percent is not None:
+        said.append(
+            "No throttle is expected; should the VM get busy on the way, it starts at"
+            f" {tuning.throttle_start_percent} %."
+        )
+    if tuning.switch is not None:
+        when = "at once" if tuning.switch is Moment.AT_ONCE else "after the first pass"
+        span = f" for {seconds_band(forecast.total_s)}" if forecast.total_s else ""
+        said.append(
+            f"Post-copy begins {when}: the VM runs at the target and waits for pages over the"
+            f" network{span}. If the link breaks then, it stands still until it is recovered;"
+            " if either host dies then, the VM is lost."
+        )
+    elif tuning.post_copy:
+        said.append("Copying ahead should do; post-copy begins only if that turns out wrong.")
+    if policy.suspend:
+        said.append("If it does not finish otherwise, the VM is suspended until it has moved.")
+    if options.hold and can_hold:
+        said.append("It waits before the switchover until told; meanwhile it goes on sending.")
+    if options.at is not None and forecast.total_s is not None:
+        said.append(f"It starts {seconds(forecast.total_s.mid)} before the time that was set.")
+    return tuple(said)

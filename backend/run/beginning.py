@@ -1,0 +1,30 @@
+"""A migration's state as it begins, from its plan and what the operator asked for."""
+
+import time
+
+from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan
+
+
+def first_state(migration_id: str, plan: Plan, options: MoveOptions) -> Migration:
+    """Confirmed now; nothing has been touched."""
+    return Migration(
+        id=migration_id,
+        vm=plan.vm,
+        uuid=plan.uuid,
+        source=plan.source,
+        target=plan.target,
+        started=time.time(),
+        policy=plan.policy,
+        mode=plan.mode,
+        encrypted=plan.encrypted,
+        phases=dict.fromkeys(Phase, PhaseState.WAITING),
+        bandwidth_bytes_s=options.bandwidth_bytes_s,
+        virsh=plan.virsh,
+        tuning=plan.tuning,
+        forecast=plan.forecast,
+        record=plan.record,
+        can_hold=plan.can_hold,
+        hold=options.hold,
+        at=options.at,
+        deadline_s=plan.deadline_s,
+    )

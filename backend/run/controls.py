@@ -1,0 +1,158 @@
+"""What can be done to a running migration, by the operator or by steering."""
+
+import time
+from dataclasses import dataclass
+
+from backend.errors import BadInput, HostUnreachable
+from backend.fleet.host import HostWatch
+from backend.hypervisor import domains, migrate
+from backend.model import Control, Migration, Phase
+from backend.run.changed import ChangedParameters
+from backend.run.hold import HOLD_PAUSE_MS
+from backend.run.told import Told
+
+OPERATOR = "operator"
+ENGINE = "engine"
+
+
+def available(state: Migration) -> tuple[Control, ...]:
+    """What can be done to a migration that stands so."""
+    if not state.running:
+        return ()
+    if state.recoverable:
+        return (Control.RECOVER,)
+    if state.phase is Phase.VERIFY:
+        return ()
+    if state.called_at is None:
+        return (Control.ABORT,)
+    if state.post_copy:
+        return (Control.BANDWIDTH,)
+    found = [Control.BANDWIDTH, Control.PAUSE_LIMIT]
+    if state.tuning is not None and state.tuning.post_copy and state.sample is not None:
+        found.append(Control.POST_COPY)
+    if not state.suspended and state.sample is not None:
+        found.append(Control.SUSPEND)
+    if state.hold:
+        found.append(Control.SWITCH)
+    elif state.can_hold and not state.suspended:
+        found.append(Control.HOLD)
+    if not state.abort_asked:
+        found.append(Control.ABORT)
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class Controls:
+    """The controls of one migration. Each tells what it did, or raises FerryError."""
+
+    told: Told
+    source: HostWatch
+    changed: ChangedParameters
+    by_operator: bool = False
+    """The operator has set the pause limit: steering leaves it alone."""
+    suspended_s: float | None = None
+    """`time.monotonic()` of our suspend."""
+    abort_delivered: bool = False
+    abort_reason: str = ""
+    """Why the engine gave up; empty when the operator asked."""
+
+    async def set_bandwidth(self, rate_bytes_s: int | None, by: str = OPERATOR) -> None:
+        """Limit the rate from now on; None lifts the limit."""
+        await self.changed.set_bandwidth(rate_bytes_s)
+        self.told.update(bandwidth_bytes_s=rate_bytes_s)
+        limit = "no limit" if rate_bytes_s is None else f"{rate_bytes_s / 1e6:.1f} MB/s"
+        self.told.note("bandwidth", f"bandwidth: {limit}", by=by)
+
+    async def brake(self, rate_bytes_s: int | None) -> None:
+        """As `set_bandwidth`, for a hold: the operator's own limit stays the one shown."""
+        limits = [one for one in (rate_bytes_s, self.told.state.bandwidth_bytes_s) if one]
+        await self.changed.set_bandwidth(min(limits) if limits else None)
+
+    async def set_pause_limit(self, pause_ms: int, reason: str = "", by: str = OPERATOR) -> None:
+        """Allow another pause from now on."""
+        was = self.told.state.pause_limit_ms
+        await self.changed.set_pause_limit(pause_ms)
+        self.by_operator = self.by_operator or by == OPERATOR
+        self.told.update(pause_limit_ms=pause_ms)
+        before = "" if was is None else f"{was} → "
+        self.told.note("pause-limit", reason or f"pause limit {before}{pause_ms} ms", by=by)
+
+    async def start_post_copy(self, reason: str, by: str = OPERATOR) -> None:
+        """Let the VM go on at the target. There is no way back."""
+        uuid = self.told.state.uuid
+        await self.source.call(
+            lambda conn: migrate.start_post_copy(conn, uuid),
+            timeout_s=10.0,
+            what="switch to post-copy",
+        )
+        self.told.update(post_copy=True)
+        self.told.enter(Phase.SWITCHOVER)
+        self.told.note("post-copy", reason, by=by)
+
+    async def suspend(self, reason: str, by: str = OPERATOR) -> None:
+        """Stop the VM at the source; it goes on at the target."""
+        uuid = self.told.state.uuid
+        begun_s = time.monotonic()
+        await self.source.call(
+            lambda conn: domains.suspend(conn, uuid), timeout_s=10.0, what="suspend the VM"
+        )
+        self.suspended_s = begun_s
+        self.told.update(suspended=True)
+        self.told.note("suspend", reason, by=by)
+
+    async def hold(self) -> None:
+        """Wait before the switchover from now on."""
+        await self.changed.set_pause_limit(HOLD_PAUSE_MS)
+        self.told.update(hold=True, pause_limit_ms=HOLD_PAUSE_MS)
+        self.told.note("hold", "held: it goes on sending, and switches over when told", by=OPERATOR)
+
+    async def switch(self, reason: str, by: str = OPERATOR) -> None:
+        """End a hold."""
+        tuning = self.told.state.tuning
+        self.told.update(hold=False)
+        await self.changed.set_bandwidth(self.told.state.bandwidth_bytes_s)
+        pause_ms = tuning.pause_limit_ms if tuning else self.told.state.policy.pause_ms
+        await self.changed.set_pause_limit(pause_ms)
+        self.told.update(pause_limit_ms=pause_ms)
+        self.told.note("switch", reason, by=by)
+
+    async def abort(self, reason: str = "", by: str = OPERATOR) -> None:
+        """Ask the hosts to leave the VM at the source; delivered once they have a job to end."""
+        if not self.told.state.abort_asked:
+            self.abort_reason = reason
+            self.told.update(abort_asked=True)
+            self.told.note("abort", reason or "abort asked for", by=by)
+        try:
+            await self.deliver_abort()
+        except HostUnreachable as error:
+            text = f"{error.sentence} The abort is delivered once it answers."
+            self.told.note("abort", text)
+
+    async def deliver_abort(self) -> None:
+        """Until libvirt had a job to abort: it has none yet right after the call began."""
+        state = self.told.state
+        if state.called_at is None or self.abort_delivered or not state.abort_asked:
+            return
+        uuid = state.uuid
+        self.abort_delivered = await self.source.call(
+            lambda conn: migrate.abort(conn, uuid), timeout_s=15.0, what="abort the migration"
+        )
+
+    async def operate(self, control: Control) -> None:
+        """A control without a value, by the operator. Raises BadInput where it is not offered."""
+        if control not in available(self.told.state):
+            raise BadInput(
+                f"{control.value} cannot be done to {self.told.state.vm} now.",
+                "What can be done is listed with the migration.",
+            )
+        match control:
+            case Control.POST_COPY:
+                await self.start_post_copy("post-copy, as asked")
+            case Control.SUSPEND:
+                await self.suspend("VM suspended, as asked: it goes on at the target")
+            case Control.HOLD:
+                await self.hold()
+            case Control.SWITCH:
+                await self.switch("switching over, as asked")
+            case _:
+                raise BadInput(f"{control.value} has a request of its own.")

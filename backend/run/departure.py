@@ -1,0 +1,51 @@
+"""Waiting for the moment to begin: a pause that is to fall at a set time."""
+
+import asyncio
+import time
+
+from backend.model import Outlook, Word
+from backend.run.told import Told
+
+UNKNOWN_TAKES_S = 60.0
+"""Taken for a migration whose time is not known."""
+
+
+class Departure:
+    """Waits until the forecast says that the pause will fall at the time that was set."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Stop waiting: an abort was asked for."""
+        self._woken.set()
+
+    async def wait(self) -> bool:
+        """True when it is time, False when it was aborted meanwhile."""
+        state = self._told.state
+        if state.at is None:
+            return not state.abort_asked
+        starts = state.at - self._takes_s()
+        if starts > time.time():
+            reason = f"starts at {_clock(starts)}, so that the pause falls at {_clock(state.at)}"
+            self._told.update(outlook=Outlook(Word.STARTING, reason))
+            self._told.note("note", reason)
+        while (left_s := starts - time.time()) > 0 and not self._woken.is_set():
+            try:
+                async with asyncio.timeout(min(left_s, 30.0)):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+        return not self._told.state.abort_asked
+
+    def _takes_s(self) -> float:
+        """Until the pause; one that is held there can be early."""
+        forecast = self._told.state.forecast
+        if forecast is None or forecast.total_s is None:
+            return UNKNOWN_TAKES_S
+        return forecast.total_s.high if self._told.state.hold else forecast.total_s.mid
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

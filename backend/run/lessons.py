@@ -1,0 +1,56 @@
+"""What an ended migration teaches the next forecast."""
+
+import time
+from statistics import median
+
+from backend.model import Outcome, Sample
+from backend.plan.passes import passes_seen
+from backend.run.history import PastMove
+from backend.run.migration import MigrationRun
+
+TELLING_S = 0.4
+"""A shorter pass is too few samples long to count what was written in it."""
+
+
+def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
+    """None where it says nothing: nothing was sent, or nobody knows how it ended."""
+    state, samples = run.state, run.samples
+    verdict = state.verdict
+    if verdict is None or not samples or verdict.outcome not in (Outcome.MOVED, Outcome.STAYED):
+        return None
+    passes = passes_seen(samples, state.pause_limit_ms or state.policy.pause_ms)
+    whole = not state.post_copy and len(passes) > 1 and passes[0].number == 1
+    first = passes[1].sent_before_bytes if whole else None
+    forecast = state.forecast
+    return PastMove(
+        uuid=state.uuid,
+        source=state.source,
+        target=state.target,
+        ended=time.time(),
+        moved=verdict.outcome is Outcome.MOVED,
+        mode=state.mode,
+        total_s=verdict.total_s,
+        pause_ms=verdict.pause_ms,
+        pause_limit_ms=state.pause_limit_ms,
+        passes=tuple(
+            (round(one.took_s, 3), round(one.dirty_bytes_s * one.took_s))
+            for one in passes
+            if one.took_s
+            and one.took_s >= TELLING_S
+            and one.dirty_bytes_s is not None
+            and one.throttle_percent == 0
+            and not state.post_copy
+            and not state.suspended
+        )[:8],
+        empty_bytes=max(0.0, in_use_bytes - first) if in_use_bytes and first else None,
+        link_bytes_s=_rate(samples),
+        forecast_s=forecast.total_s if forecast else None,
+        forecast_pause_ms=forecast.pause_ms if forecast else None,
+        changed_by_hand=run.by_hand or state.hold,
+    )
+
+
+def _rate(samples: tuple[Sample, ...]) -> float | None:
+    """The link's, where enough was sent to tell: the middle of what was sent a second."""
+    rates = [sample.rate_bytes_s for sample in samples if sample.rate_bytes_s > 0]
+    return median(rates) if len(rates) >= 8 else None

@@ -1,0 +1,110 @@
+"""How fast the ways between hosts are: learned from migrations, probed, or told by the card."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backend.errors import FerryError
+from backend.model import Host
+from backend.remote.link_probe import LinkProbe, probe_link
+from backend.remote.shell import Shell
+
+PROBE_KEPT_S = 60.0
+LEARNED_KEPT_S = 24 * 3600.0
+"""Links change; what was learned before yesterday is not trusted."""
+
+
+class LinkOrigin(StrEnum):
+    """Where a rate comes from, the best first."""
+
+    LEARNED = "learned"
+    PROBED = "probed"
+    CARD = "card"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRate:
+    """What one direction between two hosts carries."""
+
+    rate_bytes_s: float
+    """Of payload; of a card, what it says of itself."""
+    origin: LinkOrigin
+    at: float
+    """Epoch seconds."""
+    age_s: float
+    encrypted: bool | None = None
+    """Whether the migration that taught it was; None for the other origins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A probe, and when it was made (epoch seconds)."""
+
+    probe: LinkProbe
+    at: float
+
+
+class Links:
+    """All pairs of hosts of one fleet. Nothing is kept beyond the engine's life."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._learned: dict[tuple[str, str], tuple[float, float, bool]] = {}
+        self._probed: dict[tuple[str, str], Probed] = {}
+        self._host_locks: dict[str, asyncio.Lock] = {}
+
+    def learn(self, source: str, target: str, rate_bytes_s: float, encrypted: bool) -> None:
+        """What a finished migration got through when nothing but the link held it."""
+        if rate_bytes_s > 0:
+            self._learned[source, target] = (rate_bytes_s, self._now(), encrypted)
+
+    def rate(
+        self, source: str, target: str, cards: tuple[Host, Host] | None = None
+    ) -> LinkRate | None:
+        """The newer of learned and probed; else what the slower card of the two says."""
+        now, found = self._now(), []
+        if learned := self._learned.get((source, target)):
+            rate, at, encrypted = learned
+            if now - at <= LEARNED_KEPT_S:
+                found.append(LinkRate(rate, LinkOrigin.LEARNED, at, now - at, encrypted))
+        if (probed := self.probed(source, target)) and probed.probe.rate_bytes_s:
+            at = probed.at
+            found.append(LinkRate(probed.probe.rate_bytes_s, LinkOrigin.PROBED, at, now - at))
+        if found:
+            return max(found, key=lambda one: one.at)
+        speeds = [host.link_speed_bytes_s for host in cards or () if host.link_speed_bytes_s]
+        return LinkRate(min(speeds), LinkOrigin.CARD, now, 0.0) if speeds else None
+
+    def probed(self, source: str, target: str) -> Probed | None:
+        """The last probe, if it is not too old."""
+        found = self._probed.get((source, target))
+        return found if found and self._now() - found.at <= PROBE_KEPT_S else None
+
+    async def probe(
+        self, source: str, target: str, ends: tuple[Shell, Shell], migrate_uri: str
+    ) -> Probed:
+        """The last probe, or a new one. One at a time on each host: two would share its link.
+
+        Raises:
+            HostUnreachable: One of the hosts does not answer.
+        """
+        first, second = sorted({source, target}) if source != target else (source, "")
+        async with self._lock(first), self._lock(second):
+            known = self.probed(source, target)
+            if known is not None:
+                return known
+            try:
+                made = await probe_link(*ends, migrate_uri)
+            except FerryError as error:
+                self._keep(source, target, LinkProbe(None, error.sentence))
+                raise
+            return self._keep(source, target, made)
+
+    def _lock(self, host: str) -> asyncio.Lock:
+        return self._host_locks.setdefault(host, asyncio.Lock())
+
+    def _keep(self, source: str, target: str, probe: LinkProbe) -> Probed:
+        self._probed[source, target] = Probed(probe, self._now())
+        return self._probed[source, target]
