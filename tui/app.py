@@ -57,7 +57,7 @@ class FerryApp(App[None]):
         self.fleet_label = fleet_label
         self.clock = clock
         self.store = Store()
-        self.bridge = Bridge(connect, self.store, clock, self.beat)
+        self.bridge = Bridge(connect, self.store, clock, self.hurry)
         Painted.ascii_only = wants_ascii(os.environ) if ascii_only is None else ascii_only
         for theme in themes.ALL:
             self.register_theme(theme)
@@ -80,6 +80,11 @@ class FerryApp(App[None]):
         """Tell the visible screen, and only that, that time or knowledge went on."""
         if self.screen_stack:
             self.screen.post_message(StoreMoved(self.store.version))
+
+    def hurry(self) -> None:
+        """The same, to be drawn at once."""
+        if self.screen_stack:
+            self.screen.post_message(StoreMoved(self.store.version, at_once=True))
 
     def flush(self) -> None:
         """Draw what is known at once, whatever the pace."""

@@ -1,7 +1,8 @@
 """The engine's published changes, brought to the screens at a pace a bad link can carry.
 
 A task of its own folds every change into the `Store` as it comes; screens are told only on the
-app's heartbeat (`StoreMoved`), so a hundred changes a second still draw once. When the engine
+app's heartbeat (`StoreMoved`), so a hundred changes a second still draw once; only what brings
+rows or takes them away (a host that answers, the first fleet) is drawn at once. When the engine
 goes, the bridge says so in the store, keeps what was known, and connects again.
 """
 
@@ -51,10 +52,12 @@ class StoreMoved(Message, bubble=False):
     """Something is known that was not; a newer one takes an older one's place in the queue."""
 
     version: int
+    at_once: bool = False
+    """To be drawn whatever the pace: rows came or went."""
 
     def can_replace(self, message: Message) -> bool:
-        """Only the newest matters."""
-        return isinstance(message, StoreMoved)
+        """By the next one in the queue: only the newest matters, but none loses its haste."""
+        return isinstance(message, StoreMoved) and (message.at_once or not self.at_once)
 
 
 class Bridge:
@@ -116,12 +119,12 @@ class Bridge:
         self._store.set_link(Link(up=True))
         await self._catch_up(link)
         async for change in link.changes():
-            first = not self._store.filled
+            rows = self._store.rows_known
             known = set(self._store.tracks)
             self._store.take(change)
             if isinstance(change, MigrationChanged) and change.migration.id not in known:
                 self._fetch_soon(link, change.migration.id)
-            if first and self._store.filled:
+            if rows != self._store.rows_known:
                 self._noticed()
 
     async def _catch_up(self, link: EngineLink) -> None:

@@ -139,6 +139,12 @@ class Store:
         self.link = link
 
     @property
+    def rows_known(self) -> tuple[object, ...]:
+        """What a screen should not wait for its pace to show: hosts by state, and how many VMs."""
+        states = tuple((host.name, host.state) for host in self.fleet.hosts)
+        return self.filled, states, len(self.fleet.vms)
+
+    @property
     def running(self) -> list[Migration]:
         """Migrations without a verdict, oldest first."""
         return [m for m in self.migrations if m.running]

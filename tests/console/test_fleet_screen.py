@@ -260,3 +260,14 @@ async def test_trembling_figures_stand_still(console: Open) -> None:
             assert c.text == still
         await c.publish(FleetChanged(vms=(replace(vm, cpu_percent=57.0),)))
         assert "57%" in c.text
+
+
+async def test_a_host_that_answers_is_drawn_at_once_whatever_the_pace(console: Open) -> None:
+    async with console("idle") as c:
+        gone = c.app.store.fleet.vms[0]
+        await c.link.publish(FleetChanged("lab", gone_vms=((gone.uuid, gone.host),)))
+        await c.pilot.pause()
+        assert gone.name not in c.text
+        await c.link.publish(FleetChanged("lab", vms=(gone,)))
+        await c.pilot.pause()
+        assert gone.name in c.text

@@ -107,7 +107,7 @@ class FerryScreen(Screen[None]):
 
     @on(StoreMoved)
     def _store_moved(self, event: StoreMoved) -> None:
-        due = time.monotonic() - self._drawn_at >= self.PACE_S * 0.9
+        due = event.at_once or time.monotonic() - self._drawn_at >= self.PACE_S * 0.9
         if event.version != self._drawn_version and due:
             self.draw_all()
         else:
