@@ -8,6 +8,8 @@ _SHOWN = {
     "question_mark": "?",
     "slash": "/",
     "escape": "esc",
+    "left": "◂",
+    "right": "▸",
 }
 
 

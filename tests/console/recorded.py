@@ -14,17 +14,20 @@ from pathlib import Path
 import msgspec
 
 from backend.model import Migration, Plan, Sample
+from backend.plan.policy import BUILT_IN
 from backend.service.client import FerryError
 from backend.service.protocol import (
     Change,
     Done,
     GetMigration,
     ListMigrations,
+    ListPolicies,
     MakePlan,
     MigrationChanged,
     MigrationReply,
     MigrationsReply,
     PlanReply,
+    PoliciesReply,
     Reply,
     Request,
     SampleArrived,
@@ -103,6 +106,8 @@ class RecordedLink:
     """Raised by the next calls, when set."""
     answers: dict[type[Request], Reply | FerryError] = field(default_factory=dict)
     """Given instead of the recorded ones."""
+    held: asyncio.Event | None = None
+    """While it is not set, plans are not answered."""
     t: float = -1.0
     _next: int = 0
     _watched: asyncio.Event = field(default_factory=asyncio.Event)
@@ -180,6 +185,8 @@ class RecordedLink:
     async def call(self, request: Request) -> Reply:
         """What the engine answered, or would have."""
         self.calls.append(request)
+        if self.held is not None and isinstance(request, MakePlan):
+            await self.held.wait()
         answer = self.failing or self.answers.get(type(request))
         if isinstance(answer, FerryError):
             raise answer
@@ -192,6 +199,8 @@ class RecordedLink:
             return MigrationReply(self._known()[request.id], self._samples(request.id))
         if isinstance(request, MakePlan):
             return PlanReply(self._plans(request.vms))
+        if isinstance(request, ListPolicies):
+            return PoliciesReply(BUILT_IN)
         if isinstance(request, Start):
             return Started(self._started(request))
         return Done()

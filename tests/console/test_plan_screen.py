@@ -1,10 +1,12 @@
 """The plan: nothing is touched before the explicit start, and the start asks nothing else."""
 
+import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 
-from backend.model import Finding, Plan, Severity
+from backend.model import Band, Finding, Forecast, MoveOptions, Plan, Severity, TrackRecord
 from backend.service.client import FerryError
 from backend.service.protocol import MakePlan, PlanReply, Refused, Start, Started
 from tests.console.conftest import Console, Open
@@ -192,3 +194,132 @@ async def test_a_plan_fits_eighty_columns(console: Open) -> None:
         await plan(c, "web-1")
         for part in ("TARGET", "FORECAST", "FINDINGS", "POLICY", "VIRSH EQUAL", "enter start"):
             assert part in c.text
+
+
+def foreseen(p: Plan, **changes: object) -> Plan:
+    """A recorded plan with a forecast of its own."""
+    forecast = Forecast(True, Band(24, 27, 31), Band(60, 84, 110), 5, 600 << 20, basis="6 readings")
+    whole = replace(p, forecast=forecast, record=TrackRecord(12, 8, 92), can_hold=True)
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def recorded_plans(c: Console, vm: str) -> tuple[Plan, ...]:
+    found = {p.target: p for e in c.link.entries for p in e.plans if p.vm == vm and not p.blocked}
+    return tuple(found.values())
+
+
+def options(c: Console) -> MoveOptions:
+    """Of the newest plan that was asked for."""
+    last = c.asked(MakePlan)[-1]
+    assert isinstance(last, MakePlan)
+    return last.options
+
+
+async def test_each_target_has_its_forecast_and_the_chosen_one_all_of_it(console: Open) -> None:
+    async with console("web") as c:
+        first, *rest = recorded_plans(c, "web-1")
+        stuck = Forecast(False, needs="writes 30 MB/s, sends 24 MB/s; would help: post-copy")
+        risk = "Post-copy begins at once: if either host dies then, the VM is lost."
+        made = (
+            foreseen(first, remarks=(risk,), fit=99),
+            *(foreseen(p, forecast=stuck) for p in rest),
+        )
+        c.link.answers[MakePlan] = PlanReply(made)
+        await plan(c, "web-1")
+        for part in (
+            "24–31 s, pause 60–110 ms",
+            "! will not converge",
+            "most likely 27 s",
+            risk,
+            "6 readings",
+            "over 12 moves: off by 8 % in the middle, 92 % inside the band",
+        ):
+            assert part in c.text
+
+
+async def test_another_policy_asks_for_another_plan_and_is_started(console: Open) -> None:
+    async with console("web") as c:
+        await plan(c, "web-1")
+        assert "◂ balanced ▸" in c.text
+        await c.press("right")
+        assert options(c).policy == "must-finish"
+        await c.press("h", "left")
+        assert options(c).policy == "gentle"
+        assert "◂ gentle ▸" in c.text
+        await c.press("enter")
+        (start,) = c.asked(Start)
+        assert isinstance(start, Start)
+        assert start.options.policy == "gentle"
+
+
+async def test_an_untouched_plan_starts_with_each_vms_own_policy(console: Open) -> None:
+    async with console("web") as c:
+        await plan(c, "web-1")
+        await c.press("enter")
+        (start,) = c.asked(Start)
+        assert isinstance(start, Start)
+        assert start.options == MoveOptions()
+
+
+async def test_while_a_new_plan_is_made_the_old_one_stays_and_cannot_be_started(
+    console: Open,
+) -> None:
+    async with console("web") as c:
+        await plan(c, "web-1")
+        shown = plans_shown(c)
+        c.link.held = asyncio.Event()
+        await c.pilot.press("right")
+        await c.settle()
+        assert plans_shown(c) == shown
+        assert "◌ old: a new plan is being made" in c.text
+        await c.pilot.press("enter")
+        await c.settle()
+        assert "Both hosts are being asked" in c.text
+        assert not touched(c)
+        c.link.held.set()
+        await c.press("r")
+        assert "◌ old" not in c.text
+
+
+async def test_a_choice_the_engine_refuses_goes_back(console: Open) -> None:
+    async with console("web") as c:
+        await plan(c, "web-1")
+        c.link.answers[MakePlan] = FerryError("The time for the pause has passed.", "Name another.")
+        await c.press("t", *"2020-01-01 02:00", "enter")
+        assert "The time for the pause has passed. Name another." in c.text
+        assert "pause as soon as it can" in c.text
+        del c.link.answers[MakePlan]
+        await c.press("r")
+        assert options(c) == MoveOptions()
+
+
+async def test_deadline_and_time_of_the_pause_are_typed(console: Open) -> None:
+    async with console("web") as c:
+        await plan(c, "web-1")
+        await c.press("D", *"10min", "enter", "at", *"2030-01-01 02:00", "enter")
+        assert options(c).deadline_s == 600
+        assert options(c).at == time.mktime((2030, 1, 1, 2, 0, 0, 0, 0, -1))
+        assert "deadline 10 m 00 s" in c.text
+        assert "pause at 02:00:00" in c.text
+        await c.press("t", "ctrl+u", *"soon", "enter")
+        assert "is not a time" in c.text
+        await c.press("ctrl+u", "enter")
+        assert options(c).at is None
+
+
+async def test_a_quiet_vm_cannot_be_held_and_the_time_is_offered(console: Open) -> None:
+    async with console("web") as c:
+        first = foreseen(recorded_plans(c, "web-1")[0], can_hold=False)
+        c.link.answers[MakePlan] = PlanReply((first,))
+        await plan(c, "web-1")
+        await c.press("w")
+        assert "writes too little to be held" in c.text
+        assert "in 24–31 s" in c.text
+        assert "time of the pause instead: t" in " ".join(c.text.split())
+        assert not options(c).hold
+        c.link.answers[MakePlan] = PlanReply((replace(first, can_hold=True),))
+        await c.press("r", "w")
+        assert options(c).hold
+        assert "hold ON" in c.text
+        await c.press("w")
+        assert not options(c).hold

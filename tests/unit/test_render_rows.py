@@ -15,18 +15,21 @@ from backend.model import (
     HostState,
     Job,
     Migration,
+    MoveOptions,
     Nic,
     Outcome,
     Outlook,
     Plan,
     Policy,
     Severity,
+    TrackRecord,
     Verdict,
     Vm,
     VmState,
     Word,
 )
-from tui.render import host_rows, migration_rows, plan_rows, vm_rows
+from tui.render import host_rows, migration_rows, plan_rows, units, vm_rows
+from tui.render.forecasts import course_text
 from tui.render.host_rows import HostRow, short_reason
 from tui.render.ink import Line, width_of
 from tui.render.migration_lines import MigrationView
@@ -238,12 +241,76 @@ def test_findings_come_worst_first_with_their_remedy() -> None:
     assert lines[0].endswith("br-dmz is missing  fix: Create it.")
 
 
+def policy_text(plan: Plan, options: MoveOptions, width: int = 120) -> str:
+    lines = plan_rows.policy_lines(plan, options, plan.policy.name, width)
+    assert all(width_of(of.spans) <= width for of in lines)
+    return "\n".join(of.text for of in lines)
+
+
 def test_the_policy_line_shows_what_was_set() -> None:
-    text = plan_rows.policy_line(FITS, 180, 25_000_000).text
-    assert "pause ≤ 180 ms" in text
-    assert "bandwidth 25 MB/s" in text
-    assert "unlimited" in plan_rows.policy_line(FITS, None, None).text
-    assert "! plaintext" in plan_rows.policy_line(replace(FITS, encrypted=False), None, None).text
+    chosen = MoveOptions(pause_ms=180, bandwidth_bytes_s=25_000_000, deadline_s=90, hold=True)
+    text = policy_text(replace(FITS, deadline_s=600.0), chosen)
+    for part in ("◂ balanced ▸", "d pause ≤ 180 ms", "b bandwidth 25 MB/s", "deadline 1 m 30 s"):
+        assert part in text
+    assert "w hold ON" in text
+    text = policy_text(replace(FITS, deadline_s=600.0), MoveOptions(at=NOW))
+    assert "unlimited" in text
+    assert "D deadline 10 m 00 s" in text
+    assert f"t pause at {units.clock(NOW)}" in text
+    assert "! plaintext" in policy_text(replace(FITS, encrypted=False), MoveOptions())
+
+
+def test_no_limit_is_parted_from_its_key() -> None:
+    for width in (60, 80, 100):
+        text = policy_text(FITS, MoveOptions(), width)
+        for part in ("d pause ≤", "D deadline none", "b bandwidth unlimited", "t pause as soon"):
+            assert part in text
+
+
+FORESEEN = replace(
+    FITS,
+    forecast=Forecast(
+        True, Band(24, 27, 31), Band(60, 84, 110), 5, 612 << 20, basis="link learned: 25.0 MB/s"
+    ),
+    remarks=("No throttle is expected; should the VM get busy, it starts at 70 %.",),
+    record=TrackRecord(12, 8.2, 91.7),
+)
+
+
+def details(plan: Plan, width: int = 120) -> str:
+    return "\n".join(of.text.strip() for of in plan_rows.forecast_lines(plan, width))
+
+
+def test_a_forecast_has_its_bands_its_basis_its_remarks_and_its_record() -> None:
+    text = " ".join(details(FORESEEN).split())
+    for part in (
+        "forecast 24–31 s, most likely 27 s, then a pause of 60–110 ms",
+        "course 5 passes, ~612 M to send, no throttle needed",
+        "means No throttle is expected;",
+        "rests on link learned: 25.0 MB/s",
+        "so far over 12 moves: off by 8 % in the middle, 92 % inside the band",
+    ):
+        assert part in text
+    assert "no move has been forecast yet" in details(FITS)
+
+
+def test_a_forecast_that_fails_says_why_and_what_would_help() -> None:
+    needs = "writes 30.0 MB/s, sends 24.0 MB/s; would help: a throttle of 60 %"
+    hopeless = replace(FITS, forecast=Forecast(False, needs=needs))
+    assert f"it will not converge: {needs}" in " ".join(details(hopeless).split())
+    assert details(BLOCKED) == ""
+
+
+def test_what_a_forecast_cannot_know_is_said() -> None:
+    blind = Forecast(True, None, Band(60, 84, 110), needs="the link's speed is not known")
+    text = details(replace(FITS, forecast=blind))
+    assert "time not known, then a pause of 60–110 ms (the link's speed is not known)" in text
+
+
+def test_post_copy_and_throttle_are_in_the_course() -> None:
+    assert "finishes by post-copy" in course_text(Forecast(True, passes=1, post_copy=True))
+    slowed = Forecast(True, passes=3, throttle_percent=70)
+    assert course_text(slowed) == "3 passes, the VM slowed by 70 %"
 
 
 def test_the_virsh_line_is_whole() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 _GLYPHS = {
     "▸": ">",
+    "◂": "<",
     "●": "*",
     "○": "o",
     "◌": "o",

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from backend.model import Finding, Forecast, Plan, Severity
+from backend.model import Finding, MoveOptions, Plan, Severity
 from tui.render import units
-from tui.render.ink import Ink, Line, Span, Spans, cut, fit, line, spans_of, wrap
+from tui.render.forecasts import course_text, detail_rows, forecast_text
+from tui.render.ink import Ink, Line, Span, Spans, cut, fit, spans_of, width_of, wrap
 from tui.render.table import Column
 
 _GLYPHS = {
@@ -65,17 +66,6 @@ def _free(row: TargetRow, _width: int) -> Spans:
     return spans_of(units.size(free) if free is not None else (units.DASH, Ink.DIM))
 
 
-def forecast_text(forecast: Forecast | None) -> Span:
-    """`24–31 s, pause 60–110 ms`."""
-    if forecast is None:
-        return (units.DASH, Ink.DIM)
-    if not forecast.converges:
-        return (f"! will not converge: {forecast.needs}".rstrip(": "), Ink.WARN)
-    parts = [units.band_s(forecast.total_s)] * bool(forecast.total_s)
-    parts += [f"pause {units.band_ms(forecast.pause_ms)}"] * bool(forecast.pause_ms)
-    return (", ".join(parts) or forecast.needs or units.DASH, Ink.TEXT)
-
-
 def _target_forecast(row: TargetRow, _width: int) -> Spans:
     known = [plan.forecast for plan in row.startable if plan.forecast]
     if not known:
@@ -123,12 +113,20 @@ def chosen_lines(plan: Plan, writes: float | None, link: float | None, width: in
 
 def _outcome(plan: Plan) -> Spans:
     forecast = plan.forecast
-    if plan.blocked or forecast is None:
+    if plan.blocked or forecast is None or not course_text(forecast):
         return ()
-    passes = f"{forecast.passes} passes" * bool(forecast.passes)
-    sent = f"~{units.size(forecast.sent_bytes)} to send" * bool(forecast.sent_bytes)
-    said = ", ".join(part for part in (passes, sent, forecast.needs) if part)
-    return spans_of(f"   → {said}" if said else "")
+    return spans_of(f"   → {course_text(forecast)}")
+
+
+def forecast_lines(plan: Plan, width: int) -> list[Line]:
+    """What is forecast, what that means for the VM, what it rests on, how good such were."""
+    lines: list[Line] = []
+    for label, said, ink in detail_rows(plan):
+        glyph: Span = (" ! ", Ink.WARN) if ink is Ink.WARN else ("   ", Ink.TEXT)
+        head = fit(spans_of(glyph, (label, Ink.BOLD)), CHECK + 3)
+        rows = wrap((*head, *spans_of((said, ink))), width, indent=CHECK + 3)
+        lines += [Line(row) for row in rows]
+    return lines
 
 
 def finding_lines(plan: Plan, width: int) -> list[Line]:
@@ -148,18 +146,40 @@ def _finding(finding: Finding, width: int) -> list[Line]:
     return [Line(row) for row in wrap(spans, width, indent=CHECK + 3)]
 
 
-def policy_line(plan: Plan, pause_ms: int | None, bandwidth: int | None) -> Line:
-    """What the operator allows, and the keys that change it."""
+def policy_lines(plan: Plan, options: MoveOptions, name: str, width: int) -> list[Line]:
+    """What the operator allows, and the keys that change it. `name`: the policy asked for."""
     guard: Span = ("encrypted", Ink.OK) if plan.encrypted else ("! plaintext", Ink.BAD)
-    return line(
+    about = plan.policy.about if name == plan.policy.name else ""
+    first = spans_of(
         (" POLICY ", Ink.HEAD),
-        f" {plan.policy.name}   ",
-        ("d", Ink.KEY),
-        f" pause ≤ {pause_ms or plan.policy.pause_ms} ms   ",
-        ("b", Ink.KEY),
-        f" bandwidth {units.rate(bandwidth) if bandwidth else 'unlimited'}   ",
+        ("◂ ", Ink.KEY),
+        (name, Ink.BOLD),
+        (" ▸  ", Ink.KEY),
         guard,
+        (f"  {about}", Ink.DIM),
     )
+    return [Line(row) for row in (*wrap(first, width, indent=8), *_limits(plan, options, width))]
+
+
+def _limits(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:
+    """Each with its key before it, never parted from it."""
+    bandwidth = options.bandwidth_bytes_s
+    deadline = options.deadline_s or plan.deadline_s
+    said = (
+        ("d", f"pause ≤ {options.pause_ms or plan.policy.pause_ms:,} ms"),
+        ("D", f"deadline {units.duration(deadline) if deadline else 'none'}"),
+        ("b", f"bandwidth {units.rate(bandwidth) if bandwidth else 'unlimited'}"),
+        ("w", f"hold {'ON' if options.hold else 'off'}"),
+        ("t", f"pause at {units.clock(options.at)}" if options.at else "pause as soon as it can"),
+    )
+    rows = [spans_of((" LIMITS ", Ink.HEAD))]
+    for index, (key, text) in enumerate(said):
+        item = spans_of("   " * bool(index), (key, Ink.KEY), f" {text}")
+        if width_of((*rows[-1], *item)) > width:
+            rows.append(spans_of(" " * 8))
+            item = item[1:]
+        rows[-1] = (*rows[-1], *item)
+    return rows
 
 
 def virsh_lines(plan: Plan, width: int) -> list[Line]:

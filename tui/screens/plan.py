@@ -8,25 +8,26 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from backend.model import MoveOptions, Plan, Vm
+from backend.service.client import FerryError
 from backend.service.protocol import MakePlan, PlanReply, Refused, Start, Started
 from tui.actions import Action
-from tui.render import headline, plan_rows, units
-from tui.render.ink import Ink, Line, line
+from tui.render import headline, plan_rows
+from tui.render.ink import Ink, Line, Span, line
 from tui.render.plan_rows import TargetRow, blocks
-from tui.screens.base import FerryScreen
+from tui.screens.plan_limits import PlanLimits
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import Painted, PaintedLine, Scrolled
-from tui.widgets.prompt import Prompt
+
+STARTING = "The start is under way …"
 
 
-class PlanScreen(FerryScreen):
+class PlanScreen(PlanLimits):
     """Targets, VMs, and the findings of the chosen VM to the chosen target."""
 
     NAME = "plan"
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("start", "enter", "start", "Start the move to the target under the cursor."),
-        Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
-        Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
+        *PlanLimits.LIMITS,
         Action("tables", "tab", "targets/VMs", "Go on to the next table or the findings."),
         Action("again", "r", "plan again", "Ask both hosts once more."),
         Action("back", "escape", "back", "Back to the fleet; nothing was touched."),
@@ -36,9 +37,11 @@ class PlanScreen(FerryScreen):
         super().__init__()
         self._vms = vms
         self._plans: tuple[Plan, ...] = ()
-        self._pause_ms: int | None = None
-        self._bandwidth: int | None = None
-        self._busy = ""
+        self._made_for = MoveOptions()
+        """What the plans at hand were made for."""
+        self._asked = 0
+        self._answered = 0
+        self._starting = False
         self._targets: LiveTable[TargetRow] = LiveTable(
             plan_rows.TARGET_COLUMNS,
             lambda row: row.target,
@@ -64,11 +67,13 @@ class PlanScreen(FerryScreen):
         )
         yield self._rule("findings")
         yield Scrolled(self._finding_lines, id="findings")
-        yield PaintedLine(lambda _w, _h: self._policy(), id="policy")
+        yield PaintedLine(lambda w, _: self._policy(w), id="policy")
         yield Painted(lambda w, _: self._virsh(w), id="virsh")
 
     def _rule(self, part: str) -> PaintedLine:
-        return PaintedLine(lambda w, _: [headline.rule((self._words(part),), w)], id=f"{part}-rule")
+        return PaintedLine(
+            lambda w, _: [headline.rule(self._rule_words(part), w)], id=f"{part}-rule"
+        )
 
     def _words(self, part: str) -> str:
         plan = self._plan
@@ -76,12 +81,18 @@ class PlanScreen(FerryScreen):
         return {
             "targets": f"MOVE {', '.join(vm.name for vm in self._vms)} FROM {self._vms[0].host}",
             "vms": f"VMS ⇢ {target}",
-            "findings": f"FINDINGS {plan.vm if plan else ''} ⇢ {target}",
+            "findings": f"FORECAST AND FINDINGS {plan.vm if plan else ''} ⇢ {target}",
         }[part]
+
+    def _rule_words(self, part: str) -> tuple[Span | str, ...]:
+        old = self._asking and part == "targets" and bool(self._plans)
+        mark: Span = ("  ◌ old: a new plan is being made", Ink.WARN)
+        return (self._words(part), *((mark,) if old else ()))
 
     def on_mount(self) -> None:
         """Ask at once."""
         self._targets.focus()
+        self.engine(self._learn_policies(), "policies")
         self.do_again()
 
     def headline(self, width: int) -> Line:
@@ -115,16 +126,20 @@ class PlanScreen(FerryScreen):
         self._draw_findings()
 
     def _draw_findings(self) -> None:
-        virsh = self.query_one("#virsh", Painted)
-        virsh.styles.height = min(max(len(self._virsh(self.size.width)), 1), 4)
+        width = self.size.width
+        self.query_one("#virsh").styles.height = min(max(len(self._virsh(width)), 1), 4)
+        self.query_one("#policy").styles.height = len(self._policy(width))
+        pane = self.query_one("#vms-pane").size.width or width
+        self.query_one("#chosen").styles.height = min(max(len(self._chosen(pane)), 1), 3)
         for box in self.query(Painted):
             if box.id in ("chosen", "findings", "policy", "virsh") or "rule" in (box.id or ""):
                 box.redraw()
 
     def _finding_lines(self, width: int, _height: int) -> list[Line]:
         if self._plan is None:
-            return [line((f" {self._busy or 'no plan yet'}", Ink.DIM))]
-        return plan_rows.finding_lines(self._plan, width)
+            return [line((f" {self._why_busy() or 'no plan yet'}", Ink.DIM))]
+        forecast = plan_rows.forecast_lines(self._plan, width)
+        return [*forecast, *plan_rows.finding_lines(self._plan, width)]
 
     def _chosen(self, width: int) -> list[Line]:
         if self._plan is None:
@@ -134,11 +149,11 @@ class PlanScreen(FerryScreen):
         link = source.link_speed_bytes_s if source else None
         return plan_rows.chosen_lines(self._plan, vm.writes_bytes_s, link, width)
 
-    def _policy(self) -> list[Line]:
+    def _policy(self, width: int) -> list[Line]:
         plan = self._plan
         if plan is None:
             return [Line()]
-        return [plan_rows.policy_line(plan, self._pause_ms, self._bandwidth)]
+        return plan_rows.policy_lines(plan, self._options, self._policy_name, width)
 
     def _virsh(self, width: int) -> list[Line]:
         return plan_rows.virsh_lines(self._plan, width) if self._plan else [Line()]
@@ -155,9 +170,21 @@ class PlanScreen(FerryScreen):
 
     def why_not(self, name: str) -> str:
         """Reasons, by action."""
-        if name in ("start", "again", "pause", "bandwidth"):
-            return self.needs_engine() or self._busy or (self._why_no_start() * (name == "start"))
-        return ""
+        limit = any(action.name == name for action in self.LIMITS)
+        if name not in ("start", "again") and not limit:
+            return ""
+        reason = self.needs_engine() or (STARTING if self._starting else "")
+        if not reason and name == "start":
+            reason = self._why_busy() or self._why_no_start()
+        return reason or (self._why_no_limit(name) if limit else "")
+
+    @property
+    def _asking(self) -> bool:
+        """A newer plan than the one at hand is being made."""
+        return self._answered < self._asked
+
+    def _why_busy(self) -> str:
+        return "Both hosts are being asked …" if self._asking else ""
 
     def _why_no_start(self) -> str:
         row = self._targets.current
@@ -175,27 +202,25 @@ class PlanScreen(FerryScreen):
         )
 
     def do_again(self) -> None:
-        """Plan to every other host, by today's facts."""
-        self._busy = "Both hosts are being asked …"
-        self.engine(self._ask(), "plan")
+        """Plan to every other host, by today's facts; what is shown meanwhile is old."""
+        self._asked += 1
+        self.engine(self._ask(self._asked, self._options), "plan")
         self.draw_all()
 
-    async def _ask(self) -> None:
+    async def _ask(self, number: int, options: MoveOptions) -> None:
         try:
-            reply = await self.ferry.bridge.call(MakePlan(self._names(), None, self._options()))
-            if isinstance(reply, PlanReply):
-                self._plans = reply.plans
+            reply = await self.ferry.bridge.call(MakePlan(self._names(), None, options))
+            if isinstance(reply, PlanReply) and number > self._answered:
+                self._plans, self._made_for = reply.plans, options
                 if not reply.plans:
                     self._targets.empty = "there is no other host in the fleet"
+        except FerryError:
+            if number == self._asked:
+                self._options = self._made_for
+            raise
         finally:
-            self._busy = ""
+            self._answered = max(self._answered, number)
             self.draw_all()
-
-    def _options(self, policy: str | None = None) -> MoveOptions:
-        """What was chosen on this screen."""
-        return MoveOptions(
-            policy=policy, pause_ms=self._pause_ms, bandwidth_bytes_s=self._bandwidth
-        )
 
     def _names(self, uuids: frozenset[str] | None = None) -> tuple[str, ...]:
         """Names, or the UUID where a name is not one VM's alone."""
@@ -225,17 +250,16 @@ class PlanScreen(FerryScreen):
         self.ask(lines, lambda: self._start(row))
 
     def _start(self, row: TargetRow) -> None:
-        self._busy = "The start is under way …"
+        self._starting = True
         uuids = frozenset(plan.uuid for plan in row.startable)
-        policy = row.startable[0].policy.name
-        request = Start(self._names(uuids), row.target, self._options(policy))
+        request = Start(self._names(uuids), row.target, self._made_for)
         self.engine(self._send(request), "start")
 
     async def _send(self, request: Start) -> None:
         try:
             reply = await self.ferry.bridge.call(request)
         finally:
-            self._busy = ""
+            self._starting = False
         if isinstance(reply, Started):
             self.ferry.started(reply.migrations)
         elif isinstance(reply, Refused):
@@ -243,32 +267,6 @@ class PlanScreen(FerryScreen):
             self._plans = tuple(fresh.get((p.uuid, p.target), p) for p in self._plans)
             self.draw_all()
             self.say("Nothing was started: the hosts changed since the plan was made.", ink=Ink.BAD)
-
-    def do_pause(self) -> None:
-        """The pause limit, before the start."""
-        now = self._pause_ms or (self._plan.policy.pause_ms if self._plan else 300)
-        self.query_one(Prompt).ask("pause ≤ (ms)", str(now), self._set_pause)
-
-    def _set_pause(self, text: str) -> str:
-        try:
-            self._pause_ms = units.parse_pause(text)
-        except ValueError as error:
-            return str(error)
-        self.do_again()
-        return ""
-
-    def do_bandwidth(self) -> None:
-        """The bandwidth limit, before the start."""
-        now = "" if self._bandwidth is None else units.number(self._bandwidth / 1e6)
-        self.query_one(Prompt).ask("bandwidth (MB/s, empty: unlimited)", now, self._set_bandwidth)
-
-    def _set_bandwidth(self, text: str) -> str:
-        try:
-            self._bandwidth = units.parse_rate(text)
-        except ValueError as error:
-            return str(error)
-        self.do_again()
-        return ""
 
     def do_tables(self) -> None:
         """Targets, VMs, findings, and around."""

@@ -1,0 +1,68 @@
+"""A forecast in words: its bands, its course, what it rests on, how good such were so far."""
+
+from backend.model import Forecast, Plan, TrackRecord
+from tui.render import units
+from tui.render.ink import Ink, Span
+
+NO_RECORD = "no move has been forecast yet"
+
+
+def forecast_text(forecast: Forecast | None) -> Span:
+    """`24–31 s, pause 60–110 ms`."""
+    if forecast is None:
+        return (units.DASH, Ink.DIM)
+    if not forecast.converges:
+        return (f"! will not converge: {forecast.needs}".rstrip(": "), Ink.WARN)
+    parts = [units.band_s(forecast.total_s)] * bool(forecast.total_s)
+    parts += [f"pause {units.band_ms(forecast.pause_ms)}"] * bool(forecast.pause_ms)
+    return (", ".join(parts) or forecast.needs or units.DASH, Ink.TEXT)
+
+
+def course_text(forecast: Forecast) -> str:
+    """`5 passes, ~612 M to send, throttle up to 70 %`."""
+    passes = forecast.passes
+    parts = [f"{passes} pass{'es' * (passes != 1)}" if passes else ""]
+    parts += [f"~{units.size(forecast.sent_bytes)} to send" if forecast.sent_bytes else ""]
+    if forecast.throttle_percent:
+        parts.append(f"the VM slowed by {forecast.throttle_percent} %")
+    elif forecast.converges and passes:
+        parts.append("no throttle needed")
+    parts += ["finishes by post-copy"] * forecast.post_copy
+    return ", ".join(part for part in parts if part)
+
+
+def record_text(record: TrackRecord | None) -> str:
+    """`over 12 moves: off by 8 % in the middle, 92 % inside the band`."""
+    if record is None or not record.count:
+        return NO_RECORD
+    return (
+        f"over {record.count} move{'s' * (record.count != 1)}: off by"
+        f" {record.median_error_percent:.0f} % in the middle,"
+        f" {record.bands_held_percent:.0f} % inside the band"
+    )
+
+
+def detail_rows(plan: Plan) -> list[tuple[str, str, Ink]]:
+    """Label, sentence and state of all that a plan says of its course; empty when blocked."""
+    forecast = plan.forecast
+    if plan.blocked or forecast is None:
+        return []
+    rows = [_outcome(forecast)]
+    rows += [("course", course_text(forecast), Ink.TEXT)] * bool(course_text(forecast))
+    for index, remark in enumerate(plan.remarks):
+        rows.append(("" if index else "means", remark, Ink.TEXT))
+    rows += [("rests on", forecast.basis, Ink.DIM)] * bool(forecast.basis)
+    return [*rows, ("so far", record_text(plan.record), Ink.DIM)]
+
+
+def _outcome(forecast: Forecast) -> tuple[str, str, Ink]:
+    if not forecast.converges:
+        return ("forecast", f"it will not converge: {forecast.needs}".rstrip(": "), Ink.WARN)
+    if forecast.total_s is None:
+        time = "time not known"
+    else:
+        likely = units.number(forecast.total_s.mid, 0)
+        time = f"{units.band_s(forecast.total_s)}, most likely {likely} s"
+    pause = f", then a pause of {units.band_ms(forecast.pause_ms)}" * bool(forecast.pause_ms)
+    needs = f" ({forecast.needs})" * bool(forecast.needs)
+    return ("forecast", f"{time}{pause}{needs}", Ink.BOLD)

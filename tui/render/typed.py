@@ -1,0 +1,43 @@
+"""Times as an operator types them, at a prompt or on the command line."""
+
+import re
+import time
+
+DEADLINE_S_MAX = 7 * 86_400.0
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+_DATED = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h)?")
+_SPANS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_span(text: str) -> float:
+    """`90`, `90s`, `10min`, `2h` -> seconds. Raises ValueError with a sentence."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is not a span of time: write 90s, 10min or 2h.")
+    seconds = float(match[1]) * _SPANS[match[2] or "s"]
+    if not 1 <= seconds <= DEADLINE_S_MAX:
+        raise ValueError("A deadline lies between 1 s and 7 days.")
+    return seconds
+
+
+def parse_time(text: str, now: float) -> float:
+    """`02:00` (the next time it is so) or `2026-11-25 02:00` -> epoch seconds.
+
+    Raises ValueError with a sentence.
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is not None:
+        today = time.localtime(now)
+        fields = (*today[:3], int(match[1]), int(match[2]), int(match[3] or 0), 0, 0, -1)
+        at = time.mktime(fields)
+        if at > now:
+            return at
+        tomorrow = (*today[:2], today[2] + 1, *fields[3:])
+        return time.mktime(tomorrow)
+    for form in _DATED:
+        try:
+            return time.mktime(time.strptime(text.strip(), form))
+        except (ValueError, OverflowError):
+            continue
+    raise ValueError(f"{text.strip()!r} is not a time: write 02:00, or 2026-11-25 02:00.")

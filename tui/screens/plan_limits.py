@@ -1,0 +1,155 @@
+"""What the operator allows, chosen on the plan screen: policy, limits, hold and time of the pause.
+
+Every change asks for a new plan. Until it is there the old one stays, marked as old; if the
+engine refuses it, the choice goes back to what the plan that is shown was made for.
+"""
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from backend.model import MoveOptions, Plan, Policy
+from backend.service.protocol import ListPolicies, PoliciesReply
+from tui.actions import Action
+from tui.render import typed, units
+from tui.screens.base import FerryScreen
+from tui.widgets.prompt import Prompt
+
+
+class PlanLimits(FerryScreen):
+    """The part of the plan screen that changes `MoveOptions`."""
+
+    LIMITS: ClassVar[tuple[Action, ...]] = (
+        Action("policy", "right,l", "policy", "The next policy: what a move may do to the VM."),
+        Action("policy_back", "left,h", "policy", "The policy before.", footer=False),
+        Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
+        Action("deadline", "D", "deadline", "The VM stays where it is if not moved by then."),
+        Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
+        Action("hold", "w", "hold", "Copy now, wait before the switchover until told."),
+        Action("at", "t,at", "time of pause", "Start so that the pause falls at a set time."),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._options = MoveOptions()
+        self._policies: tuple[Policy, ...] = ()
+
+    @property
+    @abstractmethod
+    def _plan(self) -> Plan | None:
+        """The chosen VM to the chosen target."""
+
+    @abstractmethod
+    def do_again(self) -> None:
+        """Plan anew with the options."""
+
+    async def _learn_policies(self) -> None:
+        reply = await self.ferry.bridge.call(ListPolicies())
+        if isinstance(reply, PoliciesReply):
+            self._policies = reply.policies
+
+    @property
+    def _policy_name(self) -> str:
+        """The one that was chosen here, else the plan's own."""
+        return self._options.policy or (self._plan.policy.name if self._plan else "")
+
+    def _why_no_limit(self, name: str) -> str:
+        """Why one of these cannot be changed now."""
+        if self._plan is None:
+            return "There is no plan yet."
+        if name in ("policy", "policy_back") and len(self._policies) < 2:
+            return "The engine has not said which policies there are."
+        if name == "hold" and not self._options.hold:
+            return self._why_no_hold(self._plan)
+        return ""
+
+    def _why_no_hold(self, plan: Plan) -> str:
+        if plan.can_hold:
+            return ""
+        if plan.blocked:
+            return f"{plan.vm} cannot go to {plan.target} as things are; the findings say why."
+        forecast = plan.forecast
+        takes = f" in {units.band_s(forecast.total_s)}" if forecast and forecast.total_s else ""
+        return (
+            f"{plan.vm} writes too little to be held: QEMU switches over as soon as nothing is"
+            f" left{takes}. Set the time of the pause instead: t."
+        )
+
+    def _change(self, **fields: Any) -> None:
+        self._options = replace(self._options, **fields)
+        self.do_again()
+
+    # -- actions --------------------------------------------------------------------------
+
+    def do_policy(self) -> None:
+        """The next one."""
+        self._turn(1)
+
+    def do_policy_back(self) -> None:
+        """The one before."""
+        self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        names = [policy.name for policy in self._policies]
+        here = names.index(self._policy_name) if self._policy_name in names else -by
+        self._change(policy=names[(here + by) % len(names)])
+
+    def do_hold(self) -> None:
+        """On or off."""
+        self._change(hold=not self._options.hold)
+
+    def do_pause(self) -> None:
+        """The pause limit, before the start."""
+        now = self._options.pause_ms or (self._plan.policy.pause_ms if self._plan else 300)
+        self.query_one(Prompt).ask("pause ≤ (ms)", str(now), self._set_pause)
+
+    def _set_pause(self, text: str) -> str:
+        try:
+            pause_ms = units.parse_pause(text)
+        except ValueError as error:
+            return str(error)
+        self._change(pause_ms=pause_ms)
+        return ""
+
+    def do_bandwidth(self) -> None:
+        """The bandwidth limit, before the start."""
+        limit = self._options.bandwidth_bytes_s
+        now = "" if limit is None else units.number(limit / 1e6)
+        self.query_one(Prompt).ask("bandwidth (MB/s, empty: unlimited)", now, self._set_bandwidth)
+
+    def _set_bandwidth(self, text: str) -> str:
+        try:
+            rate = units.parse_rate(text)
+        except ValueError as error:
+            return str(error)
+        self._change(bandwidth_bytes_s=rate)
+        return ""
+
+    def do_deadline(self) -> None:
+        """How long it may take."""
+        limit = self._options.deadline_s
+        now = "" if limit is None else f"{limit:g}s"
+        label = "deadline (90s, 10min; empty: the policy's)"
+        self.query_one(Prompt).ask(label, now, self._set_deadline)
+
+    def _set_deadline(self, text: str) -> str:
+        try:
+            deadline_s = typed.parse_span(text) if text.strip() else None
+        except ValueError as error:
+            return str(error)
+        self._change(deadline_s=deadline_s)
+        return ""
+
+    def do_at(self) -> None:
+        """When the pause is to fall."""
+        now = units.clock(self._options.at) if self._options.at else ""
+        label = "pause at (02:00; empty: as soon as it can)"
+        self.query_one(Prompt).ask(label, now, self._set_at)
+
+    def _set_at(self, text: str) -> str:
+        try:
+            at = typed.parse_time(text, self.ferry.clock()) if text.strip() else None
+        except ValueError as error:
+            return str(error)
+        self._change(at=at)
+        return ""
