@@ -17,9 +17,9 @@ from backend.plan.wording import rate, seconds, two_digits
 
 __all__ = ["can_be_held", "forecast_before", "outlook", "pass_ended_note", "progress_fraction"]
 
-STARTUP_S = Band(0.5, 0.9, 1.5)
+STARTUP_S = Band(0.6, 1.0, 1.6)
 """From the call to the first byte: connecting, checking, starting QEMU at the target."""
-FINISH_S = Band(0.2, 0.35, 0.6)
+FINISH_S = Band(0.8, 1.4, 2.0)
 """From the VM's stop to the call's return."""
 POST_COPY_PAUSE_MS = Band(40, 90, 180)
 """Device state and the list of pages that are out of date; no memory."""

@@ -115,9 +115,12 @@ def _memory_outlook(samples: Sequence[Sample], running: _Running) -> Outlook:
 
 
 def _throttle_will_do(running: _Running) -> bool:
-    """It does not converge as it is, but QEMU is about to slow the VM far enough."""
-    start = running.prior.throttle_start_percent
-    if start is None or (running.now.throttle_percent or 0) >= start:
+    """It did not converge so far, but the VM is, or will be, slower than it was."""
+    if running.prior.throttle_start_percent is None:
+        return False
+    ended = [one for one in running.passes if one.took_s is not None]
+    judged = ended[-1].throttle_percent if ended else 0
+    if 0 < judged == (running.now.throttle_percent or 0):
         return False
     middle = running.middle
     return middle is not None and middle.converges

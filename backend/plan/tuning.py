@@ -5,14 +5,14 @@ Chosen for the worst case in the band, because changing it later means abort and
 
 from backend.model import Moment, Policy, Tuning
 from backend.plan.outset import Outset, Views
-from backend.plan.simulate import Copied, Scenario, simulate
+from backend.plan.simulate import USABLE, Copied, Scenario, simulate
 
 FIRST_PAUSE_LIMIT_MS = 50
 """Below this a pause gets no shorter (about 80 ms on the lab), and passes only get more."""
 OVERHEAD_MS = 120
 """What a pause takes above its limit at worst, but for accidents: measured 20 to 170 ms."""
-WRITE_TARGET = 0.35
-"""A VM that writes this part of the link's rate halves what is left at least with each pass."""
+WRITE_TARGET = 0.25
+"""A VM that writes this part of the link's rate leaves a quarter of it with each pass."""
 PRECAUTION_PERCENT = 70
 """For a VM that needs no throttle now, should it become busy on the way."""
 LEAST_PERCENT = 50
@@ -80,7 +80,7 @@ def _throttle(policy: Policy, views: Views | None) -> int:
     target = WRITE_TARGET * views.unlucky.rate_bytes_s
     if writes <= target:
         return min(most, PRECAUTION_PERCENT)
-    needed = 100 * (1 - views.likely.cpu_part * target / writes)
+    needed = 100 * (1 - views.likely.cpu_part * target / (USABLE * writes))
     return round(max(min(LEAST_PERCENT, most), min(most, needed)))
 
 

@@ -1,5 +1,6 @@
 """From the facts of a survey to settings and forecast for one VM and one target."""
 
+import logging
 from dataclasses import dataclass
 
 from backend.model import (
@@ -24,6 +25,8 @@ from backend.plan.writes import Count
 from backend.run.history import History
 from backend.run.links import Links
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
@@ -45,6 +48,7 @@ def foresee(
     outset = _outset(facts, options, links, history)
     seen = views(outset)
     tuning = choose(outset, policy, seen, options.hold)
+    log.info("forecast of %s: %s; %s", facts.vm.uuid, outset, seen)
     deadline = deadline_s(policy, facts.vm.memory_bytes)
     forecast = forecast_before(outset, seen, policy, tuning, deadline)
     can_hold = can_be_held(seen) and not outset.paused

