@@ -38,7 +38,7 @@ class FerryApp(App[None]):
 
     CSS_PATH = "styles/ferry.tcss"
     TITLE = "virt-ferry"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  # Textual's own type
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (160, "-broad")]  # noqa: RUF012  # Textual's own type
     COMMANDS: ClassVar = {FerryCommands}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q,ctrl+c", "leave", "quit", show=False, priority=True)

@@ -241,6 +241,14 @@ def test_findings_come_worst_first_with_their_remedy() -> None:
     assert lines[0].endswith("br-dmz is missing  fix: Create it.")
 
 
+def test_a_warning_stands_above_the_forecast_and_good_news_below_it() -> None:
+    warned = replace(FITS, findings=(OK, WARN))
+    lines = [of.text for of in plan_rows.finding_lines(warned, 100)]
+    assert "libvirt there is older" in lines[0]
+    assert lines[1].split()[0] == "forecast"
+    assert lines[-1].startswith(" ✓ cpu")
+
+
 def policy_text(plan: Plan, options: MoveOptions, width: int = 120) -> str:
     lines = plan_rows.policy_lines(plan, options, plan.policy.name, width)
     assert all(width_of(of.spans) <= width for of in lines)

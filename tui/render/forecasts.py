@@ -50,7 +50,8 @@ def detail_rows(plan: Plan) -> list[tuple[str, str, Ink]]:
     rows = [_outcome(forecast)]
     rows += [("course", course_text(forecast), Ink.TEXT)] * bool(course_text(forecast))
     for index, remark in enumerate(plan.remarks):
-        rows.append(("" if index else "means", remark, Ink.TEXT))
+        risky = forecast.post_copy and remark.startswith("Post-copy")
+        rows.append(("" if index else "means", remark, Ink.WARN if risky else Ink.TEXT))
     rows += [("rests on", forecast.basis, Ink.DIM)] * bool(forecast.basis)
     return [*rows, ("so far", record_text(plan.record), Ink.DIM)]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from backend.model import Finding, MoveOptions, Plan, Severity
 from tui.render import units
-from tui.render.forecasts import course_text, detail_rows, forecast_text
+from tui.render.forecasts import detail_rows, forecast_text
 from tui.render.ink import Ink, Line, Span, Spans, cut, fit, spans_of, width_of, wrap
 from tui.render.table import Column
 
@@ -103,19 +103,11 @@ VM_COLUMNS: tuple[Column[Plan], ...] = (
 
 
 def chosen_lines(plan: Plan, writes: float | None, link: float | None, width: int) -> list[Line]:
-    """The race the chosen VM would run, and what comes of it."""
+    """The race the chosen VM would run."""
     race = [f"writes {units.brief_rate(writes)}"] * (writes is not None)
     race += [f"link {units.brief_rate(link)}"] * (link is not None)
     first = spans_of((f"   {plan.vm}: ", Ink.BOLD), ", ".join(race) or "dirty rate not known yet")
-    outcome = [Line(row) for row in wrap(_outcome(plan), width - 1, indent=5)]
-    return [Line(cut(first, width)), *outcome]
-
-
-def _outcome(plan: Plan) -> Spans:
-    forecast = plan.forecast
-    if plan.blocked or forecast is None or not course_text(forecast):
-        return ()
-    return spans_of(f"   → {course_text(forecast)}")
+    return [Line(cut(first, width))]
 
 
 def forecast_lines(plan: Plan, width: int) -> list[Line]:
@@ -130,10 +122,12 @@ def forecast_lines(plan: Plan, width: int) -> list[Line]:
 
 
 def finding_lines(plan: Plan, width: int) -> list[Line]:
-    """What forbids the start first, then warnings, then what is well; each with its remedy."""
-    order = (Severity.BLOCK, Severity.WARN, Severity.OK)
-    ordered = sorted(plan.findings, key=lambda finding: order.index(finding.severity))
-    return [row for finding in ordered for row in _finding(finding, width)]
+    """What forbids the start, then warnings, the forecast, and last what is well."""
+    blocks, warns, well = (
+        [row for found in plan.findings if found.severity is one for row in _finding(found, width)]
+        for one in (Severity.BLOCK, Severity.WARN, Severity.OK)
+    )
+    return [*blocks, *warns, *forecast_lines(plan, width), *well]
 
 
 def _finding(finding: Finding, width: int) -> list[Line]:
@@ -146,10 +140,15 @@ def _finding(finding: Finding, width: int) -> list[Line]:
     return [Line(row) for row in wrap(spans, width, indent=CHECK + 3)]
 
 
-def policy_lines(plan: Plan, options: MoveOptions, name: str, width: int) -> list[Line]:
-    """What the operator allows, and the keys that change it. `name`: the policy asked for."""
+def policy_lines(
+    plan: Plan, options: MoveOptions, name: str, width: int, brief: bool = False
+) -> list[Line]:
+    """What the operator allows, and the keys that change it.
+
+    `name`: the policy asked for; `brief`: without what it is about.
+    """
     guard: Span = ("encrypted", Ink.OK) if plan.encrypted else ("! plaintext", Ink.BAD)
-    about = plan.policy.about if name == plan.policy.name else ""
+    about = plan.policy.about if name == plan.policy.name and not brief else ""
     first = spans_of(
         (" POLICY ", Ink.HEAD),
         ("◂ ", Ink.KEY),

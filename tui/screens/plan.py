@@ -19,6 +19,8 @@ from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import Painted, PaintedLine, Scrolled
 
 STARTING = "The start is under way …"
+LOW = 30
+"""Rows of a terminal on which findings matter more than what a policy is about."""
 
 
 class PlanScreen(PlanLimits):
@@ -28,7 +30,7 @@ class PlanScreen(PlanLimits):
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("start", "enter", "start", "Start the move to the target under the cursor."),
         *PlanLimits.LIMITS,
-        Action("tables", "tab", "targets/VMs", "Go on to the next table or the findings."),
+        Action("tables", "tab", "tables", "Go on to the next table or the findings."),
         Action("again", "r", "plan again", "Ask both hosts once more."),
         Action("back", "escape", "back", "Back to the fleet; nothing was touched."),
     )
@@ -129,8 +131,6 @@ class PlanScreen(PlanLimits):
         width = self.size.width
         self.query_one("#virsh").styles.height = min(max(len(self._virsh(width)), 1), 4)
         self.query_one("#policy").styles.height = len(self._policy(width))
-        pane = self.query_one("#vms-pane").size.width or width
-        self.query_one("#chosen").styles.height = min(max(len(self._chosen(pane)), 1), 3)
         for box in self.query(Painted):
             if box.id in ("chosen", "findings", "policy", "virsh") or "rule" in (box.id or ""):
                 box.redraw()
@@ -138,8 +138,7 @@ class PlanScreen(PlanLimits):
     def _finding_lines(self, width: int, _height: int) -> list[Line]:
         if self._plan is None:
             return [line((f" {self._why_busy() or 'no plan yet'}", Ink.DIM))]
-        forecast = plan_rows.forecast_lines(self._plan, width)
-        return [*forecast, *plan_rows.finding_lines(self._plan, width)]
+        return plan_rows.finding_lines(self._plan, width)
 
     def _chosen(self, width: int) -> list[Line]:
         if self._plan is None:
@@ -153,7 +152,8 @@ class PlanScreen(PlanLimits):
         plan = self._plan
         if plan is None:
             return [Line()]
-        return plan_rows.policy_lines(plan, self._options, self._policy_name, width)
+        brief = self.size.height < LOW
+        return plan_rows.policy_lines(plan, self._options, self._policy_name, width, brief)
 
     def _virsh(self, width: int) -> list[Line]:
         return plan_rows.virsh_lines(self._plan, width) if self._plan else [Line()]

@@ -26,7 +26,7 @@ class PlanLimits(FerryScreen):
         Action("deadline", "D", "deadline", "The VM stays where it is if not moved by then."),
         Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
         Action("hold", "w", "hold", "Copy now, wait before the switchover until told."),
-        Action("at", "t,at", "time of pause", "Start so that the pause falls at a set time."),
+        Action("at", "t,at", "at", "Start so that the pause falls at a set time."),
     )
 
     def __init__(self) -> None:
