@@ -76,6 +76,8 @@ class Outlook:
     pause_ms: Band | None = None
     passes_left: int | None = None
     expected_sent_bytes: int | None = None
+    total_s: Band | None = None
+    """What the migrate call will have taken when it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Decision:
     """Epoch seconds."""
     action: str
     """note, pause-limit, bandwidth, throttle, post-copy, suspend, resume, hold, switch, recover,
-    abort, restore."""
+    abort, restore, clean."""
     reason: str
     by: str = "engine"
     """engine, or operator."""

@@ -11,16 +11,12 @@ from backend.plan.outlook import outlook, pass_ended_note
 from backend.plan.outset import Outset, Views
 from backend.plan.pause import predicted_pause
 from backend.plan.progress import progress_fraction
-from backend.plan.simulate import Copied, Scenario, simulate
+from backend.plan.simulate import FINISH_S, STARTUP_S, Copied, Scenario, simulate
 from backend.plan.tuning import candidates_ms, most_pause_limit_ms
 from backend.plan.wording import rate, seconds, two_digits
 
 __all__ = ["can_be_held", "forecast_before", "outlook", "pass_ended_note", "progress_fraction"]
 
-STARTUP_S = Band(0.6, 1.0, 1.6)
-"""From the call to the first byte: connecting, checking, starting QEMU at the target."""
-FINISH_S = Band(0.8, 1.4, 2.0)
-"""From the VM's stop to the call's return."""
 POST_COPY_PAUSE_MS = Band(40, 90, 180)
 """Device state and the list of pages that are out of date; no memory."""
 POST_COPY_COST = 1.04
@@ -43,7 +39,7 @@ def forecast_before(
     if views is None:
         return Forecast(
             True,
-            pause_ms=predicted_pause(tuning.pause_limit_ms),
+            pause_ms=predicted_pause(tuning.pause_limit_ms, outset.pauses_ms),
             needs="the link's speed is not known",
         )
     if tuning.switch is not None:
@@ -70,7 +66,7 @@ def forecast_before(
     return Forecast(
         converges=True,
         total_s=total_s,
-        pause_ms=predicted_pause(limits[1]),
+        pause_ms=predicted_pause(limits[1], outset.pauses_ms),
         passes=likely.passes,
         sent_bytes=round(likely.sent_bytes + likely.left_bytes),
         throttle_percent=likely.throttle_percent,

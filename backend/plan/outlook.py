@@ -14,6 +14,7 @@ from backend.plan.passes import PassSeen, pass_pace, passes_seen, silent_s, thro
 from backend.plan.pause import predicted_pause, would_help
 from backend.plan.precopy import Course
 from backend.plan.running import NOTHING, Ahead, Prior, ahead
+from backend.plan.simulate import FINISH_S
 from backend.plan.wording import memory, ms_band, rate, seconds, seconds_band, size, two_digits
 
 SILENT_S = 3.0
@@ -55,7 +56,7 @@ def outlook(
     if phase is Phase.VERIFY:
         return Outlook(Word.SWITCHING_OVER, "both hosts are being asked where the VM runs now")
     if phase is Phase.SWITCHOVER:
-        pause = predicted_pause(pause_limit_ms)
+        pause = predicted_pause(pause_limit_ms, prior.pauses_ms)
         allowed = prior.allowed_ms or pause_limit_ms
         reason = f"pausing the VM for about {ms_band(pause)} (allowed: {allowed:,} ms)"
         return Outlook(Word.SWITCHING_OVER, reason, Band(0, 0, 0), pause, 0)
@@ -142,7 +143,7 @@ def _first_pass(samples: Sequence[Sample], running: _Running) -> Outlook:
     return Outlook(
         Word.CONVERGING,
         reason,
-        pause_ms=predicted_pause(running.limit_ms),
+        pause_ms=predicted_pause(running.limit_ms, running.prior.pauses_ms),
         expected_sent_bytes=expected,
     )
 
@@ -158,13 +159,14 @@ def _foreseen(running: _Running) -> Outlook | None:
     if not middle.converges:
         return None
     left_s = _left_band(middle, expected.band(*went))
-    pause = predicted_pause(running.limit_ms)
+    pause = predicted_pause(running.limit_ms, running.prior.pauses_ms)
     reason = (
         f"first pass: {size(now.sent_bytes)} of about {size(first)} sent; switchover in"
         f" {seconds_band(left_s)}, then a pause of {ms_band(pause)}"
     )
     total = round(now.sent_bytes + middle.sent_bytes + middle.left_bytes)
-    return Outlook(Word.CONVERGING, reason, left_s, pause, middle.passes, total)
+    whole_s = _whole(now, left_s)
+    return Outlook(Word.CONVERGING, reason, left_s, pause, middle.passes, total, whole_s)
 
 
 def _hopeless(running: _Running) -> Outlook:
@@ -183,10 +185,14 @@ def _converging(running: _Running) -> Outlook:
         left = size(running.now.remaining_bytes)
         rates = f"writes {rate(writes)}, sends {rate(sends)}"
         reason = f"close: {rates}, {left} left; the next pass tells more"
-        return Outlook(Word.CONVERGING, reason, pause_ms=predicted_pause(running.limit_ms))
+        return Outlook(
+            Word.CONVERGING,
+            reason,
+            pause_ms=predicted_pause(running.limit_ms, running.prior.pauses_ms),
+        )
     went = (running.now.remaining_bytes, running.sends_bytes_s, running.limit_ms, running.in_pass_s)
     left_s = _left_band(middle, running.ahead.band(*went))
-    pause = predicted_pause(running.limit_ms)
+    pause = predicted_pause(running.limit_ms, running.prior.pauses_ms)
     reason = (
         f"switchover in {seconds_band(left_s)}, then a pause of {ms_band(pause)}"
         f" (allowed: {running.prior.allowed_ms or running.limit_ms:,} ms)"
@@ -194,7 +200,17 @@ def _converging(running: _Running) -> Outlook:
     if middle.passes > 1:
         reason += f"; about {_passes(middle.passes)}"
     expected = round(running.now.sent_bytes + middle.sent_bytes + middle.left_bytes)
-    return Outlook(Word.CONVERGING, reason, left_s, pause, middle.passes, expected)
+    whole_s = _whole(running.now, left_s)
+    return Outlook(Word.CONVERGING, reason, left_s, pause, middle.passes, expected, whole_s)
+
+
+def _whole(now: Sample, left_s: Band) -> Band:
+    """What the migrate call will have taken: so far, until the switchover, and the finish."""
+    return Band(
+        now.t_s + left_s.low + FINISH_S.low,
+        now.t_s + left_s.mid + FINISH_S.mid,
+        now.t_s + left_s.high + FINISH_S.high,
+    )
 
 
 def _passes(count: int) -> str:

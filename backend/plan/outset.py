@@ -11,7 +11,7 @@ from backend.model import Band
 from backend.plan.precopy import Writing
 from backend.plan.simulate import Scenario
 from backend.plan.wording import rate
-from backend.plan.writes import Count, WritingBand, explains, fit
+from backend.plan.writes import Count, WritingBand, explains, fit, newest_agreeing
 
 EMPTY_PART = Band(0.0, 0.036, 0.08)
 """Of a VM's memory, the part that its QEMU holds although it is zeros, before it is known better
@@ -56,6 +56,8 @@ class Outset:
     """Of the same VM, newest first."""
     cpu_part: float | None = None
     """Of its vCPUs' time that the VM uses."""
+    pauses_ms: tuple[float, ...] = ()
+    """What the newest pauses took besides half of their limit, newest first."""
     paused: bool = False
     encrypted: bool = True
 
@@ -128,14 +130,15 @@ def writing_of(outset: Outset) -> tuple[WritingBand, str]:
         return WritingBand(still, still, still), "the VM is paused"
     past = _past_counts(outset.past)
     seen = fit(past, most)
-    agreed = seen is not None and explains(seen.mid, outset.counts)
-    counts = (*past, *outset.counts) if agreed else outset.counts
+    fresh = newest_agreeing(outset.counts, most)
+    agreed = seen is not None and explains(seen.mid, fresh)
+    counts = (*past, *fresh) if agreed else fresh
     found = fit(counts, most)
     if found is None and seen is not None:
         return seen, f"{len(outset.past)} earlier moves"
     if found is None:
         return _unknown(most), "how fast the VM writes is not known"
-    readings = f"{len(outset.counts)} readings"
+    readings = f"{len(fresh)} readings"
     if past and not agreed:
         return found, f"{readings} of its writing, which has changed since its last move"
     if past and outset.counts:

@@ -1,5 +1,8 @@
 """How long the pause will be, and what would help a migration that does not converge."""
 
+from collections.abc import Sequence
+from statistics import median
+
 from backend.model import Band
 from backend.plan.policy import PAUSE_MS_MAX
 from backend.plan.wording import rate, size
@@ -15,13 +18,27 @@ FLOOR_MS = Band(40, 80, 120)
 """The shortest pause there is, however little is left."""
 
 
-def predicted_pause(limit_ms: int) -> Band:
-    """QEMU stops the VM when what is left fits the limit, so it nearly always uses it up."""
-    return Band(
-        max(FLOOR_MS.low, 0.9 * limit_ms + EXTRA_MS.low),
-        max(FLOOR_MS.mid, limit_ms + EXTRA_MS.mid),
-        max(FLOOR_MS.high, 1.3 * limit_ms + EXTRA_MS.high),
-    )
+LEARNED_FROM = 3
+"""So many pauses say more than the constants above."""
+
+
+def predicted_pause(limit_ms: int, learned_ms: Sequence[float] = ()) -> Band:
+    """QEMU stops the VM when what is left fits the limit: anything up to it is left.
+
+    `learned_ms`: what the newest pauses took besides half of their limit.
+    """
+    if len(learned_ms) < LEARNED_FROM:
+        return Band(
+            max(FLOOR_MS.low, 0.9 * limit_ms + EXTRA_MS.low),
+            max(FLOOR_MS.mid, limit_ms + EXTRA_MS.mid),
+            max(FLOOR_MS.high, 1.3 * limit_ms + EXTRA_MS.high),
+        )
+    seen = sorted(learned_ms)
+    middle = median(seen)
+    low = min(0.8 * middle, seen[len(seen) // 8]) + 0.2 * limit_ms
+    high = max(1.25 * middle, seen[-1 - len(seen) // 8]) + limit_ms
+    mid = middle + 0.5 * limit_ms
+    return Band(max(1.0, min(low, mid)), max(1.0, mid), max(high, mid, 1.0))
 
 
 def would_help(writes: float, sends: float, would_ms: int, left: float | None = None) -> str:

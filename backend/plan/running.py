@@ -30,6 +30,7 @@ class Prior:
     cpu_part: float = 1.0
     throttle_start_percent: int | None = None
     link_bytes_s: float | None = None
+    pauses_ms: tuple[float, ...] = ()
     allowed_ms: int | None = None
     """The pause the policy allows; None: the limit in force."""
 

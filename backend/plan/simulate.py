@@ -10,9 +10,14 @@ part u of its time writes w * min(1, USABLE * (1 - X) / u).
 
 from dataclasses import dataclass
 
+from backend.model import Band
 from backend.plan.passes import KEPT_PART
 from backend.plan.precopy import MAX_PASSES, Writing
 
+STARTUP_S = Band(0.6, 1.0, 1.6)
+"""From the call to the first byte: connecting, checking, starting QEMU at the target."""
+FINISH_S = Band(0.8, 1.4, 2.0)
+"""From the VM's stop to the call's return."""
 THROTTLE_MOST = 99
 USABLE = 0.5
 """Of the time that a throttle leaves."""

@@ -9,6 +9,7 @@ the readings differ more from each other than chance allows (a VM that writes in
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, log
 
 from backend.plan.precopy import Writing
@@ -19,6 +20,8 @@ _BACKGROUND_HITS = 0.05
 _BAND_LOSS = 1.2
 """Log-likelihood below the best that still counts as possible: about four in five."""
 _MIN_RATE = 10_000.0
+LEAST_S = 15.0
+"""Of measuring: the periods of 1, 2, 4 and 8 s, which show the curve."""
 _MODEL_ERROR = 0.06
 """No VM writes exactly so: the band is at least this wide."""
 
@@ -45,8 +48,11 @@ class WritingBand:
 
 def fit(counts: Sequence[Count], most_bytes: float) -> WritingBand | None:
     """The curves that explain the counts; None without any. Nothing exceeds `most_bytes`."""
-    if not counts:
-        return None
+    return _fit(tuple(counts), most_bytes) if counts else None
+
+
+@lru_cache(maxsize=256)
+def _fit(counts: tuple[Count, ...], most_bytes: float) -> WritingBand:
     most_bytes = max(most_bytes, 1.0)
     rates = _rates(counts)
     caps = _spread(max(most_bytes / 500, 4096.0), most_bytes)
@@ -71,6 +77,22 @@ def fit(counts: Sequence[Count], most_bytes: float) -> WritingBand | None:
         high=Writing(max(high[0], most * rate), 0.0, max(high[1], mid.cap_bytes)),
         steady=excess < 2.5,
     )
+
+
+def newest_agreeing(counts: Sequence[Count], most_bytes: float) -> tuple[Count, ...]:
+    """The newest of `counts` (oldest first) back to where the VM wrote otherwise.
+
+    At least `LEAST_S` of them: a VM that changes more often writes in bursts, and all count.
+    """
+    segment: tuple[Count, ...] = ()
+    for older in reversed(counts):
+        seen_s = sum(count.period_s for count in segment)
+        if seen_s >= LEAST_S:
+            found = fit(segment, most_bytes)
+            if found is not None and not explains(found.mid, (older,)):
+                return segment
+        segment = (older, *segment)
+    return segment
 
 
 def explains(curve: Writing, counts: Sequence[Count]) -> bool:

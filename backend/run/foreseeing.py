@@ -77,6 +77,7 @@ def _outset(facts: Survey, options: MoveOptions, links: Links, history: History)
         sharing=measures.sharing_link,
         counts=tuple(_count(reading) for reading in measures.readings),
         past=history.past_of(vm.uuid),
+        pauses_ms=history.pauses_ms(facts.target.name),
         cpu_part=None if cpu is None else cpu / 100,
         paused=vm.state is VmState.PAUSED,
         encrypted=facts.encrypted,
@@ -98,5 +99,6 @@ def _prior(outset: Outset, seen: Views | None, tuning: Tuning, policy: Policy) -
         cpu_part=likely.cpu_part if likely else 1.0,
         throttle_start_percent=tuning.throttle_start_percent,
         link_bytes_s=likely.rate_bytes_s if likely else None,
+        pauses_ms=outset.pauses_ms,
         allowed_ms=policy.pause_ms,
     )

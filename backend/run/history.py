@@ -14,6 +14,7 @@ import msgspec
 
 from backend.model import Band, TrackRecord
 from backend.plan.outset import Past
+from backend.plan.pause import LEARNED_FROM
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ KEPT = 1000
 """Of the newest; the file is cut to these when the engine starts."""
 JUDGED = 100
 """The track record is that of the newest forecasts."""
+PAUSES = 12
+"""So many of the newest tell what a pause takes."""
 MOST_BYTES = 16 * 2**20
 
 
@@ -66,6 +69,19 @@ class History:
         """What a VM's own moves have shown, newest first."""
         moves = [move for move in reversed(self._moves) if move.uuid == uuid and move.passes]
         return tuple(Past(move.passes, move.empty_bytes) for move in moves[:5])
+
+    def pauses_ms(self, target: str) -> tuple[float, ...]:
+        """What the newest pauses took besides half of their limit, newest first: those at this
+        target where there are enough, else those anywhere.
+        """
+        seen = [
+            (move.target, max(0.0, move.pause_ms - 0.5 * move.pause_limit_ms))
+            for move in reversed(self._moves)
+            if move.moved and move.pause_ms is not None and move.pause_limit_ms is not None
+        ]
+        there = [over for host, over in seen if host == target]
+        every = [over for _, over in seen]
+        return tuple((there if len(there) >= LEARNED_FROM else every)[:PAUSES])
 
     def record(self) -> TrackRecord | None:
         """How good the forecasts have been; None before the first."""

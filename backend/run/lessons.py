@@ -30,7 +30,7 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
         mode=state.mode,
         total_s=verdict.total_s,
         pause_ms=verdict.pause_ms,
-        pause_limit_ms=state.pause_limit_ms,
+        pause_limit_ms=None if state.post_copy or state.suspended else state.pause_limit_ms,
         passes=tuple(
             (round(one.took_s, 3), round(one.dirty_bytes_s * one.took_s))
             for one in passes

@@ -73,7 +73,7 @@ def run_case(bench: BenchLab, number: int, case: Case, learn_s: float) -> judged
         second = _run_case(bench, case, learn_s, outcome)
     except (BenchError, LabError, OSError) as error:
         outcome["failure"] = str(error)
-    outcome["second"] = {**asdict(second), "end_s": second.end_s}
+    outcome["second"] = asdict(second)
     return outcome
 
 

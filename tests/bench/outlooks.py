@@ -23,14 +23,9 @@ class AfterPass2:
     left_s: float | None = None
     """Until the switchover."""
     pause_ms: float | None = None
+    end_s: float | None = None
+    """When the migrate call was then expected to return."""
     trouble: str = ""
-
-    @property
-    def end_s(self) -> float | None:
-        """When the migrate call was then expected to return: the switchover and the pause."""
-        if self.t_s is None or self.left_s is None:
-            return None
-        return self.t_s + self.left_s + (self.pause_ms or 0) / 1000
 
 
 @contextmanager
@@ -79,4 +74,5 @@ def _take(migration: Migration, found: AfterPass2) -> None:
     if sample.pass_number > SECOND_PASS and outlook.left_s is not None:
         found.t_s = sample.t_s
         found.left_s = outlook.left_s.mid
+        found.end_s = outlook.total_s.mid if outlook.total_s else None
         found.pause_ms = outlook.pause_ms.mid if outlook.pause_ms else None
