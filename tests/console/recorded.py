@@ -8,12 +8,12 @@ and may carry `"epoch"`, the wall clock at t = 0.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
-from backend.model import Migration, Plan, Sample
+from backend.model import Control, Migration, Phase, Plan, Sample
 from backend.plan.policy import BUILT_IN
 from backend.service.client import FerryError
 from backend.service.protocol import (
@@ -52,7 +52,22 @@ def load(name: str) -> list[Entry]:
     """The recording called `name`, in order."""
     decode = msgspec.json.Decoder(Entry).decode
     path = Path(name) if name.endswith(".jsonl") else RECORDINGS / f"{name}.jsonl"
-    return [decode(line) for line in path.read_text().splitlines() if line]
+    return [_controllable(decode(line)) for line in path.read_text().splitlines() if line]
+
+
+def _controllable(entry: Entry) -> Entry:
+    """With the controls every running migration has, where a recording does not name any."""
+    change = entry.change
+    if not isinstance(change, MigrationChanged) or change.migration.controls:
+        return entry
+    m = change.migration
+    if not m.running or m.phase is Phase.VERIFY:
+        return entry
+    limits = (Control.BANDWIDTH, Control.PAUSE_LIMIT, Control.SUSPEND)
+    asked = () if m.abort_asked else (Control.ABORT,)
+    controls = (*(limits if m.called_at else ()), *asked)
+    whole = MigrationChanged(replace(m, controls=controls))
+    return msgspec.structs.replace(entry, change=whole)
 
 
 @dataclass(frozen=True)

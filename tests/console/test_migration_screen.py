@@ -1,9 +1,18 @@
 """One migration on the screen: chart, words, controls, report."""
 
+from dataclasses import replace
+
 import pytest
 
-from backend.model import Migration, Word
-from backend.service.protocol import Abort, GetMigration, SetBandwidth, SetPauseLimit
+from backend.model import Control, Migration, Phase, Tuning, Word
+from backend.service.protocol import (
+    Abort,
+    GetMigration,
+    MigrationChanged,
+    Operate,
+    SetBandwidth,
+    SetPauseLimit,
+)
 from tests.console.conftest import Console, Open
 from tui.screens.fleet import FleetScreen
 from tui.screens.migration import MigrationScreen
@@ -161,7 +170,7 @@ async def test_tab_goes_to_the_next_running_migration(console: Open) -> None:
         ids.add(c.screen.migration_id)
         assert ids == {seen.migration.id for seen in both}
         first = c.screen.migration_id
-        await c.press("n", "p")
+        await c.press("n", "N")
         assert c.screen.migration_id == first
 
 
@@ -199,3 +208,121 @@ async def test_the_chart_in_plain_ascii(console: Open) -> None:
         await opened(c, c.link.when(lambda m: passing(2, m)) + 1)
         assert c.text.isascii()
         assert "|2" in c.text
+
+
+RUNNING = (Control.BANDWIDTH, Control.PAUSE_LIMIT, Control.SUSPEND, Control.ABORT)
+
+
+async def changed(c: Console, **changes: object) -> Migration:
+    """The running migration as the engine would publish it, changed so."""
+    m = replace(c.app.store.running[0], **changes)  # type: ignore[arg-type]
+    await c.publish(MigrationChanged(m))
+    return m
+
+
+def operated(c: Console) -> list[Control]:
+    return [call.control for call in c.asked(Operate) if isinstance(call, Operate)]
+
+
+async def test_post_copy_is_asked_once_with_its_risk(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        m = await changed(
+            c, tuning=Tuning(50, post_copy=True), controls=(*RUNNING, Control.POST_COPY)
+        )
+        await c.press("p")
+        text = " ".join(c.box("question").split())
+        assert "Switch db-1 to post-copy now?" in text
+        assert "There is no way back and no abort." in text
+        assert f"if {m.source} or {m.target} dies then, db-1 is lost" in text
+        await c.press("enter")
+        assert not operated(c)
+        await c.press("p", "y")
+        assert operated(c) == [Control.POST_COPY]
+
+
+async def test_at_eighty_columns_the_whole_risk_is_on_the_screen(console: Open) -> None:
+    async with console("db", size=(80, 24)) as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        controls = (*RUNNING, Control.POST_COPY)
+        m = await changed(c, tuning=Tuning(50, post_copy=True), controls=controls)
+        await c.press("p")
+        assert f"{m.target} dies then, db-1 is lost." in " ".join(c.text.split())
+        assert "ctrl+p commands" in c.text
+        await c.press("n")
+        assert len(c.box("log").splitlines()) > 1
+
+
+async def test_after_the_switch_to_post_copy_the_controls_change(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        await changed(c, post_copy=True, phase=Phase.SWITCHOVER, controls=(Control.BANDWIDTH,))
+        assert "post-copy" in c.box("title")
+        await c.press("a")
+        assert "only its memory follows: no way back" in c.text
+        assert not c.asked(Abort)
+        await c.press("b", *"12", "enter")
+        assert c.asked(SetBandwidth)
+        await changed(c, recoverable=True, controls=(Control.RECOVER,))
+        await c.press("b")
+        assert "r recovers it" in c.text
+        await c.press("r")
+        assert operated(c) == [Control.RECOVER]
+
+
+async def test_a_suspend_says_how_long_the_vm_will_stand_still(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(3, m)) + 1)
+        await c.press("z")
+        text = " ".join(c.box("question").split())
+        assert "Suspend db-1 until it has moved?" in text
+        assert "It stands still for about" in text
+        assert "a pause of 300 ms" in text
+        await c.press("z", "n")
+        assert not operated(c)
+        await c.press("z", "y")
+        assert operated(c) == [Control.SUSPEND]
+
+
+async def test_a_hold_is_one_key_and_its_end_a_question(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        await changed(c, can_hold=True, controls=(*RUNNING, Control.HOLD))
+        assert "w hold" in c.text
+        await c.press("w")
+        assert operated(c) == [Control.HOLD]
+        at = c.link.clock.now + 3600
+        await changed(c, hold=True, at=at, controls=(*RUNNING, Control.SWITCH))
+        assert "held · at" in c.box("title")
+        assert "w switch over" in c.text
+        await c.press("w", "n")
+        assert operated(c) == [Control.HOLD]
+        await c.press("w", "y")
+        assert operated(c) == [Control.HOLD, Control.SWITCH]
+
+
+async def test_what_cannot_be_done_says_why(console: Open) -> None:
+    async with console("db") as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        for key, reason in (
+            ("p", "does not permit post-copy"),
+            ("w", "writes too little to be held"),
+            ("r", "Nothing is broken"),
+        ):
+            await c.press(key)
+            assert reason in " ".join(c.text.split())
+            assert c.screen.why_not({"p": "post_copy", "w": "hold", "r": "recover"}[key])
+        assert not operated(c)
+
+
+async def test_the_deadline_and_the_outage_are_shown(console: Open) -> None:
+    async with console("db", size=(80, 24)) as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        m = c.app.store.running[0]
+        assert m.called_at is not None
+        took_s = c.link.clock.now - m.called_at
+        await changed(c, deadline_s=took_s + 125.5, outage_ms=40, probe="ping from kvm-a")
+        assert "deadline 2 m 05 s" in c.box("phases")
+        assert "outage so far 40 ms" in c.box("figures")
+        await changed(c, outage_ms=None, probe="outage not measured: no address")
+        assert "outage not measured: no address" in c.box("figures")

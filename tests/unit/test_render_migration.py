@@ -6,7 +6,9 @@ import pytest
 
 from backend.model import (
     Band,
+    Control,
     Decision,
+    Forecast,
     Migration,
     Outcome,
     Outlook,
@@ -14,13 +16,16 @@ from backend.model import (
     PhaseState,
     Policy,
     Sample,
+    TrackRecord,
+    Tuning,
     Verdict,
     Word,
 )
-from tui.render import charts
+from tui.render import charts, controls
 from tui.render.migration_lines import (
     MigrationView,
     big_lines,
+    deadline_left,
     decision_lines,
     figures,
     title,
@@ -191,6 +196,101 @@ def test_the_report_at_eighty_columns_says_the_same() -> None:
 def test_a_pause_longer_than_allowed_shows() -> None:
     spans = [span for line in report_lines(ended(pause_ms=344), 120) for span in line.spans]
     assert ("344 ms", "warn") in spans
+
+
+FORESEEN = Forecast(
+    True, Band(24, 27, 31), Band(60, 84, 110), 5, 530 * M, throttle_percent=70, basis="6 readings"
+)
+
+
+def test_the_report_sets_the_forecast_against_what_happened() -> None:
+    text = report(ended(forecast=FORESEEN, record=TrackRecord(1, 3.0, 100.0), throttle_percent=80))
+    rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines()}
+    assert rows["FORECAST"] == "FORECAST WHAT HAPPENED"
+    assert rows["total"].startswith("total 24–31 s 27.4 s, 28.1 s from the confirm, inside the")
+    assert rows["pause"] == "pause 60–110 ms 84 ms of 300 ms allowed, inside the band"
+    assert rows["passes"] == "passes 5 5, 0 decisions"
+    assert rows["sent"].startswith("sent 530 M 600 M")
+    assert rows["throttle"] == "throttle 70 % 80 %"
+    assert rows["rested"] == "rested on 6 readings"
+    assert "over 1 move: off by 3 % in the middle, 100 % inside the band" in rows["so"]
+    late = report(ended(forecast=FORESEEN, total_s=40.0))
+    assert "40.0 s, 28.1 s from the confirm, outside the band" in late
+
+
+def test_what_stayed_is_not_held_against_its_forecast() -> None:
+    text = report(ended(outcome=Outcome.STAYED, owner="kvm-a", forecast=FORESEEN))
+    assert "24–31 s" in text
+    assert "side the band" not in text.split("so far")[0]
+
+
+def test_outage_losses_network_and_stall_are_in_the_report() -> None:
+    probed = replace(RUNNING, probe="ping from kvm-a")
+    verdict = replace(
+        VERDICT, outage_ms=112, lost_probes=9, network="it answers at 10.0.0.5", stall_ms=1300
+    )
+    text = report(view(replace(probed, verdict=verdict)))
+    for part in ("112 ms, 9 probes lost  ping from kvm-a", "it answers at 10.0.0.5", "1.3 s of"):
+        assert part in text
+
+
+def test_what_is_left_to_do_stands_first() -> None:
+    lines = report(ended(leftovers=("undefine it there",), forecast=FORESEEN)).splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["owner", "leftovers"]
+
+
+def test_what_is_special_stands_first_in_the_title() -> None:
+    held = replace(RUNNING, hold=True, at=START + 3600)
+    text = title(view(held), 100).text
+    assert "held · at " in text
+    assert text.index("held") < text.index("balanced")
+    assert "post-copy · live" in title(view(replace(RUNNING, post_copy=True)), 100).text
+
+
+def test_the_deadline_counts_down_while_it_counts() -> None:
+    limited = replace(RUNNING, deadline_s=100.0)
+    assert deadline_left(view(limited)) == ("deadline 1 m 02 s", "dim")
+    assert deadline_left(view(replace(limited, deadline_s=60.0)))[1] == "warn"
+    for free in ({"hold": True}, {"post_copy": True}, {"deadline_s": None}):
+        assert deadline_left(view(replace(limited, **free)))[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "control", "reason"),
+    [
+        ({}, Control.ABORT, ""),
+        ({"controls": ()}, Control.POST_COPY, "move it under must-finish"),
+        ({"controls": (), "called_at": None}, Control.BANDWIDTH, "still being prepared"),
+        ({"controls": (), "post_copy": True}, Control.ABORT, "no way back"),
+        ({"controls": (), "recoverable": True}, Control.ABORT, "r recovers it"),
+        ({"controls": (), "abort_asked": True}, Control.ABORT, "asked for already"),
+        ({"controls": (), "suspended": True}, Control.SUSPEND, "suspended already"),
+        ({"controls": ()}, Control.HOLD, "writes too little"),
+        ({"controls": (), "phase": Phase.VERIFY}, Control.HOLD, "Too late"),
+        (
+            {"controls": (), "tuning": Tuning(50, post_copy=True), "sample": None},
+            Control.POST_COPY,
+            "first bytes",
+        ),
+        ({"controls": ()}, Control.RECOVER, "Nothing is broken"),
+        ({"controls": (Control.ABORT,), "verdict": VERDICT}, Control.ABORT, "has ended"),
+    ],
+)
+def test_why_a_control_is_not_offered(
+    changes: dict[str, object], control: Control, reason: str
+) -> None:
+    m = replace(RUNNING, **{"controls": (Control.ABORT,), **changes})  # type: ignore[arg-type]
+    said = controls.why_not(m, control)
+    assert reason in said
+    assert bool(reason) is bool(said)
+
+
+def test_a_suspend_predicts_its_pause_with_what_was_written_since_the_pass_began() -> None:
+    began = replace(SAMPLE, t_s=18.0)
+    low, high = controls.rest_band_s(view(RUNNING, began, SAMPLE)) or (0.0, 0.0)
+    assert low == pytest.approx(40 * M / 23.8e6)
+    assert high == pytest.approx((40 * M + 2 * 18.1e6) / 23.8e6)
+    assert controls.rest_band_s(view(RUNNING, replace(SAMPLE, rate_bytes_s=0.0))) is None
 
 
 def test_leftovers_and_an_unknown_owner_are_not_hidden() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backend.model import Decision, Migration, Outcome, Sample, Word
 from tui.render import units
 from tui.render.headline import spread
-from tui.render.ink import Ink, Line, Span, Spans, Under, line, spans_of, wrap
+from tui.render.ink import Ink, Line, Span, Spans, Under, cut, line, spans_of, width_of, wrap
 
 _WORDS = {
     Word.STARTING: ("⇢", Ink.MOVE),
@@ -69,14 +69,33 @@ def title(view: MigrationView, width: int) -> Line:
     """`db-1  kvm-a ⇢ kvm-b    live · balanced · encrypted      pass 4   38 s`."""
     m = view.migration
     guard: Span = ("encrypted", Ink.TEXT) if m.encrypted else ("! plaintext", Ink.BAD)
-    left = spans_of(
-        (f" {m.vm}", Ink.HEAD),
-        f"  {m.source} ⇢ {m.target}  ",
-        (f"{m.mode} · {m.policy.name} · ", Ink.DIM),
-        guard,
-    )
+    states = [span for state in _states(m) for span in (state, (" · ", Ink.DIM))]
+    way = spans_of((f" {m.vm}", Ink.HEAD), f"  {m.source} ⇢ {m.target}  ", *states)
+    full = spans_of((f"{m.mode} · {m.policy.name} · ", Ink.DIM), guard)
+    brief = spans_of((m.policy.name, Ink.DIM), *(() if m.encrypted else (" · ", guard)))
     passes = f"pass {view.passes}  " if view.passes else ""
-    return spread(left, spans_of(f"{passes}{units.duration(view.elapsed_s)}"), width)
+    right = spans_of(f"{passes}{units.duration(view.elapsed_s)}")
+    fits = width_of((*way, *full, *right)) + 2 <= width
+    return spread((*way, *(full if fits else brief)), right, width)
+
+
+def _states(m: Migration) -> list[Span]:
+    """What is special about it now."""
+    if not m.running:
+        return []
+    states: list[Span] = [("held", Ink.WARN)] * m.hold
+    states += [("post-copy", Ink.WARN)] * m.post_copy + [("suspended", Ink.WARN)] * m.suspended
+    return states + [(f"at {units.clock(m.at or 0)}", Ink.BOLD)] * (m.at is not None)
+
+
+def deadline_left(view: MigrationView) -> Span:
+    """Until it is given up; empty where it is not, or not any more."""
+    m = view.migration
+    given_up = m.running and not (m.post_copy or m.hold)
+    if not given_up or m.deadline_s is None or m.called_at is None:
+        return ("", Ink.DIM)
+    left_s = max(m.deadline_s - view.elapsed_s, 0.0)
+    return (f"deadline {units.duration(left_s)}", Ink.WARN if left_s < 30 else Ink.DIM)
 
 
 def big_lines(view: MigrationView, width: int) -> list[Line]:
@@ -115,23 +134,56 @@ def _race(m: Migration) -> str:
 
 
 def figures(view: MigrationView, width: int) -> list[Line]:
-    """Sent, this pass, throttle, limits; wrapped when narrow."""
+    """Sent, this pass, throttle, compression, outage, limits; wrapped when narrow."""
     m, sample = view.migration, view.migration.sample
     if sample is None:
         return [line((" no figures yet", Ink.DIM))]
     expected = m.outlook.expected_sent_bytes if m.outlook else None
     full, empty = units.bar(view.pass_progress, 6)
-    parts: list[Span | str] = [
-        f" sent {units.size(sample.sent_bytes)}",
-        f" of ~{units.size(expected)}" if expected else "",
-        f" · pass {sample.pass_number} ",
-        (full, Ink.MOVE),
-        (empty, Ink.DIM),
-        f" · throttle {units.percent(sample.throttle_percent or None)}",
-        f" · pause ≤ {m.pause_limit_ms or m.policy.pause_ms} ms",
-        f" · bandwidth {'unlimited' if not m.bandwidth_bytes_s else _limit(m)}",
+    throttle = sample.throttle_percent or 0
+    items: list[Spans] = [
+        spans_of(f"sent {units.size(sample.sent_bytes)}", _of(expected)),
+        spans_of(f"pass {sample.pass_number} ", (full, Ink.MOVE), (empty, Ink.DIM)),
+        spans_of(("throttle ", Ink.TEXT), _slowed(throttle)),
+        spans_of(f"compression {'XBZRLE' if m.tuning and m.tuning.compression else units.DASH}"),
+        spans_of(f"pause ≤ {m.pause_limit_ms or m.policy.pause_ms:,} ms"),
+        spans_of(f"bandwidth {'unlimited' if not m.bandwidth_bytes_s else _limit(m)}"),
+        _outage(m),
     ]
-    return [Line(row) for row in wrap(spans_of(*parts), width, indent=1)]
+    return _flowing(items, width)
+
+
+def _of(expected: int | None) -> str:
+    return f" of ~{units.size(expected)}" if expected else ""
+
+
+def _slowed(percent: int) -> Span:
+    return (units.percent(percent), Ink.WARN) if percent else (units.DASH, Ink.TEXT)
+
+
+def _outage(m: Migration) -> Spans:
+    if m.outage_ms is not None:
+        return spans_of(f"outage so far {m.outage_ms:,} ms")
+    return spans_of((no_outage(m), Ink.DIM))
+
+
+def no_outage(m: Migration) -> str:
+    """Why there is no figure for it."""
+    if not m.probe:
+        return "outage not measured"
+    return m.probe if m.probe.startswith("outage") else f"outage not measured: {m.probe}"
+
+
+def _flowing(items: list[Spans], width: int) -> list[Line]:
+    """Side by side with dots between; an item goes to the next row whole."""
+    rows: list[Spans] = []
+    for item in items:
+        joined = (*rows[-1], *spans_of(" · "), *item) if rows else ()
+        if rows and width_of(joined) <= width - 1:
+            rows[-1] = joined
+        else:
+            rows.append((*spans_of(" "), *item))
+    return [Line(cut(row, width)) for row in rows]
 
 
 def _limit(m: Migration) -> str:

@@ -1,12 +1,15 @@
 """The report after the end: what it took, who owns the VM now, what is left behind."""
 
-from backend.model import Outcome, Sample, Verdict
+from backend.model import Band, Forecast, Migration, Outcome, Sample, Verdict
 from tui.render import units
+from tui.render.forecasts import record_text
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
-from tui.render.migration_lines import MigrationView
+from tui.render.migration_lines import MigrationView, no_outage
 
 PAGE = 4096
 LABEL = 11
+FORECAST, HAPPENED = "FORECAST", "WHAT HAPPENED"
+NOTHING = Forecast(True)
 
 
 def least_bytes(samples: tuple[Sample, ...]) -> int | None:
@@ -20,46 +23,82 @@ def least_bytes(samples: tuple[Sample, ...]) -> int | None:
 
 
 def report_lines(view: MigrationView, width: int) -> list[Line]:
-    """Two columns of figures, then the sentences."""
+    """Who owns it and what is left to do; then forecast and outcome side by side."""
     verdict = view.migration.verdict
     if verdict is None:
         return []
-    cells = [_cell(label, value) for label, value in _figures(view, verdict)]
-    lines = _in_columns(cells, width)
-    lines += _sentence("owner", _owner(verdict), width)
-    if verdict.leftovers:
-        for index, leftover in enumerate(verdict.leftovers):
-            lines += _sentence("" if index else "leftovers", ((leftover, Ink.WARN),), width)
-    else:
-        lines += _sentence("leftovers", (("none", Ink.OK),), width)
+    lines = _sentence("owner", _owner(verdict), width)
+    for index, leftover in enumerate(verdict.leftovers or ("none",)):
+        ink = Ink.WARN if verdict.leftovers else Ink.OK
+        lines += _sentence("" if index else "leftovers", ((leftover, ink),), width)
+    if verdict.network:
+        lines += _sentence("network", ((verdict.network, Ink.TEXT),), width)
+    lines += _side_by_side(_figures(view, verdict), verdict.forecast is not None, width)
+    if verdict.forecast is not None:
+        basis = verdict.forecast.basis
+        lines += _sentence("rested on", ((basis, Ink.DIM),), width) if basis else []
+        lines += _sentence("so far", ((record_text(verdict.record), Ink.DIM),), width)
     return lines
 
 
-def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, Spans]]:
-    m = view.migration
-    allowed = m.pause_limit_ms or m.policy.pause_ms
-    outage = units.milliseconds(verdict.outage_ms)
-    if verdict.outage_ms is None:
-        outage += " not measured"
-    return [
-        ("total", spans_of(f"{verdict.total_s:.1f} s, {verdict.wall_s:.1f} s from the confirm")),
-        ("sent", _sent(view, verdict)),
-        ("pause", _pause(verdict, allowed)),
-        ("passes", _passes(verdict, sum(d.action != "note" for d in m.decisions))),
-        ("outage", spans_of(outage)),
-        ("link", _guard(verdict)),
+def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, str, Spans]]:
+    """Label, forecast, what happened."""
+    m, expected = view.migration, verdict.forecast or NOTHING
+    # Steering keeps the limit below the budget; an operator may have gone above it.
+    allowed = max(m.policy.pause_ms, m.pause_limit_ms or 0)
+    moved = verdict.outcome is Outcome.MOVED
+    judged = [
+        _judged(expected.total_s if moved else None, verdict.total_s),
+        _judged(expected.pause_ms if moved else None, verdict.pause_ms),
     ]
+    total = f"{verdict.total_s:.1f} s, {verdict.wall_s:.1f} s from the confirm"
+    slowed = f"{verdict.throttle_percent} %" if verdict.throttle_percent else "none"
+    foreseen = f"{expected.throttle_percent} %" if expected.throttle_percent else "none"
+    rows = [
+        ("total", units.band_s(expected.total_s), spans_of(total, *judged[0])),
+        ("pause", units.band_ms(expected.pause_ms), (*_pause(verdict, allowed), *judged[1])),
+        ("outage", "", _outage(m, verdict)),
+        ("passes", str(expected.passes or units.DASH), _passes(m, verdict)),
+        ("sent", units.size(expected.sent_bytes), _sent(view, verdict)),
+        ("throttle", foreseen, spans_of(slowed)),
+        ("link", "", _guard(verdict)),
+    ]
+    if verdict.stall_ms is not None:
+        stall = f"{units.milliseconds(verdict.stall_ms)} of waiting for pages, after post-copy"
+        rows.insert(3, ("stall", "", spans_of(stall)))
+    return rows
 
 
-def _passes(verdict: Verdict, decisions: int) -> Spans:
+def inside(band: Band | None, value: float | None) -> bool | None:
+    """Whether a figure lies in its band; None where there is nothing to compare."""
+    return None if band is None or value is None else band.low <= value <= band.high
+
+
+def _judged(band: Band | None, value: float | None) -> tuple[Span, ...]:
+    held = inside(band, value)
+    if held is None:
+        return ()
+    return ((", inside the band", Ink.OK) if held else (", outside the band", Ink.WARN),)
+
+
+def _passes(m: Migration, verdict: Verdict) -> Spans:
+    decisions = sum(decision.action != "note" for decision in m.decisions)
     return spans_of(f"{verdict.passes}, {decisions} decision{'s' * (decisions != 1)}")
+
+
+def _outage(m: Migration, verdict: Verdict) -> Spans:
+    if verdict.outage_ms is None:
+        return spans_of(f"{units.DASH} {no_outage(m).removeprefix('outage ')}")
+    lost = verdict.lost_probes
+    said = f", {lost:,} probe{'s' * (lost != 1)} lost" if lost is not None else ""
+    return spans_of(f"{units.milliseconds(verdict.outage_ms)}{said}", (f"  {m.probe}", Ink.DIM))
 
 
 def _pause(verdict: Verdict, allowed: int) -> Spans:
     if verdict.pause_ms is None:
         return spans_of("none" if verdict.outcome is Outcome.STAYED else units.DASH)
     ink = Ink.OK if verdict.pause_ms <= allowed else Ink.WARN
-    return spans_of((units.milliseconds(verdict.pause_ms), ink), f" of {allowed} ms allowed")
+    return spans_of((units.milliseconds(verdict.pause_ms), ink), f" of {allowed:,} ms allowed")
 
 
 def _sent(view: MigrationView, verdict: Verdict) -> Spans:
@@ -91,12 +130,18 @@ def _cell(label: str, value: Spans) -> Spans:
     return (*fit(spans_of((f" {label}", Ink.DIM)), LABEL), *value)
 
 
-def _in_columns(cells: list[Spans], width: int) -> list[Line]:
-    if width < 100:
-        return [Line(fit(cell, width)) for cell in cells]
-    half = width // 2
-    pairs = zip(cells[::2], cells[1::2], strict=True)
-    return [Line((*fit(left, half), *fit(right, width - half))) for left, right in pairs]
+def _side_by_side(
+    rows: list[tuple[str, str, Spans]], with_forecast: bool, width: int
+) -> list[Line]:
+    """A column for the forecast, where there was one."""
+    if not with_forecast:
+        return [of for label, _, value in rows for of in _sentence(label, value, width)]
+    wide = max(len(FORECAST), *(len(foreseen) for _, foreseen, _ in rows)) + 2
+    lines = [Line(spans_of(" " * LABEL, (f"{FORECAST:<{wide}}{HAPPENED}", Ink.HEAD)))]
+    for label, foreseen, value in rows:
+        cell = _cell(label, (*fit(spans_of((foreseen, Ink.DIM)), wide), *value))
+        lines += [Line(row) for row in wrap(cell, width, indent=LABEL + wide)]
+    return lines
 
 
 def _sentence(label: str, value: Spans, width: int) -> list[Line]:

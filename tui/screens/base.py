@@ -158,6 +158,11 @@ class FerryScreen(Screen[None]):
     def ask(self, lines: list[Line], then: Callable[[], None], *yes_keys: str) -> None:
         """A question under the data; only a clear yes runs `then`."""
         self.query_one(Question).ask(lines, then, yes_keys or ("y",))
+        self.draw_all()
+
+    @on(Question.Answered)
+    def _question_gone(self) -> None:
+        self.draw_all()
 
     # -- acting ---------------------------------------------------------------------------
 

@@ -6,19 +6,33 @@ from typing import ClassVar
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
-from backend.model import Word
-from backend.service.protocol import Abort, Request, SetBandwidth, SetPauseLimit
+from backend.model import Control, Migration, Word
+from backend.service.protocol import Abort, Operate, Request, SetBandwidth, SetPauseLimit
 from tui.actions import Action
-from tui.render import charts, headline, units
+from tui.render import charts, controls, headline, units
 from tui.render import migration_lines as words
-from tui.render.ink import Ink, Line, line
+from tui.render.ink import Ink, Line, spans_of
 from tui.render.migration_lines import MigrationView
 from tui.render.phases import phase_line
 from tui.render.report import report_lines
 from tui.screens.base import FerryScreen
 from tui.widgets.painted import Painted, PaintedLine, Scrolled
-from tui.widgets.prompt import Prompt
+from tui.widgets.prompt import Prompt, Question
 from tui.widgets.time_chart import TimeChart
+
+LOG_ROWS = 6
+FRAME_ROWS = 5
+"""Title, phases, flash line and two rows of keys."""
+CONTROLS: dict[str, tuple[Control, ...]] = {
+    "bandwidth": (Control.BANDWIDTH,),
+    "pause": (Control.PAUSE_LIMIT,),
+    "post_copy": (Control.POST_COPY,),
+    "suspend": (Control.SUSPEND,),
+    "hold": (Control.HOLD, Control.SWITCH),
+    "recover": (Control.RECOVER,),
+    "abort": (Control.ABORT,),
+}
+"""Which of the engine's controls an action needs."""
 
 
 class MigrationScreen(FerryScreen):
@@ -29,9 +43,13 @@ class MigrationScreen(FerryScreen):
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent; 0 lifts it."),
         Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
+        Action("post_copy", "p", "post-copy", "Run at the target now, fetch the rest; asks first."),
+        Action("suspend", "z", "suspend VM", "Stop the VM until it has moved; asks you first."),
+        Action("hold", "w", "hold", "Wait before the switchover; pressed again: switch over now."),
+        Action("recover", "r", "recover", "Go on with a post-copy whose stream broke."),
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
         Action("next", "n,tab", "next", "The next running migration."),
-        Action("previous", "p,shift+tab", "previous", "The one before.", footer=False),
+        Action("previous", "N,shift+tab", "previous", "The one before.", footer=False),
         Action("list", "M", "migrations", "List running and ended ones.", footer=False),
         Action("back", "escape", "leave it running", "Back; the migration goes on."),
     )
@@ -42,11 +60,11 @@ class MigrationScreen(FerryScreen):
         self._view: MigrationView | None = None
         self._left = TimeChart(charts.size_label, id="left-chart")
         self._rates = TimeChart(charts.rate_label, id="rates-chart")
-        self._seen_decisions = 0
+        self._seen = (0, False)
 
     def body(self) -> Iterable[Widget]:
         """Top to bottom as in the drawing."""
-        yield PaintedLine(lambda _w, _h: self._lines(phase_line), id="phases")
+        yield PaintedLine(lambda w, _: self._phases(w), id="phases")
         yield Horizontal(
             Vertical(PaintedLine(lambda w, _: self._left_title(w)), self._left, id="left-pane"),
             Vertical(PaintedLine(lambda w, _: self._rates_title(w)), self._rates, id="rates-pane"),
@@ -74,35 +92,59 @@ class MigrationScreen(FerryScreen):
             return
         self._left.show(charts.left_to_send(self._view))
         self._rates.show(charts.rates(self._view))
-        figures = self.query_one("#figures", Painted)
-        figures.styles.height = len(self._figures(self.size.width))
+        self.query_one("#figures").styles.height = len(self._figures(self.size.width))
+        self.query_one("#log").styles.height = self._log_height()
         for box in self.query(Painted):
             if box not in (self._left, self._rates):
                 box.redraw()
         self._follow_log()
 
+    @property
+    def _ended(self) -> bool:
+        return self._view is not None and not self._view.migration.running
+
+    def _log_height(self) -> int:
+        """What the others leave; after the end the report stands in it and takes what charts spare.
+
+        A question must never be pushed off the screen: then the log gives way.
+        """
+        question = self.query_one(Question)
+        asked = len(question.lines(self.size.width, 0)) if question.display else 0
+        big = 2 if self.size.width >= words.WIDE else 3
+        charts = 9 if self.size.height >= 30 and self._ended else 6
+        others = FRAME_ROWS + big + charts + len(self._figures(self.size.width)) + asked
+        wanted = len(self._log(self.size.width)) if self._ended else LOG_ROWS
+        return max(min(max(wanted, LOG_ROWS), self.size.height - others), 1)
+
     def _follow_log(self) -> None:
         count = len(self._view.migration.decisions) if self._view else 0
-        if count != self._seen_decisions:
-            self._seen_decisions = count
+        seen = (count, self._ended)
+        if seen != self._seen:
+            self._seen = seen
             log = self.query_one("#log", Painted)
-            self.call_after_refresh(log.scroll_end, animate=False)
+            show = log.scroll_home if self._ended else log.scroll_end
+            self.call_after_refresh(show, animate=False)
 
-    def _lines(self, of: "words.OfMigration") -> list[Line]:
-        return [of(self._view.migration)] if self._view else [Line()]
+    def _phases(self, width: int) -> list[Line]:
+        if self._view is None:
+            return [Line()]
+        left = phase_line(self._view.migration).spans
+        return [headline.spread(left, spans_of(words.deadline_left(self._view)), width)]
 
     def _with(self, of: "words.OfView", width: int) -> list[Line]:
         return of(self._view, width) if self._view else [Line()]
 
     def _figures(self, width: int) -> list[Line]:
-        if self._view is None:
-            return [Line()]
-        if self._view.migration.verdict is not None:
-            return report_lines(self._view, width)
+        if self._view is None or self._ended:
+            return []
         return words.figures(self._view, width)
 
     def _log(self, width: int) -> list[Line]:
-        return words.decision_lines(self._view.migration.decisions, width) if self._view else []
+        """What was decided; after the end the report before it."""
+        if self._view is None:
+            return []
+        decisions = words.decision_lines(self._view.migration.decisions, width)
+        return [*report_lines(self._view, width), *decisions]
 
     def _left_title(self, width: int) -> list[Line]:
         return [headline.rule(("LEFT TO SEND", *charts.left_legend(self._view)), width)]
@@ -114,22 +156,27 @@ class MigrationScreen(FerryScreen):
 
     def why_not(self, name: str) -> str:
         """Reasons, by action."""
-        track = self.store.tracks.get(self.migration_id)
-        if name in ("bandwidth", "pause", "abort"):
+        if name in CONTROLS:
+            track = self.store.tracks.get(self.migration_id)
             if track is None or not track.migration.running:
-                return "This migration has ended."
-            if name == "abort" and track.migration.abort_asked:
-                return "The abort is asked for already: both hosts are letting go."
-            return self.needs_engine()
+                return controls.ENDED
+            return self.needs_engine() or controls.why_not(track.migration, *CONTROLS[name])
         if name in ("next", "previous") and not self._others():
             return "No other migration is running."
         return ""
 
     def label(self, action: Action) -> str:
-        """There is nothing to leave running after the end."""
+        """As things stand: there is nothing to leave running after the end."""
         track = self.store.tracks.get(self.migration_id)
-        ended = track is not None and not track.migration.running
-        return "back" if action.name == "back" and ended else action.label
+        if track is not None and action.name == "back" and not track.migration.running:
+            return "back"
+        if track is not None and action.name == "hold" and track.migration.hold:
+            return "switch over"
+        return action.label
+
+    @property
+    def _migration(self) -> Migration:
+        return self.store.tracks[self.migration_id].migration
 
     def _others(self) -> list[str]:
         return [m.id for m in self.store.running if m.id != self.migration_id]
@@ -146,7 +193,7 @@ class MigrationScreen(FerryScreen):
         ids = [m.id for m in self.store.running]
         here = ids.index(self.migration_id) if self.migration_id in ids else -1
         self.migration_id = ids[(here + by) % len(ids)]
-        self._seen_decisions = -1
+        self._seen = (-1, False)
         self.draw_all()
 
     def do_list(self) -> None:
@@ -157,30 +204,48 @@ class MigrationScreen(FerryScreen):
         """Leave it running."""
         self.dismiss()
 
+    def _asked(self) -> MigrationView:
+        """As it is while the question is asked."""
+        view = self.store.view(self.migration_id, self.ferry.clock())
+        assert view is not None
+        return view
+
     def do_abort(self) -> None:
         """Ask first; the default is no."""
-        m = self.store.tracks[self.migration_id].migration
-        near = words.word_of(m) is Word.SWITCHING_OVER
-        self.ask(
-            [
-                line(
-                    (f" Abort moving {m.vm} to {m.target}? ", Ink.BOLD),
-                    ("y", Ink.KEY),
-                    " abort  ",
-                    ("n", Ink.KEY),
-                    " go on",
-                ),
-                line(
-                    f" It stays on {m.source} and runs on; what was sent is thrown away."
-                    + (" It is switching over: the abort may come too late." if near else "")
-                ),
-            ],
-            lambda: self._send(Abort(m.id), "abort asked"),
-        )
+        view = self._asked()
+        near = words.word_of(view.migration) is Word.SWITCHING_OVER
+        abort = Abort(self.migration_id)
+        self.ask(controls.abort_question(view, near), lambda: self._send(abort, "abort asked"))
+
+    def do_post_copy(self) -> None:
+        """Ask first: there is no way back."""
+        self._confirmed(controls.post_copy_question(self._asked()), Control.POST_COPY)
+
+    def do_suspend(self) -> None:
+        """Ask first, with the pause it would take."""
+        self._confirmed(controls.suspend_question(self._asked()), Control.SUSPEND)
+
+    def do_hold(self) -> None:
+        """Hold; or, held, switch over after a question."""
+        if Control.SWITCH in self._migration.controls:
+            self._confirmed(controls.switch_question(self._asked()), Control.SWITCH)
+        else:
+            self._operate(self.migration_id, Control.HOLD)
+
+    def do_recover(self) -> None:
+        """Go on with a broken post-copy."""
+        self._operate(self.migration_id, Control.RECOVER)
+
+    def _confirmed(self, lines: list[Line], control: Control) -> None:
+        id = self.migration_id
+        self.ask(lines, lambda: self._operate(id, control))
+
+    def _operate(self, id: str, control: Control) -> None:
+        self._send(Operate(id, control), control.value)
 
     def do_pause(self) -> None:
         """A new pause limit."""
-        m = self.store.tracks[self.migration_id].migration
+        m = self._migration
         now = str(m.pause_limit_ms or m.policy.pause_ms)
         self.query_one(Prompt).ask("pause ≤ (ms)", now, self._set_pause)
 
@@ -194,7 +259,7 @@ class MigrationScreen(FerryScreen):
 
     def do_bandwidth(self) -> None:
         """A new bandwidth limit."""
-        m = self.store.tracks[self.migration_id].migration
+        m = self._migration
         now = units.number(m.bandwidth_bytes_s / 1e6) if m.bandwidth_bytes_s else ""
         self.query_one(Prompt).ask("bandwidth (MB/s, empty: unlimited)", now, self._set_bandwidth)
 

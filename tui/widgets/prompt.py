@@ -7,6 +7,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -99,6 +100,9 @@ class Question(Painted):
     Question { height: auto; max-height: 8; display: none; overflow: hidden hidden; }
     """
 
+    class Answered(Message):
+        """It is gone; its rows are free again."""
+
     def __init__(self) -> None:
         super().__init__(id="question")
         self._text: tuple[Spans, ...] = ()
@@ -142,4 +146,6 @@ class Question(Painted):
         self._close()
 
     def _close(self) -> None:
-        self.display = self.can_focus = False
+        if self.display:
+            self.display = self.can_focus = False
+            self.post_message(self.Answered())
