@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb is None:
         return open_console(choice, options.ascii or None)
     # Imported here: each verb pays only for its own.
-    from tui.commands import engine, fleet, jobs, moves
+    from tui.commands import engine, fleet, jobs, moves, steer
 
     verbs: dict[str, Verb] = {
         "hosts": fleet.hosts,
@@ -67,6 +67,8 @@ def _run(options: argparse.Namespace) -> int:
         "jobs": jobs.jobs,
         "watch": jobs.watch,
         "abort": jobs.abort,
+        "steer": steer.steer,
+        "policies": steer.policies,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -139,7 +141,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import wanted
+    from tui.commands import steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -166,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--running", action="store_true", help="only those that run")
     verb("watch", "follows a migration").add_argument("id", metavar="ID")
     verb("abort", "asks a migration to leave its VM at the source").add_argument("id", metavar="ID")
+    steer.add_options(verb("steer", steer.BRIEF))
+    verb("policies", "lists the policies that --policy takes")
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)
     engine = verb("engine", "the engine process: run it, ask about it, end it")
     engine.add_argument("action", nargs="?", choices=("status", "stop"), default="status")

@@ -265,7 +265,7 @@ async def test_after_the_switch_to_post_copy_the_controls_change(console: Open) 
         assert c.asked(SetBandwidth)
         await changed(c, recoverable=True, controls=(Control.RECOVER,))
         await c.press("b")
-        assert "r recovers it" in c.text
+        assert "recover it" in c.text
         await c.press("r")
         assert operated(c) == [Control.RECOVER]
 

@@ -262,7 +262,7 @@ def test_the_deadline_counts_down_while_it_counts() -> None:
         ({"controls": ()}, Control.POST_COPY, "move it under must-finish"),
         ({"controls": (), "called_at": None}, Control.BANDWIDTH, "still being prepared"),
         ({"controls": (), "post_copy": True}, Control.ABORT, "no way back"),
-        ({"controls": (), "recoverable": True}, Control.ABORT, "r recovers it"),
+        ({"controls": (), "recoverable": True}, Control.ABORT, "recover it"),
         ({"controls": (), "abort_asked": True}, Control.ABORT, "asked for already"),
         ({"controls": (), "suspended": True}, Control.SUSPEND, "suspended already"),
         ({"controls": ()}, Control.HOLD, "writes too little"),

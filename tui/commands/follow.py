@@ -6,6 +6,7 @@ from backend.model import (
     Decision,
     Migration,
     Outcome,
+    Outlook,
     Phase,
     PhaseState,
     Sample,
@@ -14,10 +15,13 @@ from backend.model import (
 from backend.service.protocol import Change, DecisionMade, MigrationChanged, SampleArrived
 from tui.commands.session import clean, plain, print_json
 from tui.render import units
+from tui.render.forecasts import compared, course_text, forecast_text, record_text
+from tui.render.migration_lines import no_outage
 
 _EXIT = {Outcome.MOVED: 0, Outcome.STAYED: 1}
 _EXIT_NEEDS_YOU = 3
 _TEXT_SAMPLE_EVERY_S = 2.0
+_OUTLOOK_EVERY_S = 1.0
 
 
 class Follower:
@@ -29,6 +33,9 @@ class Follower:
         self._phases: dict[str, dict[Phase, PhaseState]] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._last_text: dict[str, float] = {}
+        self._outlooks: dict[str, Outlook] = {}
+        self._told: dict[str, tuple[Outlook, float, int]] = {}
+        """The outlook that was printed last, when, and in which pass."""
 
     @property
     def first(self) -> str:
@@ -39,6 +46,16 @@ class Follower:
     def open_ids(self) -> tuple[str, ...]:
         """Those without a verdict."""
         return tuple(key for key in self._vms if key not in self._verdicts)
+
+    def foretell(self, migrations: Iterable[Migration]) -> None:
+        """What is forecast of each, before anything happens; a program has it in the verdict."""
+        for m in migrations:
+            if self._as_json or m.forecast is None:
+                continue
+            self._text(m.id, f"forecast: {forecast_text(m.forecast)[0]}")
+            for said in (course_text(m.forecast), m.forecast.basis):
+                self._text(m.id, f"          {said}") if said else None
+            self._text(m.id, f"          forecasts so far: {record_text(m.record)}")
 
     async def run(self, changes: AsyncIterator[Change]) -> int:
         """Print until all have ended; the exit code of the worst."""
@@ -69,9 +86,13 @@ class Follower:
             if state is not seen.get(phase, PhaseState.WAITING):
                 seen[phase] = state
                 self._phase(migration.id, phase, state)
+        if migration.outlook is not None and migration.verdict is None:
+            self._outlooks[migration.id] = migration.outlook
+            newest = migration.sample
+            self._outlook(migration.id, newest) if newest else None
         if migration.verdict is not None and migration.id not in self._verdicts:
             self._verdicts[migration.id] = migration.verdict
-            self._verdict(migration.verdict)
+            self._verdict(migration, migration.verdict)
 
     def _phase(self, key: str, phase: Phase, state: PhaseState) -> None:
         if self._as_json:
@@ -82,6 +103,7 @@ class Follower:
     def _sample(self, key: str, sample: Sample) -> None:
         if self._as_json:
             self._event("sample", key, plain(sample))
+            self._outlook(key, sample)
             return
         if sample.t_s - self._last_text.get(key, -9.0) >= _TEXT_SAMPLE_EVERY_S:
             self._last_text[key] = sample.t_s
@@ -92,24 +114,41 @@ class Follower:
                 f"  sends {units.rate(sample.rate_bytes_s)}  writes {dirty}",
             )
 
+    def _outlook(self, key: str, sample: Sample) -> None:
+        """Once a second at most, and when a pass has ended; only where it changed."""
+        now = self._outlooks.get(key)
+        if not self._as_json or now is None:
+            return
+        was, at_s, in_pass = self._told.get(key, (None, -_OUTLOOK_EVERY_S, 0))
+        due = sample.t_s - at_s >= _OUTLOOK_EVERY_S or sample.pass_number != in_pass
+        if now == was or not due:
+            return
+        self._told[key] = (now, sample.t_s, sample.pass_number)
+        self._event("outlook", key, {"t_s": sample.t_s, **plain(now)})
+
     def _decision(self, key: str, decision: Decision) -> None:
         if self._as_json:
             self._event("decision", key, plain(decision))
         else:
             self._text(key, decision.reason)
 
-    def _verdict(self, verdict: Verdict) -> None:
+    def _verdict(self, migration: Migration, verdict: Verdict) -> None:
         if self._as_json:
             print_json({"event": "verdict", **plain(verdict)})
             return
         pause = "" if verdict.pause_ms is None else f", pause {verdict.pause_ms} ms"
+        outage = "" if verdict.outage_ms is None else f", outage {verdict.outage_ms} ms"
         self._text(
             verdict.id,
-            f"{verdict.outcome.value.upper()}  {verdict.reason}  ({verdict.total_s:.1f} s{pause},"
-            f" {units.size(verdict.sent_bytes)} sent, {verdict.passes} passes)",
+            f"{verdict.outcome.value.upper()}  {verdict.reason}  ({verdict.total_s:.1f} s{pause}"
+            f"{outage}, {units.size(verdict.sent_bytes)} sent, {verdict.passes} passes)",
         )
-        for leftover in verdict.leftovers:
-            self._text(verdict.id, f"left over: {leftover}")
+        said = [no_outage(migration)] * (verdict.outage_ms is None)
+        said += [verdict.network] * bool(verdict.network)
+        if verdict.forecast is not None:
+            said += [*compared(verdict), f"forecasts so far: {record_text(verdict.record)}"]
+        for sentence in (*said, *(f"left over: {leftover}" for leftover in verdict.leftovers)):
+            self._text(verdict.id, sentence)
 
     def _event(self, event: str, key: str, fields: dict[str, object]) -> None:
         print_json({"event": event, "id": key, "vm": self._vms[key], **fields})

@@ -87,6 +87,7 @@ def job_json(migration: Migration) -> dict[str, object]:
         "started": migration.started,
         "phase": migration.phase.value,
         "sample": plain(migration.sample),
+        "outlook": plain(migration.outlook),
     }
 
 

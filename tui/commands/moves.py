@@ -5,7 +5,7 @@ import asyncio
 import signal
 import sys
 
-from backend.model import Forecast, Plan, Severity
+from backend.model import Plan, Severity
 from backend.service.client import EngineClient, FerryError
 from backend.service.protocol import (
     Abort,
@@ -20,7 +20,7 @@ from backend.service.protocol import (
 from tui.commands.follow import Follower
 from tui.commands.session import clean, connected, plain, print_json
 from tui.commands.wanted import move_options
-from tui.render import units
+from tui.render.forecasts import detail_rows
 
 _GLYPH = {Severity.OK: "✓", Severity.WARN: "!", Severity.BLOCK: "✕"}
 EXIT_REFUSED = 2
@@ -53,6 +53,7 @@ async def migrate(options: argparse.Namespace, choice: FleetChoice) -> int:
             return EXIT_REFUSED
         assert isinstance(reply, Started)
         follower = Follower(reply.migrations, as_json=options.json)
+        follower.foretell(reply.migrations)
         return await follow(client, follower)
 
 
@@ -135,19 +136,6 @@ def _print_plan(one: Plan) -> None:
         print(clean(line))
         if finding.remedy:
             print(clean(f"    {'':<10} {finding.remedy}"))
-    if one.forecast is not None:
-        print(f"  forecast   {forecast_line(one.forecast)}")
-    for remark in one.remarks:
-        print(clean(f"  {'':<10} {remark}"))
+    for label, said, _ in detail_rows(one):
+        print(clean(f"  {label:<10} {said}"))
     print(clean(f"  virsh      {one.virsh}"))
-
-
-def forecast_line(forecast: Forecast) -> str:
-    """`24–31 s, pause 60–110 ms`, and what is not known."""
-    parts = [] if forecast.converges else ["will not converge"]
-    if forecast.total_s is not None:
-        parts.append(units.band_s(forecast.total_s))
-    if forecast.pause_ms is not None:
-        parts.append(f"pause {units.band_ms(forecast.pause_ms)}")
-    text = ", ".join(parts) or "–"
-    return clean(f"{text} ({forecast.needs})" if forecast.needs else text)

@@ -21,7 +21,7 @@ def _by_phase(m: Migration, control: Control) -> str:
     if control is Control.ABORT and m.abort_asked:
         return "The abort is asked for already: both hosts are letting go."
     if m.recoverable:
-        return f"Its post-copy broke and {m.vm} stands still: r recovers it, nothing else helps."
+        return f"Its post-copy broke and {m.vm} stands still: recover it, nothing else helps."
     if m.phase is Phase.VERIFY:
         return f"Too late: both hosts are being asked where {m.vm} runs now."
     if m.called_at is None:

@@ -1,6 +1,6 @@
 """A forecast in words: its bands, its course, what it rests on, how good such were so far."""
 
-from backend.model import Forecast, Plan, TrackRecord
+from backend.model import Band, Forecast, Outcome, Plan, TrackRecord, Verdict
 from tui.render import units
 from tui.render.ink import Ink, Span
 
@@ -40,6 +40,29 @@ def record_text(record: TrackRecord | None) -> str:
         f" {record.median_error_percent:.0f} % in the middle,"
         f" {record.bands_held_percent:.0f} % inside the band"
     )
+
+
+def inside(band: Band | None, value: float | None) -> bool | None:
+    """Whether a figure lies in its band; None where there is nothing to compare."""
+    return None if band is None or value is None else band.low <= value <= band.high
+
+
+def compared(verdict: Verdict) -> list[str]:
+    """`total 27.4 s, forecast 24–31 s: inside the band`; only of what has moved."""
+    forecast = verdict.forecast
+    if forecast is None or verdict.outcome is not Outcome.MOVED:
+        return []
+    judged = {True: "inside the band", False: "outside the band"}
+    pairs = (
+        (f"total {verdict.total_s:.1f} s", units.band_s(forecast.total_s), forecast.total_s),
+        (f"pause {verdict.pause_ms} ms", units.band_ms(forecast.pause_ms), forecast.pause_ms),
+    )
+    held = (inside(pairs[0][2], verdict.total_s), inside(pairs[1][2], verdict.pause_ms))
+    return [
+        f"{was}, forecast {foreseen}: {judged[one]}"
+        for (was, foreseen, _), one in zip(pairs, held, strict=True)
+        if one is not None
+    ] or ["it was not forecast to converge"] * (not forecast.converges)
 
 
 def detail_rows(plan: Plan) -> list[tuple[str, str, Ink]]:

@@ -2,7 +2,7 @@
 
 from backend.model import Band, Forecast, Migration, Outcome, Sample, Verdict
 from tui.render import units
-from tui.render.forecasts import record_text
+from tui.render.forecasts import inside, record_text
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
 from tui.render.migration_lines import MigrationView, no_outage
 
@@ -67,11 +67,6 @@ def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, str, Span
         stall = f"{units.milliseconds(verdict.stall_ms)} of waiting for pages, after post-copy"
         rows.insert(3, ("stall", "", spans_of(stall)))
     return rows
-
-
-def inside(band: Band | None, value: float | None) -> bool | None:
-    """Whether a figure lies in its band; None where there is nothing to compare."""
-    return None if band is None or value is None else band.low <= value <= band.high
 
 
 def _judged(band: Band | None, value: float | None) -> tuple[Span, ...]:
