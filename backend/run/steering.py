@@ -5,11 +5,13 @@ deadline, a post-copy that was to begin at once, a hold). Nothing repeats: the p
 rises, post-copy and a suspend happen once, and nothing is decided while nothing is sent.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from backend.model import Moment, Policy, Sample, Tuning
-from backend.plan.passes import PassSeen, passes_seen, silent_s, throughput
+from backend.plan.passes import STALL_S, PassSeen, passes_seen, silent_s, throughput
 from backend.plan.precopy import Course
 from backend.plan.running import Ahead, Prior, ahead
 from backend.plan.tuning import (
@@ -23,8 +25,11 @@ from backend.plan.wording import rate, seconds, size
 SILENT_S = 2.0
 WORTH_S = 1.0
 WORTH_PART = 0.15
+RECENT_S = 8.0
+SENDING_AGAIN_S = 1.5
+"""After a stall: how long it must have been sending before its rate says anything."""
 GRACE_S = 10.0
-"""A switchover predicted within this is waited for beyond the deadline."""
+"""A switchover predicted within this is waited for beyond the deadline, and for as long again."""
 SUSPEND_MARGIN = 1.3
 """A suspended VM's memory is sent at about the link's rate; the deadline should still be kept."""
 
@@ -56,6 +61,8 @@ class View:
     hold: bool
     by_operator: bool
     """The operator has set the pause limit: it stays."""
+    refused: frozenset[str] = frozenset()
+    """Kinds of action that the hosts have refused: not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class _Now:
     sends_bytes_s: float
     expected: Ahead | None
     in_pass_s: float
+    pass_ended: bool
 
     def course(self, limit_ms: int) -> Course | None:
         if self.expected is None or self.sends_bytes_s <= 0:
@@ -78,22 +86,40 @@ def decide(view: View) -> Action | None:
     if not view.samples or view.post_copy or view.suspended:
         return None
     at_once = view.tuning.switch is Moment.AT_ONCE and not view.hold
-    if at_once and view.samples[-1].sent_bytes > 0:
+    if at_once and view.samples[-1].sent_bytes > 0 and "post-copy" not in view.refused:
         return Action("post-copy", "post-copy at once, as planned: copying ahead would take longer")
-    if silent_s(view.samples) > SILENT_S:
-        return None
-    if not view.pass_ended and not _overdue(view):
+    ended_or_late = view.pass_ended or _overdue(view)
+    if view.hold or not (ended_or_late or _may_suspend(view)) or not can_tell(view.samples):
         return None
     now = _now(view)
-    if view.hold:
-        return None
-    return (
-        _planned_post_copy(view)
-        or _raise_limit(view, now)
-        or _post_copy(view, now)
-        or _suspend(view, now)
-        or _give_up(view, now)
-    )
+    steps = (_planned_post_copy, _raise_limit, _post_copy, _suspend, _give_up)
+    for step in steps if ended_or_late else (_suspend,):
+        action = step(view, now)
+        if action is not None and action.kind not in view.refused:
+            return action
+    return None
+
+
+def can_tell(samples: Sequence[Sample]) -> bool:
+    """False while nothing is sent, and so shortly after that the rate says nothing yet."""
+    if silent_s(samples) > SILENT_S:
+        return False
+    recent = _since_stall(samples)
+    return recent[-1].t_s - recent[0].t_s >= SENDING_AGAIN_S
+
+
+def _since_stall(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The newest, back to where nothing was sent: a stall says nothing of the link's rate."""
+    oldest_s = samples[-1].t_s - RECENT_S
+    recent = samples[bisect_left(samples, oldest_s, key=lambda sample: sample.t_s) :]
+    moved_s, begins = recent[0].t_s, 0
+    for index, (before, after) in enumerate(pairwise(recent), 1):
+        if after.sent_bytes <= before.sent_bytes:
+            continue
+        if after.t_s - moved_s > STALL_S:
+            begins = index
+        moved_s = after.t_s
+    return recent[begins:]
 
 
 def _now(view: View) -> _Now:
@@ -102,9 +128,10 @@ def _now(view: View) -> _Now:
     return _Now(
         sample,
         passes,
-        throughput(view.samples),
+        throughput(_since_stall(view.samples)),
         ahead(sample, passes, view.prior),
         max(0.0, sample.t_s - passes[-1].start_s),
+        view.pass_ended,
     )
 
 
@@ -112,7 +139,13 @@ def _overdue(view: View) -> bool:
     return view.deadline_s is not None and view.elapsed_s >= view.deadline_s
 
 
-def _planned_post_copy(view: View) -> Action | None:
+def _may_suspend(view: View) -> bool:
+    """In the middle of a pass too, but of the first only at the deadline: all is left then."""
+    allowed = view.policy.suspend and view.deadline_s is not None
+    return allowed and view.samples[-1].pass_number > 1
+
+
+def _planned_post_copy(view: View, _now: _Now) -> Action | None:
     planned = view.tuning.switch is Moment.AFTER_PASS_1
     if not planned or view.samples[-1].pass_number < 2:
         return None
@@ -140,7 +173,8 @@ def _raise_limit(view: View, now: _Now) -> Action | None:
         return None
     limit = min(limit for limit, gain in saved.items() if gain >= 0.8 * best)
     passes = here.passes - good[limit].passes
-    return _limit(view, limit, f"saves about {seconds(saved[limit])} and {passes} passes")
+    fewer = "" if passes < 1 else " and a pass" if passes == 1 else f" and {passes} passes"
+    return _limit(view, limit, f"saves about {seconds(saved[limit])}{fewer}")
 
 
 def _limit(view: View, limit_ms: int, why: str) -> Action:
@@ -169,14 +203,15 @@ def _suspend(view: View, now: _Now) -> Action | None:
     """When only the rest of the deadline is left to send the rest in."""
     if not view.policy.suspend or view.deadline_s is None or now.sends_bytes_s <= 0:
         return None
-    rest_s = now.sample.remaining_bytes / now.sends_bytes_s
+    rest = _all_left(now)
+    rest_s = rest / now.sends_bytes_s
     course = now.course(view.pause_limit_ms)
     in_time = course is not None and course.converges
     if in_time and view.elapsed_s + (course.seconds if course else 0.0) <= view.deadline_s:
         return None
     if view.elapsed_s + SUSPEND_MARGIN * (rest_s + _pass_s(now)) < view.deadline_s:
         return None
-    left = size(now.sample.remaining_bytes)
+    left = size(rest)
     allowed = seconds(view.deadline_s)
     return Action(
         "suspend",
@@ -185,8 +220,16 @@ def _suspend(view: View, now: _Now) -> Action | None:
     )
 
 
+def _all_left(now: _Now) -> float:
+    """With what was written in the running pass, which QEMU finds only at its end."""
+    written = now.expected.likely[0].dirtied(now.in_pass_s) if now.expected else 0.0
+    return min(float(now.sample.total_bytes), now.sample.remaining_bytes + written)
+
+
 def _pass_s(now: _Now) -> float:
-    """Until there is another end of a pass to decide at."""
+    """Until there is another end of a pass, where the least is left; 0 in the middle of one."""
+    if not now.pass_ended:
+        return 0.0
     ended = [one.took_s for one in now.passes if one.took_s]
     return ended[-1] if ended else 0.0
 
@@ -195,7 +238,9 @@ def _give_up(view: View, now: _Now) -> Action | None:
     if view.deadline_s is None or view.elapsed_s < view.deadline_s:
         return None
     course = now.course(view.pause_limit_ms)
-    if course is not None and course.converges and course.seconds <= GRACE_S:
+    over_s = view.elapsed_s - view.deadline_s
+    soon = course is not None and course.converges and course.seconds <= GRACE_S
+    if soon and over_s + (course.seconds if course else 0.0) <= 2 * GRACE_S:
         return None
     left = size(now.sample.remaining_bytes)
     return Action(
