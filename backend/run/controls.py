@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from backend.errors import BadInput, HostUnreachable
+from backend.errors import BadInput, FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, migrate
 from backend.model import Control, Migration, Phase
@@ -25,9 +25,11 @@ def available(state: Migration) -> tuple[Control, ...]:
         return ()
     if state.called_at is None:
         return (Control.ABORT,)
-    if state.post_copy:
+    if state.post_copy or state.abort_asked:
         return (Control.BANDWIDTH,)
-    found = [Control.BANDWIDTH, Control.PAUSE_LIMIT]
+    found = [Control.BANDWIDTH]
+    if not state.hold:
+        found.append(Control.PAUSE_LIMIT)
     if state.tuning is not None and state.tuning.post_copy and state.sample is not None:
         found.append(Control.POST_COPY)
     if not state.suspended and state.sample is not None:
@@ -36,9 +38,7 @@ def available(state: Migration) -> tuple[Control, ...]:
         found.append(Control.SWITCH)
     elif state.can_hold and not state.suspended:
         found.append(Control.HOLD)
-    if not state.abort_asked:
-        found.append(Control.ABORT)
-    return tuple(found)
+    return (*found, Control.ABORT)
 
 
 @dataclass(slots=True)
@@ -55,22 +55,35 @@ class Controls:
     abort_delivered: bool = False
     abort_reason: str = ""
     """Why the engine gave up; empty when the operator asked."""
+    brake_bytes_s: int | None = None
+    """A hold's own limit of the bandwidth."""
+    before_hold_ms: int | None = None
+    """The pause limit that a hold has replaced; None: it was begun with one."""
 
     async def set_bandwidth(self, rate_bytes_s: int | None, by: str = OPERATOR) -> None:
         """Limit the rate from now on; None lifts the limit."""
-        await self.changed.set_bandwidth(rate_bytes_s)
+        await self._limit_bandwidth(rate_bytes_s, self.brake_bytes_s)
         self.told.update(bandwidth_bytes_s=rate_bytes_s)
         limit = "no limit" if rate_bytes_s is None else f"{rate_bytes_s / 1e6:.1f} MB/s"
         self.told.note("bandwidth", f"bandwidth: {limit}", by=by)
 
     async def brake(self, rate_bytes_s: int | None) -> None:
         """As `set_bandwidth`, for a hold: the operator's own limit stays the one shown."""
-        limits = [one for one in (rate_bytes_s, self.told.state.bandwidth_bytes_s) if one]
-        await self.changed.set_bandwidth(min(limits) if limits else None)
+        await self._limit_bandwidth(self.told.state.bandwidth_bytes_s, rate_bytes_s)
+        self.brake_bytes_s = rate_bytes_s
+
+    async def _limit_bandwidth(self, *limits_bytes_s: int | None) -> None:
+        known = [one for one in limits_bytes_s if one]
+        await self.changed.set_bandwidth(min(known) if known else None)
 
     async def set_pause_limit(self, pause_ms: int, reason: str = "", by: str = OPERATOR) -> None:
         """Allow another pause from now on."""
         was = self.told.state.pause_limit_ms
+        if self.told.state.hold:
+            raise BadInput(
+                f"{self.told.state.vm} is held: its pause limit keeps it from switching over.",
+                "End the hold first.",
+            )
         await self.changed.set_pause_limit(pause_ms)
         self.by_operator = self.by_operator or by == OPERATOR
         self.told.update(pause_limit_ms=pause_ms)
@@ -80,6 +93,7 @@ class Controls:
     async def start_post_copy(self, reason: str, by: str = OPERATOR) -> None:
         """Let the VM go on at the target. There is no way back."""
         uuid = self.told.state.uuid
+        await self._unheld()
         await self.source.call(
             lambda conn: migrate.start_post_copy(conn, uuid),
             timeout_s=10.0,
@@ -92,6 +106,7 @@ class Controls:
     async def suspend(self, reason: str, by: str = OPERATOR) -> None:
         """Stop the VM at the source; it goes on at the target."""
         uuid = self.told.state.uuid
+        await self._unheld()
         begun_s = time.monotonic()
         await self.source.call(
             lambda conn: domains.suspend(conn, uuid), timeout_s=10.0, what="suspend the VM"
@@ -102,19 +117,31 @@ class Controls:
 
     async def hold(self) -> None:
         """Wait before the switchover from now on."""
+        self.before_hold_ms = self.told.state.pause_limit_ms
         await self.changed.set_pause_limit(HOLD_PAUSE_MS)
         self.told.update(hold=True, pause_limit_ms=HOLD_PAUSE_MS)
         self.told.note("hold", "held: it goes on sending, and switches over when told", by=OPERATOR)
 
     async def switch(self, reason: str, by: str = OPERATOR) -> None:
-        """End a hold."""
+        """End a hold; it goes on where its limits could not be set."""
         tuning = self.told.state.tuning
-        self.told.update(hold=False)
-        await self.changed.set_bandwidth(self.told.state.bandwidth_bytes_s)
         pause_ms = tuning.pause_limit_ms if tuning else self.told.state.policy.pause_ms
-        await self.changed.set_pause_limit(pause_ms)
+        pause_ms = self.before_hold_ms or pause_ms
+        self.told.update(hold=False)
+        try:
+            await self.changed.set_bandwidth(self.told.state.bandwidth_bytes_s)
+            self.brake_bytes_s = None
+            await self.changed.set_pause_limit(pause_ms)
+        except FerryError:
+            self.told.update(hold=True)
+            raise
         self.told.update(pause_limit_ms=pause_ms)
         self.told.note("switch", reason, by=by)
+
+    async def _unheld(self) -> None:
+        """A hold's brake would slow what finishes the migration."""
+        if self.told.state.hold:
+            await self.switch("the hold has ended")
 
     async def abort(self, reason: str = "", by: str = OPERATOR) -> None:
         """Ask the hosts to leave the VM at the source; delivered once they have a job to end."""
@@ -133,6 +160,8 @@ class Controls:
         state = self.told.state
         if state.called_at is None or self.abort_delivered or not state.abort_asked:
             return
+        if state.post_copy:
+            return  # there is no way back
         uuid = state.uuid
         self.abort_delivered = await self.source.call(
             lambda conn: migrate.abort(conn, uuid), timeout_s=15.0, what="abort the migration"

@@ -2,27 +2,32 @@
 
 import logging
 import time
+from collections import Counter
 
-from backend.errors import FerryError
-from backend.model import Phase, Tuning
+from backend.errors import FerryError, HostUnreachable
+from backend.model import Moment, Phase, Sample, Tuning
 from backend.plan.passes import passes_seen, throughput
 from backend.plan.running import Prior, ahead
 from backend.run.controls import ENGINE, Controls
 from backend.run.hold import brake
-from backend.run.steering import Action, View, decide
+from backend.run.steering import Action, View, can_tell, decide
 from backend.run.told import Told
 from backend.run.watching import Watching
 
 log = logging.getLogger(__name__)
 
 STEER_EVERY_S = 1.0
-"""Between ends of passes: only what cannot wait."""
+"""Between ends of passes only what cannot wait; shorter passes tell nothing one by one."""
+RELEASED_S = 5.0
+"""After a hold: until then the rate is still that of its brake."""
+MOST_TRIES = 3
+"""Of an action that a host did not answer."""
 SWITCH_LEAD_S = 1.0
 """A hold that ends at a set time is released so long before it."""
 
 
 class Helm:
-    """Looks after each sample; acts at most once a pass."""
+    """Looks after each sample; acts at most once a second."""
 
     def __init__(
         self, told: Told, controls: Controls, watching: Watching, tuning: Tuning, prior: Prior
@@ -32,26 +37,54 @@ class Helm:
         self._watching = watching
         self._tuning = tuning
         self._prior = prior
-        self._failed: set[str] = set()
-        self._braked = False
+        self._tries: Counter[str] = Counter()
         self._looked_s = 0.0
+        self._judged_s = 0.0
+        self._writes_bytes_s = 0.0
+        self._seen: Sample | None = None
+        self._pass_ended = False
+        """One has, and nothing was decided since."""
+        self._held_s = 0.0
+        """While held, the deadline waits."""
+        self._held_from_s: float | None = None
+        self._released_s = -RELEASED_S
 
     async def steer(self, pass_ended: bool) -> None:
         """Decide and do; what the host refuses is told and not tried again."""
         state = self._told.state
+        self._pass_ended = self._pass_ended or pass_ended
+        self._time_hold(state.hold)
         if state.phase is not Phase.MEMORY or state.abort_asked or not self._watching.samples:
             return
-        now_s = time.monotonic()
-        at_once = self._tuning.switch is not None and not state.post_copy
-        if not pass_ended and not at_once and now_s - self._looked_s < STEER_EVERY_S:
-            return
-        self._looked_s = now_s
         if state.hold:
             await self._hold()
             return
-        action = decide(self._view(pass_ended))
-        if action is not None and action.kind not in self._failed:
+        newest, now_s = self._watching.samples[-1], time.monotonic()
+        if newest is self._seen or now_s - self._released_s < RELEASED_S:
+            return  # a source that does not answer tells nothing to decide on
+        if not self._due(now_s):
+            return
+        self._seen, self._looked_s = newest, now_s
+        view = self._view(self._pass_ended)
+        if self._pass_ended and can_tell(self._watching.samples):
+            self._pass_ended, self._judged_s = False, now_s
+        action = decide(view)
+        if action is not None:
             await self._act(action)
+
+    def _due(self, now_s: float) -> bool:
+        """At the end of a pass, while post-copy is to begin at once, and every second."""
+        at_once = self._tuning.switch is Moment.AT_ONCE and not self._tries["post-copy"]
+        ended = self._pass_ended and now_s - self._judged_s >= STEER_EVERY_S
+        return at_once or ended or now_s - self._looked_s >= STEER_EVERY_S
+
+    def _time_hold(self, held: bool) -> None:
+        now_s = time.monotonic()
+        if held and self._held_from_s is None:
+            self._held_from_s = now_s
+        elif not held and self._held_from_s is not None:
+            self._held_s += now_s - self._held_from_s
+            self._held_from_s, self._released_s = None, now_s
 
     def _view(self, pass_ended: bool) -> View:
         state = self._told.state
@@ -61,13 +94,14 @@ class Helm:
             tuning=self._tuning,
             prior=self._prior,
             pause_limit_ms=self._told.limit_ms,
-            elapsed_s=time.monotonic() - self._told.zero,
+            elapsed_s=time.monotonic() - self._told.zero - self._held_s,
             deadline_s=state.deadline_s,
             pass_ended=pass_ended,
             post_copy=state.post_copy,
             suspended=state.suspended,
             hold=state.hold,
             by_operator=self._controls.by_operator,
+            refused=frozenset(kind for kind, n in self._tries.items() if n >= MOST_TRIES),
         )
 
     async def _act(self, action: Action) -> None:
@@ -81,8 +115,11 @@ class Helm:
                     await self._controls.suspend(action.reason, ENGINE)
                 case "abort":
                     await self._controls.abort(action.reason, ENGINE)
+        except HostUnreachable as error:
+            self._tries[action.kind] += 1
+            self._told.note("note", f"{action.kind} not answered: {error.sentence}")
         except FerryError as error:
-            self._failed.add(action.kind)
+            self._tries[action.kind] = MOST_TRIES
             self._told.note("note", f"{action.kind} refused: {error.sentence}")
 
     async def _hold(self) -> None:
@@ -90,17 +127,19 @@ class Helm:
         if state.at is not None and time.time() >= state.at - SWITCH_LEAD_S:
             await self._release()
             return
-        samples = self._watching.samples
-        passes = passes_seen(samples, self._told.limit_ms)
-        expected = ahead(samples[-1], passes, self._prior)
-        writes = expected.likely[-1].rate_bytes_s if expected else 0.0
+        samples, now_s = self._watching.samples, time.monotonic()
+        if now_s - self._looked_s >= STEER_EVERY_S:
+            self._looked_s = now_s
+            passes = passes_seen(samples, self._told.limit_ms)
+            expected = ahead(samples[-1], passes, self._prior)
+            self._writes_bytes_s = expected.likely[-1].rate_bytes_s if expected else 0.0
+        braked = self._controls.brake_bytes_s is not None
         full = max(self._prior.link_bytes_s or 0.0, throughput(samples))
-        limit = brake(samples[-1].remaining_bytes, full, writes, self._braked)
-        if (limit is not None) is self._braked:
+        limit = brake(samples[-1].remaining_bytes, full, self._writes_bytes_s, braked)
+        if (limit is not None) is braked:
             return
         try:
             await self._controls.brake(limit)
-            self._braked = limit is not None
         except FerryError as error:
             log.warning("holding %s: %s", state.id, error)
 
@@ -108,4 +147,6 @@ class Helm:
         try:
             await self._controls.switch("the time that was set: switching over", ENGINE)
         except FerryError as error:
-            self._told.note("note", f"the hold could not be ended: {error.sentence}")
+            self._tries["switch"] += 1
+            if self._tries["switch"] == 1:
+                self._told.note("note", f"the hold could not be ended: {error.sentence}")
