@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away (`| head`): nothing more to say, and nothing to say it to.
         # How a migration ended it never heard either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_NEEDS_YOU if options.verb in ("migrate", "watch", "abort") else 0
+        return EXIT_NEEDS_YOU if options.verb in ("migrate", "watch", "abort", "recover") else 0
     except KeyboardInterrupt:
         return 130
 
@@ -69,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         "abort": jobs.abort,
         "steer": steer.steer,
         "policies": steer.policies,
+        "recover": jobs.recover,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -168,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--running", action="store_true", help="only those that run")
     verb("watch", "follows a migration").add_argument("id", metavar="ID")
     verb("abort", "asks a migration to leave its VM at the source").add_argument("id", metavar="ID")
+    recover = verb("recover", "goes on with a post-copy whose stream broke")
+    recover.add_argument("id", metavar="ID")
     steer.add_options(verb("steer", steer.BRIEF))
     verb("policies", "lists the policies that --policy takes")
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)

@@ -280,6 +280,27 @@ def undefine(conn: Connection, uuid: str) -> None:
     dom.undefineFlags(flags)
 
 
+def undefine_migrated(conn: Connection, uuid: str) -> None:
+    """`undefine`, but only of what libvirt itself calls shut off because it has migrated."""
+    number, reason = conn.lookupByUUIDString(uuid).state(0)[:2]
+    state = vm_state(number)
+    if state is not VmState.SHUT_OFF or state_reason(state, reason) != "migrated":
+        raise HypervisorError(
+            f"It is {state.value} ({state_reason(state, reason)}), not shut off by a migration:"
+            " its definition is not removed.",
+            "Look at both hosts.",
+            OPERATION_INVALID,
+        )
+    undefine(conn, uuid)
+
+
+def persist(conn: Connection, uuid: str) -> None:
+    """Store the definition of a VM that runs here without one."""
+    dom = conn.lookupByUUIDString(uuid)
+    if dom.isActive() and not dom.isPersistent():
+        conn.defineXML(dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+
+
 def find_named(conn: Connection, name: str) -> str | None:
     """The UUID of the VM of that name; None when the host has none."""
     try:

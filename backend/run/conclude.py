@@ -51,6 +51,7 @@ def verdict(
     total_s: float,
     wall_s: float,
     own_pause_ms: int | None,
+    stall_ms: int | None,
     seen: Seen,
     leftovers: tuple[str, ...],
 ) -> Verdict:
@@ -58,6 +59,9 @@ def verdict(
     newest = state.sample
     moved = judgement.outcome is Outcome.MOVED
     sent = completed.sent_bytes if moved and completed else newest.sent_bytes if newest else 0
+    if state.post_copy and newest is not None:
+        # What a source says last after its call broke is what it knew when it broke.
+        sent = max(sent, newest.sent_bytes + newest.remaining_bytes)
     return Verdict(
         id=state.id,
         vm=state.vm,
@@ -68,7 +72,8 @@ def verdict(
         reason=_reason(state, judgement, call_error, given_up),
         total_s=round(total_s, 3),
         wall_s=round(wall_s, 3),
-        pause_ms=_pause_ms(completed, own_pause_ms) if moved else None,
+        pause_ms=_pause_ms(state, completed, own_pause_ms) if moved else None,
+        stall_ms=stall_ms,
         outage_ms=seen.outage_ms,
         lost_probes=seen.lost,
         network=seen.network,
@@ -85,12 +90,17 @@ def verdict(
     )
 
 
-def _pause_ms(completed: stats.CompletedJob | None, own_pause_ms: int | None) -> int | None:
-    """The longer of libvirt's figure and, for a VM we suspended, ours."""
+def _pause_ms(
+    state: Migration, completed: stats.CompletedJob | None, own_pause_ms: int | None
+) -> int | None:
+    """The longer of libvirt's figure and ours, where there is one. Of a post-copy libvirt counts
+    only until the source has let go: that alone would be too good."""
     known = [
         ms for ms in (completed.pause_ms if completed else None, own_pause_ms) if ms is not None
     ]
-    return max(known) if known else None
+    if not known or (state.post_copy and own_pause_ms is None):
+        return None
+    return max(known)
 
 
 def _most_throttle(state: Migration, completed: stats.CompletedJob | None) -> int | None:

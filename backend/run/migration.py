@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from backend.errors import BadInput, FerryError
 from backend.fleet.host import HostWatch
@@ -18,19 +19,23 @@ from backend.hypervisor import migrate, stats
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
+from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
 from backend.run import conclude
 from backend.run.changed import ChangedParameters
+from backend.run.cleaning import clean
 from backend.run.controls import Controls, available
 from backend.run.departure import Departure
+from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
 from backend.run.onlooker import Onlooker
+from backend.run.post_copy import Aftermath, begin_again
 from backend.run.publish import Publisher
-from backend.run.settle import RECHECK_S, SILENT_S, settle
+from backend.run.settle import RECHECK_S, settle
 from backend.run.told import Told
 from backend.run.verdict import Before, Judgement, found_elsewhere
-from backend.run.watching import SAMPLE_EVERY_S, Watching, job_kind
+from backend.run.watching import SAMPLE_EVERY_S, Watching
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +80,12 @@ class MigrationRun:
         self._controls = Controls(self._told, source, self._changed)
         self._helm = Helm(self._told, self._controls, self._watching, begun.tuning, begun.prior)
         self._departure = Departure(self._told)
+        self._aftermath = Aftermath(
+            self._told, begun.order, source, target, self._look, lambda: self._watching.samples
+        )
         self._called: float | None = None
         self._returned: float | None = None
-        self._resumed: float | None = None
-        """`time.monotonic()` of the target's word that the VM runs there."""
+        self._handover = Handover()
         self._call_error = ""
         self._completed: stats.CompletedJob | None = None
 
@@ -135,7 +142,10 @@ class MigrationRun:
     async def operate(self, control: Control) -> None:
         """A control without a value. Raises FerryError."""
         self._must_run()
-        await self._controls.operate(control)
+        if control is Control.RECOVER:
+            self._aftermath.ask_recovery()
+        else:
+            await self._controls.operate(control)
 
     async def abort(self) -> None:
         """Ask the hosts to leave the VM at the source; asked again until they could be. Raises
@@ -145,8 +155,11 @@ class MigrationRun:
             raise BadInput(f"{self.state.vm}: too late to abort, the hosts have finished.")
         if self.state.post_copy:
             raise BadInput(
-                f"{self.state.vm} runs on {self.state.target} already: there is no way back.",
-                "It can be moved back once this has ended.",
+                f"{self.state.vm} was handed over to {self.state.target} already: there is no"
+                " way back from post-copy.",
+                f"`virt-ferry recover {self.state.id}` goes on with it."
+                if self.state.recoverable
+                else "It can be moved back once this has ended.",
             )
         await self._controls.abort()
         self._departure.wake()
@@ -198,7 +211,7 @@ class MigrationRun:
             self._call_error = error.sentence
             log.info("migrate call of %s: %s", self.state.id, error)
 
-    async def _look(self, call: asyncio.Task[None] | None = None) -> None:
+    async def _look(self, call: asyncio.Task[Any] | None = None) -> None:
         """One sample, what follows from it, and the rest of the sample's time."""
         begun = time.monotonic()
         pass_ended = await self._watching.sample()
@@ -206,6 +219,7 @@ class MigrationRun:
         with contextlib.suppress(FerryError):
             await self._controls.deliver_abort()
         self._onlooker.tell(self._told)
+        self._aftermath.tell_stall()
         left_s = max(0.01, SAMPLE_EVERY_S - (time.monotonic() - begun))
         if call is None:
             await asyncio.sleep(left_s)
@@ -216,13 +230,17 @@ class MigrationRun:
         if event.uuid != self.state.uuid or not self.state.running:
             return
         if event.kind is EventKind.LIFECYCLE:
-            switching = event.detail == "suspended migrated"
-            if switching and self.state.phase is Phase.MEMORY:
-                self._told.enter(Phase.SWITCHOVER)
-            if event.detail in ("resumed migrated", "resumed post-copy") and self._resumed is None:
-                self._resumed = time.monotonic()
+            self._on_lifecycle(event.detail)
         if event.kind is EventKind.JOB_COMPLETED and event.stats and self._completed is None:
             self._completed = stats.completed(event.stats)
+
+    def _on_lifecycle(self, detail: str) -> None:
+        self._handover.take(detail)
+        stopped = detail in ("suspended migrated", "suspended post-copy")
+        if stopped and self.state.phase is Phase.MEMORY:
+            self._told.enter(Phase.SWITCHOVER)
+        if detail == "suspended post-copy" and not self.state.post_copy:
+            self._told.update(post_copy=True)
 
     # -- the verdict ---------------------------------------------------------------------------
 
@@ -239,35 +257,39 @@ class MigrationRun:
 
     async def _settled(self) -> Judgement:
         """What both ends say once they are through with it."""
+        if self.state.running and self.state.post_copy and self._call_error:
+            await self._follow()
         while True:
             if self.state.running:
                 self._told.enter(Phase.VERIFY)
-            judgement, at_source = await settle(
+            judgement, through = await settle(
                 self._before, self.state.uuid, self._source, self._target
             )
-            if at_source is None or at_source.job != "migration out":
+            if through:
                 return judgement
-            await self._watch_orphan()
+            await self._follow()
 
-    async def _watch_orphan(self) -> None:
-        """Our call broke, the migration did not: go on watching and steering it."""
-        self._told.update(verdict=None)
-        self._told.enter(Phase.MEMORY)
-        self._told.note("note", "our connection broke, the hosts go on; watching again")
-        while await job_kind(self._source, self.state.uuid) in ("migration out", "?"):
-            await self._look()
-            if self._watching.silent_s > SILENT_S:
-                return
+    async def _follow(self) -> None:
+        """Our call has ended, the migration has not: go on watching and steering it."""
+        why = f" ({self._call_error.rstrip('.')})" if self._call_error else ""
+        note = f"our call ended{why}; the hosts go on: watching until both say where it runs"
+        begin_again(self._told, note)
+        await self._aftermath.follow()
         self._returned = time.monotonic()
+        if self._aftermath.recovered:
+            self._call_error = ""
 
     async def _conclude(self, judgement: Judgement) -> None:
         was = self.state.verdict
         if was is not None and was.outcome is judgement.outcome is Outcome.UNKNOWN:
             return
+        moved = judgement.outcome is Outcome.MOVED and judgement.owner == self._target.name
+        if moved:
+            ends = (self._source, self._target)
+            judgement = await clean(judgement, self._before, self._told, *ends)
         leftovers = list(judgement.leftovers)
         if judgement.outcome is Outcome.STAYED:
             leftovers += await self._changed.put_back()
-        moved = judgement.outcome is Outcome.MOVED and judgement.owner == self._target.name
         if moved:
             leftovers += await conclude.carry_autostart(
                 self._target, self.state.uuid, self._before.autostart
@@ -285,7 +307,8 @@ class MigrationRun:
             passes=self._watching.account.passes(self._completed),
             total_s=(self._returned or 0.0) - (self._called or 0.0) if ran else 0.0,
             wall_s=time.monotonic() - self.begun.confirmed,
-            own_pause_ms=self._own_pause_ms(),
+            own_pause_ms=self._handover.pause_ms(self._controls.suspended_s, self.state.post_copy),
+            stall_ms=stalled_ms(self._watching.samples) if self.state.post_copy else None,
             seen=seen,
             leftovers=tuple(leftovers),
         )
@@ -294,10 +317,3 @@ class MigrationRun:
             phases=self._told.ended_phases(judgement.outcome),
             outlook=conclude.last_word(verdict),
         )
-
-    def _own_pause_ms(self) -> int | None:
-        """Of a VM we suspended: from then until the target said that it runs."""
-        suspended_s = self._controls.suspended_s
-        if suspended_s is None or self._resumed is None or self._resumed < suspended_s:
-            return None
-        return round(1000 * (self._resumed - suspended_s))

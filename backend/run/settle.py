@@ -8,7 +8,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains
 from backend.model import Outcome
-from backend.run.verdict import Before, End, Judgement, judge
+from backend.run.verdict import Before, End, Judgement, Standing, judge, standing
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,12 @@ async def ask_both(
 
 async def settle(
     before: Before, uuid: str, source: HostWatch, target: HostWatch
-) -> tuple[Judgement, End | None]:
-    """Ask until the hosts agree, or as long as waiting can help; the last judgement stands,
-    with what the source said last.
+) -> tuple[Judgement, bool]:
+    """Ask until the hosts agree, or as long as waiting can help; the last judgement stands, and
+    whether they are through.
 
-    A job that still runs in the hosts is waited for by the caller (it has samples to take), so
-    it returns at once with `settled` False.
+    A migration that goes on in the hosts, or waits for its recovery, is the caller's (it has
+    samples to take): then it returns at once.
     """
     begun, was_silent = time.monotonic(), False
     before_that: Outcome | None = None
@@ -68,8 +68,8 @@ async def settle(
         split_again = judgement.outcome is before_that is Outcome.SPLIT
         waited_s = time.monotonic() - begun
         if judgement.settled or split_again or waited_s > (SILENT_S if silent else SETTLE_S):
-            return judgement, at_source
-        if at_source is not None and at_source.job == "migration out":
-            return judgement, at_source
+            return judgement, True
+        if standing(at_source, at_target) in (Standing.GOING, Standing.BROKEN):
+            return judgement, False
         before_that = judgement.outcome
         await asyncio.sleep(1.0 if silent or before_that is Outcome.SPLIT else 0.3)

@@ -5,8 +5,13 @@ like one, and a call can fail although the VM has moved (both seen with libvirt 
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from backend.model import Outcome, VmState
+
+_FAILED = "post-copy failed"
+_POST_COPY = ("post-copy", _FAILED)
+"""libvirt's reasons for the state of a VM whose memory is on two hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,11 @@ class End:
     job: str | None = None
     """A job libvirt runs on it there: `migration out`, `migration in`, ..."""
     autostart: bool = False
+
+    @property
+    def in_post_copy(self) -> bool:
+        """It holds one half of the VM's memory, and needs the other."""
+        return self.active and self.state_reason in _POST_COPY
 
     @property
     def absent(self) -> bool:
@@ -53,10 +63,45 @@ class Judgement:
     leftovers: tuple[str, ...] = ()
 
 
+class Standing(StrEnum):
+    """How far two hosts are with a migration whose call has ended."""
+
+    OVER = "over"
+    """They are through, or as good as: what they hold can be judged."""
+    GOING = "going"
+    """They go on without the call."""
+    BROKEN = "broken"
+    """Its post-copy stands still on both, until it is recovered."""
+    SILENT = "silent"
+    """One that has to be heard was not."""
+
+
+def standing(source: End | None, target: End | None) -> Standing:
+    """Never a guess: while the VM's memory may be on both, both must have answered.
+
+    libvirt's keepalive makes the source say "post-copy failed" while the stream goes on (seen
+    with 9.0), so broken is only what the target calls so too; it says "running" of a VM that
+    stands still.
+    """
+    if source is None:
+        return Standing.SILENT
+    if not source.in_post_copy:
+        return Standing.GOING if source.job == "migration out" else Standing.OVER
+    if target is None:
+        return Standing.SILENT
+    if not target.active or source.state is target.state is VmState.RUNNING:
+        return Standing.OVER
+    if source.state_reason == target.state_reason == _FAILED:
+        return Standing.BROKEN
+    return Standing.GOING if target.in_post_copy or target.job else Standing.OVER
+
+
 def judge(before: Before, source: End | None, target: End | None) -> Judgement:
     """Decide from both ends. Never a guess: an end that did not answer means `unknown`."""
     if source is None or target is None:
         return _one_end_silent(before, source, target)
+    if source.in_post_copy or target.in_post_copy:
+        return _in_post_copy(before, source, target)
     if source.job == "migration out" or target.job == "migration in":
         return Judgement(
             Outcome.UNKNOWN, None, f"{before.vm} is still being moved by the hosts.", settled=False
@@ -85,6 +130,42 @@ def _one_end_silent(before: Before, source: End | None, target: End | None) -> J
     )
 
 
+def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
+    if source.state is target.state is VmState.RUNNING:
+        return _both_active(before, source, target)
+    if source.active and target.active:
+        if standing(source, target) is Standing.BROKEN:
+            return _undecided(broken_sentence(before.vm, source.host, target.host))
+        if target.in_post_copy or target.job:
+            return _undecided(f"{before.vm} is still moving: {target.host} fetches its memory.")
+        return _both_active(before, source, target)
+    if target.active and target.state_reason != _FAILED:
+        return _undecided(
+            f"{before.vm} runs on {target.host}, which has not said that it is whole."
+        )
+    held, gone = (source, target) if source.active else (target, source)
+    return Judgement(
+        Outcome.LOST,
+        None,
+        f"Half of its memory was on {gone.host}, where its QEMU has ended: what {held.host} holds"
+        " cannot run on. Do not resume it; destroy it and start the VM from its disks.",
+        settled=False,
+        leftovers=(f"half a VM on {held.host}: virsh destroy {before.vm} there",),
+    )
+
+
+def _undecided(reason: str) -> Judgement:
+    return Judgement(Outcome.UNKNOWN, None, reason, settled=False)
+
+
+def broken_sentence(vm: str, source: str, target: str) -> str:
+    """What is true of a VM whose post-copy broke."""
+    return (
+        f"{vm} stands still: the stream broke, and half of its memory is on {source}, the other"
+        f" half on {target}. Destroy neither, resume neither."
+    )
+
+
 def _both_active(before: Before, source: End, target: End) -> Judgement:
     if source.state is VmState.RUNNING and target.state is VmState.RUNNING:
         return Judgement(
@@ -95,7 +176,7 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
             " older state.",
             settled=False,
         )
-    handed_over = source.state_reason in ("migrated", "migration", "post-copy")
+    handed_over = source.state_reason in ("migrated", "migration", *_POST_COPY)
     if target.state is VmState.RUNNING and handed_over:
         return Judgement(
             Outcome.MOVED,

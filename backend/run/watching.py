@@ -4,7 +4,6 @@ Samples come over a lane of their own. A QEMU that hands over answers nobody for
 pause lasts: that must cost neither the host its control lane nor the operator the abort.
 """
 
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -113,6 +112,8 @@ class Watching:
     def _judge(self) -> None:
         """Look at the whole course; the word is told when it turns."""
         state = self._told.state
+        if state.recoverable:
+            return
         if state.post_copy:
             now = post_copy_outlook(self.samples, state.target)
         else:
@@ -134,12 +135,3 @@ class Watching:
         if self.silent_since is not None:
             gap_s, self.silent_since = self.silent_s, None
             self._told.note("note", f"{self._source.name} answers again after {gap_s:.0f} s")
-
-
-async def job_kind(source: HostWatch, uuid: str) -> str | None:
-    """The job that runs on a VM at its source; `?` when the source does not answer."""
-    with contextlib.suppress(FerryError):
-        return await source.call(
-            lambda conn: domains.job_info_kind(conn, uuid), what="say what it does"
-        )
-    return "?"

@@ -1,9 +1,9 @@
-"""`jobs`, `watch` and `abort`: migrations that run or ran in this engine."""
+"""`jobs`, `watch`, `abort` and `recover`: migrations that run or ran in this engine."""
 
 import argparse
 from dataclasses import fields
 
-from backend.model import Migration, Verdict
+from backend.model import Control, Migration, Verdict
 from backend.service.client import BadInput
 from backend.service.protocol import (
     Abort,
@@ -12,6 +12,7 @@ from backend.service.protocol import (
     ListMigrations,
     MigrationReply,
     MigrationsReply,
+    Operate,
     Watch,
 )
 from tui.commands.follow import Follower
@@ -62,6 +63,19 @@ async def abort(options: argparse.Namespace, choice: FleetChoice) -> int:
     return {0: 1, 1: 0}.get(code, code)
 
 
+async def recover(options: argparse.Namespace, choice: FleetChoice) -> int:
+    """Go on with a post-copy whose stream broke, and follow it to its verdict."""
+    async with connected(choice) as client:
+        reply = await client.call(GetMigration(options.id))
+        assert isinstance(reply, MigrationReply)
+        migration = reply.migration
+        if not migration.running:
+            raise BadInput(f"Migration {migration.id} of {clean(migration.vm)} has ended.")
+        await client.call(Watch(fleet=False, migrations=True, samples_of=(migration.id,)))
+        await client.call(Operate(migration.id, Control.RECOVER))
+        return await follow(client, Follower([migration], as_json=options.json))
+
+
 def job_json(migration: Migration) -> dict[str, object]:
     """The keys of a verdict, None where a running one has none yet, plus what it does now."""
     verdict = migration.verdict
@@ -88,6 +102,7 @@ def job_json(migration: Migration) -> dict[str, object]:
         "phase": migration.phase.value,
         "sample": plain(migration.sample),
         "outlook": plain(migration.outlook),
+        "recoverable": migration.recoverable,
     }
 
 
