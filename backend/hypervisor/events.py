@@ -159,6 +159,10 @@ def _block_job(
     hand_over(_make(EventKind.CHANGED, dom, disk or ""))
 
 
+def _metadata(_conn: Any, dom: Any, _kind: int, namespace: str, hand_over: HandOver) -> None:
+    hand_over(_make(EventKind.CHANGED, dom, namespace or ""))
+
+
 _OPTIONAL: dict[int, Callable[..., None]] = {
     libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION: _iteration,
     libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED: _job_completed,
@@ -167,4 +171,5 @@ _OPTIONAL: dict[int, Callable[..., None]] = {
     libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED: _device,
     libvirt.VIR_DOMAIN_EVENT_ID_DISK_CHANGE: _disk_change,
     libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2: _block_job,
+    libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE: _metadata,
 }

@@ -12,6 +12,7 @@ import pytest
 from backend.fleet import config
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
+from backend.hypervisor.metadata import NAMESPACE
 from backend.model import Vm
 from backend.run.addresses import find_address
 from backend.run.network_check import check_network
@@ -151,20 +152,23 @@ async def test_metadata_is_seen_and_moves_with_the_vm_ours_and_others(
     everywhere = ("--live", "--config")
     ours = f"<vm policy='gentle' address='{vm.address}'/>"
     theirs = "<app owner='somebody'><note>kept</note></app>"
-    for uri, key, xml in (("urn:virt-ferry:1", "ferry", ours), ("urn:other", "o", theirs)):
+    told = asyncio.Event()
+    source.listeners.add(lambda event: told.set() if event.detail == NAMESPACE else None)
+    for uri, key, xml in ((NAMESPACE, "ferry", ours), ("urn:other", "o", theirs)):
         words = ("--uri", uri, "--key", key, "--set", xml)
-        lab.virsh(source.name, "metadata", vm.name, *words, *everywhere)
+        await asyncio.to_thread(lab.virsh, source.name, "metadata", vm.name, *words, *everywhere)
     try:
+        await asyncio.wait_for(told.wait(), 5)
         await source.refresh(vm.uuid)
         assert next(one for one in source.vms if one.uuid == vm.uuid).policy == "gentle"
         await by_virsh(lab, vm, target)
         for where in ((), ("--inactive",)):
             xml = lab.virsh(target.name, "dumpxml", vm.name, *where)
             assert "policy='gentle'" in xml.replace('"', "'")
-            assert "<note>kept</note>" in xml
+            assert "note>kept</" in xml
     finally:
         for host in (source, target):
             if vm.name in lab.virsh(host.name, "list", "--name").split():
-                words = ("--uri", "urn:virt-ferry:1", "--key", "ferry")
+                where_ours = ("--uri", NAMESPACE, "--key", "ferry")
                 plain = ("--set", f"<vm address='{vm.address}'/>")
-                lab.virsh(host.name, "metadata", vm.name, *words, *plain, *everywhere)
+                lab.virsh(host.name, "metadata", vm.name, *where_ours, *plain, *everywhere)
