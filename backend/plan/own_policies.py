@@ -57,9 +57,9 @@ def _policy(name: str, table: Any, known: Mapping[str, Policy], path: Path | Non
         raise BadInput(f"{where} must be a table.")
     for key in table:
         if key not in KEYS:
-            raise BadInput(f"{where} has an unknown key {key!s}.", f"Allowed: {', '.join(KEYS)}.")
+            raise BadInput(f"{where} has an unknown key {key!r}.", f"Allowed: {', '.join(KEYS)}.")
     base = table.get("base", "balanced")
-    if base not in known:
+    if not isinstance(base, str) or base not in known:
         raise BadInput(f"{where}.base is {base!r}.", f"Allowed: {', '.join(known)}.")
     fields: dict[str, Any] = {key: _whole(table[key], key, where) for key in _WHOLE if key in table}
     fields |= {key: _span(table[key], key, where) for key in _SPANS if key in table}

@@ -66,7 +66,8 @@ def policy_for(
     if options.policy is not None:
         policy = _find(policies, options.policy)
     else:
-        policy = next((one for one in policies if one.name == of_vm), DEFAULT)
+        default = _find(policies, DEFAULT.name)
+        policy = next((one for one in policies if one.name == of_vm), default)
     if options.pause_ms is not None:
         policy = replace(policy, pause_ms=checked_pause_ms(options.pause_ms))
     if options.deadline_s is not None:

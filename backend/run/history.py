@@ -56,6 +56,8 @@ class History:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._moves: deque[PastMove] = deque(maxlen=KEPT)
+        self._torn = False
+        """The file ends in half a line."""
         if path is not None:
             self._read(path)
 
@@ -106,12 +108,13 @@ class History:
             size = path.stat().st_size
             with path.open("rb") as file:
                 file.seek(max(0, size - MOST_BYTES))
-                lines = file.read().splitlines()
+                content = file.read()
         except FileNotFoundError:
             return
         except OSError as error:
             log.warning("%s cannot be read: %s", path, error)
             return
+        lines, self._torn = content.splitlines(), content[-1:] not in (b"", b"\n")
         for line in lines:
             try:
                 self._moves.append(decode(line))
@@ -124,7 +127,8 @@ class History:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.encode(move) + b"\n")
+                file.write(b"\n" * self._torn + msgspec.json.encode(move) + b"\n")
+            self._torn = False
         except OSError as error:
             log.warning("%s cannot be written: %s", path, error)
 
@@ -135,5 +139,6 @@ class History:
             with os.fdopen(handle, "wb") as file:
                 file.write(b"".join(msgspec.json.encode(move) + b"\n" for move in self._moves))
             scratch.replace(path)
+            self._torn = False
         except OSError as error:
             log.warning("%s cannot be written: %s", path, error)

@@ -21,6 +21,9 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
         return None
     passes = passes_seen(samples, state.pause_limit_ms or state.policy.pause_ms)
     forecast = state.forecast
+    actions = {decision.action for decision in state.decisions}
+    held = state.hold or not actions.isdisjoint(("hold", "switch"))
+    limited = held or "bandwidth" in actions
     return PastMove(
         uuid=state.uuid,
         source=state.source,
@@ -42,10 +45,10 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
             and not state.suspended
         )[:8],
         empty_bytes=None if state.post_copy else _empty_bytes(samples, in_use_bytes),
-        link_bytes_s=_rate(samples),
+        link_bytes_s=None if limited else _rate(samples),
         forecast_s=forecast.total_s if forecast else None,
         forecast_pause_ms=forecast.pause_ms if forecast else None,
-        changed_by_hand=run.by_hand or state.hold,
+        changed_by_hand=run.by_hand or held,
     )
 
 
