@@ -52,6 +52,8 @@ def forecast_before(
     if not likely.converges or not in_time:
         if tuning.post_copy:
             return _by_post_copy(views, replace(tuning, switch=Moment.AFTER_PASS_1))
+        if policy.suspend and deadline_s is not None:
+            return _by_suspend(views, deadline_s, likely)
         return _does_not(views, policy, tuning, deadline_s, likely)
     if lucky.seconds > likely.seconds:
         lucky = likely
@@ -120,6 +122,30 @@ def _by_post_copy(views: Views, tuning: Tuning) -> Forecast:
         sent_bytes=round(sent),
         post_copy=True,
         basis=views.basis,
+    )
+
+
+def _by_suspend(views: Views, deadline_s: float, run: Copied) -> Forecast:
+    """Suspended so that the rest is sent by the deadline, but not before the first pass ended."""
+
+    def pause_s(scenario: Scenario) -> tuple[float, float]:
+        first_s = scenario.first_pass_bytes / scenario.rate_bytes_s
+        left_s = scenario.writing.dirtied(first_s) / scenario.rate_bytes_s
+        return left_s, first_s
+
+    low, mid, high = map(pause_s, (views.lucky, views.likely, views.unlucky))
+    total_s = max(deadline_s, STARTUP_S.mid + sum(mid) + FINISH_S.mid)
+    return Forecast(
+        converges=True,
+        total_s=Band(
+            min(0.8 * total_s, STARTUP_S.low + sum(low)),
+            total_s,
+            max(1.1 * total_s, STARTUP_S.high + sum(high) + FINISH_S.high),
+        ),
+        pause_ms=Band(300.0 * mid[0], 1000 * mid[0], max(1100 * high[0], 1000 * mid[0])),
+        needs="",
+        throttle_percent=run.throttle_percent,
+        basis=f"{views.basis}; the VM is suspended to finish in time",
     )
 
 

@@ -13,7 +13,8 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains
 from backend.hypervisor.connection import Lane
-from backend.model import Sample
+from backend.model import Phase, Sample
+from backend.plan.by_order import held_outlook, suspended_outlook
 from backend.plan.forecast import outlook, pass_ended_note
 from backend.plan.post_copy import post_copy_outlook
 from backend.plan.running import NOTHING, Prior
@@ -116,6 +117,10 @@ class Watching:
             return
         if state.post_copy:
             now = post_copy_outlook(self.samples, state.target)
+        elif state.suspended and state.phase is not Phase.VERIFY:
+            now = suspended_outlook(self.samples, state.target)
+        elif state.hold and state.phase is Phase.MEMORY:
+            now = held_outlook(self.samples, self._prior)
         else:
             now = outlook(self.samples, self._told.limit_ms, state.phase, self._prior)
         if state.outlook == now:
