@@ -21,7 +21,7 @@ from backend.model import (
     Verdict,
     Word,
 )
-from tui.render import charts, controls
+from tui.render import charts, controls, units
 from tui.render.migration_lines import (
     MigrationView,
     big_lines,
@@ -245,6 +245,14 @@ def test_what_is_special_stands_first_in_the_title() -> None:
     assert "held · at " in text
     assert text.index("held") < text.index("balanced")
     assert "post-copy · live" in title(view(replace(RUNNING, post_copy=True)), 100).text
+
+
+def test_a_held_one_promises_no_switchover() -> None:
+    held = replace(RUNNING, hold=True, pause_limit_ms=1)
+    assert "held until told, 40 M left to send; w switches over now" in big(view(held))[0]
+    assert f"held until {units.clock(START)}" in big(view(replace(held, at=START)))[0]
+    assert "pause ≤ 300 ms" in figures(view(held), 200)[0].text
+    assert len(charts.left_to_send(view(held)).series) == 1
 
 
 def test_the_deadline_counts_down_while_it_counts() -> None:

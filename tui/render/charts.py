@@ -59,7 +59,7 @@ def left_to_send(view: MigrationView) -> Picture:
 
 def _forecast(view: MigrationView, last: chart.Point) -> Iterable[Series]:
     outlook = view.migration.outlook
-    if view.migration.running and outlook and outlook.left_s:
+    if view.migration.running and not view.migration.hold and outlook and outlook.left_s:
         # To whole seconds, or the dotted line would be repainted at every sample.
         end = float(round(last[0] + outlook.left_s.mid))
         yield Series(((float(int(last[0])), last[1]), (max(end, last[0]), 0.0)), Ink.DIM, True)

@@ -118,11 +118,19 @@ def _sentences(m: Migration) -> tuple[str, str]:
         return m.verdict.reason, f"Ended after {units.number(m.verdict.total_s)} s."
     if m.abort_asked:
         return f"abort asked: {m.vm} stays on {m.source}", "Waiting for both hosts to let go."
+    if m.hold and m.sample is not None:
+        return _held(m, m.sample), _race(m)
     if m.outlook is None and m.sample is None:
         return f"{m.source} and {m.target} are being prepared", ""
     if m.outlook is None:
         return "the first pass is on its way", "What the VM writes meanwhile shows at its end."
     return m.outlook.reason, _race(m)
+
+
+def _held(m: Migration, sample: Sample) -> str:
+    """What a held one waits for; the outlook tells how it would go if it were not held."""
+    until = f"until {units.clock(m.at)}" if m.at is not None else "until told"
+    return f"held {until}, {units.size(sample.remaining_bytes)} left to send; w switches over now"
 
 
 def _race(m: Migration) -> str:
@@ -146,11 +154,16 @@ def figures(view: MigrationView, width: int) -> list[Line]:
         spans_of(f"pass {sample.pass_number} ", (full, Ink.MOVE), (empty, Ink.DIM)),
         spans_of(("throttle ", Ink.TEXT), _slowed(throttle)),
         spans_of(f"compression {'XBZRLE' if m.tuning and m.tuning.compression else units.DASH}"),
-        spans_of(f"pause ≤ {m.pause_limit_ms or m.policy.pause_ms:,} ms"),
+        spans_of(f"pause ≤ {_pause_ms(m):,} ms"),
         spans_of(f"bandwidth {'unlimited' if not m.bandwidth_bytes_s else _limit(m)}"),
         _outage(m),
     ]
     return _flowing(items, width)
+
+
+def _pause_ms(m: Migration) -> int:
+    """The limit in force; a hold's own is only how it is held."""
+    return m.policy.pause_ms if m.hold else m.pause_limit_ms or m.policy.pause_ms
 
 
 def _of(expected: int | None) -> str:
