@@ -17,8 +17,9 @@ from backend.plan.precopy import Writing
 _STEPS = 48
 _BACKGROUND_HITS = 0.05
 """Any VM touches a page now and then: keeps the likelihood finite."""
-_BAND_LOSS = 1.2
-"""Log-likelihood below the best that still counts as possible: about four in five."""
+_BAND_LOSS = 2.0
+"""Log-likelihood below the best that still counts as possible: with counts drawn by chance, the
+band holds what is true at 1 to 10 s in four of five."""
 _MIN_RATE = 10_000.0
 LEAST_S = 15.0
 """Of measuring: the periods of 1, 2, 4 and 8 s, which show the curve."""
@@ -67,14 +68,16 @@ def _fit(counts: tuple[Count, ...], most_bytes: float) -> WritingBand:
     longest = max(count.period_s for count in counts)
     mid_reach = sum(weight * min(r * longest, c) for weight, r, c in weighted) / total
     cap = exp(sum(weight * log(cap) for weight, _, cap in weighted) / total)
-    low = min(inside, key=lambda pair: min(pair[0] * longest, pair[1]))
-    high = max(inside, key=lambda pair: min(pair[0] * 2 * longest, pair[1]))
+    low = min(r for r, _ in inside), min(min(r * longest, c) for r, c in inside)
+    high = max(r for r, _ in inside), max(min(r * 2 * longest, c) for r, c in inside)
     mid = Writing(rate, 0.0, max(cap, mid_reach))
     least, most = 1 - _MODEL_ERROR, 1 + _MODEL_ERROR
     return WritingBand(
-        low=Writing(min(low[0], least * rate), 0.0, min(low[1], mid.cap_bytes)),
+        low=Writing(min(low[0], least * rate), 0.0, min(low[1], least * mid.cap_bytes)),
         mid=mid,
-        high=Writing(max(high[0], most * rate), 0.0, max(high[1], mid.cap_bytes)),
+        high=Writing(
+            max(high[0], most * rate), 0.0, min(most_bytes, max(high[1], most * mid.cap_bytes))
+        ),
         steady=excess < 2.5,
     )
 
