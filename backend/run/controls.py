@@ -30,9 +30,9 @@ def available(state: Migration) -> tuple[Control, ...]:
     found = [Control.BANDWIDTH]
     if not state.hold:
         found.append(Control.PAUSE_LIMIT)
-    if state.tuning is not None and state.tuning.post_copy and state.sample is not None:
-        found.append(Control.POST_COPY)
-    if not state.suspended and state.sample is not None:
+    if state.sample is not None and not state.suspended:
+        if state.tuning is not None and state.tuning.post_copy:
+            found.append(Control.POST_COPY)
         found.append(Control.SUSPEND)
     if state.hold:
         found.append(Control.SWITCH)

@@ -60,11 +60,10 @@ class Helm:
             await self._hold()
             return
         newest, now_s = self._watching.samples[-1], time.monotonic()
-        if newest is self._seen or now_s - self._released_s < RELEASED_S:
+        fresh, self._seen = newest is not self._seen, newest
+        if not fresh or now_s - self._released_s < RELEASED_S or not self._due(now_s):
             return  # a source that does not answer tells nothing to decide on
-        if not self._due(now_s):
-            return
-        self._seen, self._looked_s = newest, now_s
+        self._looked_s = now_s
         view = self._view(self._pass_ended)
         if self._pass_ended and can_tell(self._watching.samples):
             self._pass_ended, self._judged_s = False, now_s
