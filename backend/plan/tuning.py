@@ -13,7 +13,7 @@ OVERHEAD_MS = 120
 """What a pause takes above its limit at worst, but for accidents: measured 20 to 170 ms."""
 WRITE_TARGET = 0.25
 """A VM that writes this part of the link's rate leaves a quarter of it with each pass."""
-PRECAUTION_PERCENT = 70
+PRECAUTION_PERCENT = 85
 """For a VM that needs no throttle now, should it become busy on the way."""
 LEAST_PERCENT = 50
 POST_COPY_GAIN = 1.5

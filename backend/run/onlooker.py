@@ -56,7 +56,8 @@ class Onlooker:
                     network = await check_network(target, self._vm, self._probe)
         outage = await ended
         lost = outage.lost if outage.outage_ms is not None else None
-        return Seen(outage.outage_ms, lost, network or outage.sentence)
+        said = [part for part in (network, outage.sentence) if part]
+        return Seen(outage.outage_ms, lost, "; ".join(said))
 
     async def close(self) -> None:
         """End the probes, wherever they stand."""
