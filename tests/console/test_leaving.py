@@ -180,3 +180,24 @@ async def test_an_engine_that_is_not_there_at_the_start_is_a_sentence(console: O
         assert "waiting for the engine" in c.text
         await c.press("m")
         assert not c.asked(MakePlan)
+
+
+async def test_the_palette_has_every_control_with_its_reason(console: Open) -> None:
+    async with console("db") as c:
+        await running(c)
+        await c.press("M", "enter")
+        entries = {label: about for label, about, _ in FerryCommands(c.screen)._entries()}
+        assert "p · not now: The policy balanced does not permit post-copy" in entries["post-copy"]
+        assert entries["suspend VM"].startswith("z · Stop the VM")
+        assert "Nothing is broken" in entries["recover"]
+
+
+async def test_the_palette_and_the_help_have_the_plans_choices(console: Open) -> None:
+    async with console("web") as c:
+        await c.press("slash", *"web-1", "enter", "m")
+        entries = {label: about for label, about, _ in FerryCommands(c.screen)._entries()}
+        assert "w · not now: web-1 writes too little to be held" in entries["hold"]
+        assert {"policy", "policy before", "deadline", "at", "bandwidth"} <= entries.keys()
+        await c.press("question_mark")
+        for about in ("The next policy", "The VM stays where it is", "the pause falls at a set"):
+            assert about in c.text

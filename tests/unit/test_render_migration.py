@@ -230,8 +230,11 @@ def test_outage_losses_network_and_stall_are_in_the_report() -> None:
         VERDICT, outage_ms=112, lost_probes=9, network="it answers at 10.0.0.5", stall_ms=1300
     )
     text = report(view(replace(probed, verdict=verdict)))
-    for part in ("112 ms, 9 probes lost  ping from kvm-a", "it answers at 10.0.0.5", "1.3 s of"):
+    for part in ("112 ms, 9 probes lost", "it answers at 10.0.0.5", "1.3 s of"):
         assert part in text
+    assert "ping from kvm-a" not in text
+    alone = replace(probed, verdict=replace(verdict, network=""))
+    assert "112 ms, 9 probes lost  ping from kvm-a" in report(view(alone))
 
 
 def test_what_is_left_to_do_stands_first() -> None:

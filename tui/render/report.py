@@ -31,9 +31,9 @@ def report_lines(view: MigrationView, width: int) -> list[Line]:
     for index, leftover in enumerate(verdict.leftovers or ("none",)):
         ink = Ink.WARN if verdict.leftovers else Ink.OK
         lines += _sentence("" if index else "leftovers", ((leftover, ink),), width)
+    lines += _side_by_side(_figures(view, verdict), verdict.forecast is not None, width)
     if verdict.network:
         lines += _sentence("network", ((verdict.network, Ink.TEXT),), width)
-    lines += _side_by_side(_figures(view, verdict), verdict.forecast is not None, width)
     if verdict.forecast is not None:
         basis = verdict.forecast.basis
         lines += _sentence("rested on", ((basis, Ink.DIM),), width) if basis else []
@@ -86,7 +86,9 @@ def _outage(m: Migration, verdict: Verdict) -> Spans:
         return spans_of(f"{units.DASH} {no_outage(m).removeprefix('outage ')}")
     lost = verdict.lost_probes
     said = f", {lost:,} probe{'s' * (lost != 1)} lost" if lost is not None else ""
-    return spans_of(f"{units.milliseconds(verdict.outage_ms)}{said}", (f"  {m.probe}", Ink.DIM))
+    # The network's sentence tells how it was probed, too.
+    how = "" if verdict.network else f"  {m.probe}"
+    return spans_of(f"{units.milliseconds(verdict.outage_ms)}{said}", (how.rstrip(), Ink.DIM))
 
 
 def _pause(verdict: Verdict, allowed: int) -> Spans:

@@ -20,8 +20,8 @@ class PlanLimits(FerryScreen):
     """The part of the plan screen that changes `MoveOptions`."""
 
     LIMITS: ClassVar[tuple[Action, ...]] = (
-        Action("policy", "right,l", "policy", "The next policy: what a move may do to the VM."),
-        Action("policy_back", "left,h", "policy", "The policy before.", footer=False),
+        Action("policy", "right,l", "policy", "The next policy (or l): what a move may do."),
+        Action("policy_back", "left,h", "policy before", "The one before (or h).", footer=False),
         Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
         Action("deadline", "D", "deadline", "The VM stays where it is if not moved by then."),
         Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
