@@ -21,12 +21,27 @@ def settings(
 ) -> tuple[Finding, ...]:
     """Findings about the policy and the operator's options; good news in one line."""
     found = [
+        *_named(facts, policy, options),
         *_post_copy(facts, policy),
         *_streams(policy),
         *_hold(facts, options, forecast, can_hold),
         *_converges(policy, forecast),
     ]
     return tuple(found) or (ok("settings", "settings", f"{policy.name} can be kept"),)
+
+
+def _named(facts: Survey, policy: Policy, options: MoveOptions) -> list[Finding]:
+    wanted = facts.vm.policy
+    if options.policy is not None or wanted is None or wanted == policy.name:
+        return []
+    return [
+        warn(
+            "policy-unknown",
+            "settings",
+            f"its metadata names the policy {wanted!r}, which there is not: {policy.name} is used",
+            "Add it to the fleet file, or name another with --policy.",
+        )
+    ]
 
 
 def _post_copy(facts: Survey, policy: Policy) -> list[Finding]:

@@ -48,4 +48,5 @@ class Departure:
 
 
 def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at))
+    far = abs(at - time.time()) > 86_400 / 2
+    return time.strftime("%Y-%m-%d %H:%M:%S" if far else "%H:%M:%S", time.localtime(at))

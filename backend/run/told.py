@@ -43,8 +43,7 @@ class Told:
         """Add a decision."""
         t_s = round(time.monotonic() - self.zero, 3)
         decision = Decision(t_s=t_s, at=time.time(), action=action, reason=reason, by=by)
-        decisions = (*self.state.decisions[-MOST_DECISIONS:], decision)
-        self.state = replace(self.state, decisions=decisions)
+        self.state = replace(self.state, decisions=_kept((*self.state.decisions, decision)))
         self._publisher.decision(self.state.id, decision)
         self._publisher.migration(self.state)
 
@@ -70,3 +69,11 @@ class Told:
             elif state is PhaseState.ACTIVE:
                 phases[phase] = PhaseState.FAILED
         return phases
+
+
+def _kept(decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
+    """Without the oldest note: what was done to the VM is told to the end."""
+    if len(decisions) <= MOST_DECISIONS:
+        return decisions
+    oldest = next((n for n, one in enumerate(decisions) if one.action == "note"), 0)
+    return (*decisions[:oldest], *decisions[oldest + 1 :])

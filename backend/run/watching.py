@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 SAMPLE_EVERY_S = 0.2
 SAMPLE_LIMIT_S = 3.0
 """Beside the pause limit: while it pauses, QEMU does not answer."""
+NOTE_EVERY_S = 1.0
+"""Passes may end with every sample: not each of them is told."""
 JUDGE_EVERY_S = 1.0
 """Between passes; a pass that ends is judged at once."""
 
@@ -47,6 +49,7 @@ class Watching:
         self._publisher = publisher
         self._lane: Lane | None = None
         self._judged_s = -JUDGE_EVERY_S
+        self._noted_s = -NOTE_EVERY_S
 
     @property
     def samples(self) -> Sequence[Sample]:
@@ -97,7 +100,8 @@ class Watching:
         new_pass = was is not None and was.pass_number != sample.pass_number
         if was is not None:
             self._note_throttle(was.throttle_percent or 0, sample.throttle_percent or 0)
-        if new_pass and not state.post_copy:
+        if new_pass and not state.post_copy and sample.t_s - self._noted_s >= NOTE_EVERY_S:
+            self._noted_s = sample.t_s
             note = pass_ended_note(self.samples, self._told.limit_ms, self._prior)
             self._told.note("note", note) if note else None
         if new_pass or sample.t_s - self._judged_s >= JUDGE_EVERY_S:

@@ -18,7 +18,7 @@ from backend.run.changed import ChangedParameters
 from backend.run.controls import ENGINE, Controls, available
 from backend.run.helm import Helm
 from backend.run.hold import BRAKE_PART, FAR_S, HOLD_PAUSE_MS, LEAST_BYTES_S, NEAR_S, brake
-from backend.run.told import Told
+from backend.run.told import MOST_DECISIONS, Told
 from backend.run.watching import Watching
 
 MB = 1_000_000
@@ -372,3 +372,14 @@ async def test_what_is_not_offered_is_refused(clock: Clock) -> None:
         with pytest.raises(BadInput):
             await at.controls.operate(control)
     assert at.host.asked == []
+
+
+async def test_what_was_done_is_told_to_the_end(clock: Clock) -> None:
+    at = desk(clock)
+    at.told.note("post-copy", "done once")
+    for n in range(1000):
+        at.told.note("note", f"pass {n} ended")
+    kept = at.told.state.decisions
+    assert len(kept) == MOST_DECISIONS
+    assert kept[0].action == "post-copy"
+    assert kept[-1].reason == "pass 999 ended"

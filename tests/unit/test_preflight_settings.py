@@ -95,3 +95,12 @@ def test_what_will_not_converge_says_what_would_help() -> None:
     assert one.severity is Severity.WARN
     assert "balanced" in one.sentence
     assert "60 MB/s" in one.sentence
+
+
+def test_a_vm_that_names_a_policy_there_is_not() -> None:
+    named = replace(GOOD, vm=replace(VM, policy="nightly"))
+    one = found(named)["policy-unknown"]
+    assert one.severity is Severity.WARN
+    assert "'nightly'" in one.sentence
+    assert "policy-unknown" not in found(named, options=MoveOptions(policy="balanced"))
+    assert "policy-unknown" not in found(named, policy=replace(BALANCED, name="nightly"))
