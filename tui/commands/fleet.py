@@ -28,7 +28,7 @@ async def vms(options: argparse.Namespace, choice: FleetChoice) -> int:
         print_json([plain(vm) for vm in fleet.vms])
     else:
         print_table(
-            ("VM", "HOST", "STATE", "VCPU", "CPU", "MEMORY", "DISKS", "NETWORK"),
+            ("VM", "HOST", "STATE", "VCPU", "CPU", "MEMORY", "WRITES", "DISKS", "NETWORK"),
             [_vm_row(vm) for vm in fleet.vms],
         )
     return 0 if all(host.state is HostState.UP for host in fleet.hosts) else 3
@@ -70,6 +70,7 @@ def _vm_row(vm: Vm) -> tuple[object, ...]:
         vm.vcpus,
         units.percent(vm.cpu_percent),
         units.size(vm.memory_bytes),
+        units.brief_rate(vm.writes_bytes_s),
         disks or "–",
         ", ".join(nic.source for nic in vm.nics) or "–",
     )
