@@ -12,9 +12,11 @@ from backend.model import Band, Outlook, Phase, Sample, Word
 from backend.plan.judgement import hopeless
 from backend.plan.passes import PassSeen, pass_pace, passes_seen, silent_s, throughput
 from backend.plan.pause import predicted_pause, would_help
+from backend.plan.policy import THROTTLE_PERCENT_MAX
 from backend.plan.precopy import Course
 from backend.plan.running import NOTHING, Ahead, Prior, ahead
 from backend.plan.simulate import FINISH_S
+from backend.plan.tuning import needed_throttle
 from backend.plan.wording import memory, ms_band, rate, seconds, seconds_band, size, two_digits
 
 SILENT_S = 3.0
@@ -175,7 +177,17 @@ def _hopeless(running: _Running) -> Outlook:
     written = now.left_bytes / one.took_s if one.took_s else one.dirty_bytes_s or 0.0
     left = min(seen.left_bytes for seen in running.passes[-3:])
     would_ms = two_digits(1.05 * left / running.sends_bytes_s * 1000 + 1)
-    return Outlook(Word.WILL_NOT_CONVERGE, would_help(written, one.rate_bytes_s, would_ms, left))
+    reason = would_help(written, one.rate_bytes_s, would_ms, left)
+    return Outlook(Word.WILL_NOT_CONVERGE, reason + _started_again(running, written))
+
+
+def _started_again(running: _Running, written: float) -> str:
+    """What can only be set at the start: abort and start again with it."""
+    if running.prior.throttle_start_percent is not None:
+        return "; or abort and start again under must-finish (post-copy)"
+    needed = needed_throttle(written, running.sends_bytes_s, running.prior.cpu_part)
+    throttle = f"balanced (a throttle of {needed} %) or " if needed <= THROTTLE_PERCENT_MAX else ""
+    return f"; or abort and start again under {throttle}must-finish (post-copy)"
 
 
 def _converging(running: _Running) -> Outlook:

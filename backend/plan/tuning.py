@@ -76,12 +76,19 @@ def _throttle(policy: Policy, views: Views | None) -> int:
     most = policy.throttle_percent
     if views is None:
         return min(most, PRECAUTION_PERCENT)
-    writes = views.unlucky.writing.rate_bytes_s
-    target = WRITE_TARGET * views.unlucky.rate_bytes_s
-    if writes <= target:
+    writes, sends = views.unlucky.writing.rate_bytes_s, views.unlucky.rate_bytes_s
+    if writes <= WRITE_TARGET * sends:
         return min(most, PRECAUTION_PERCENT)
-    needed = 100 * (1 - views.likely.cpu_part * target / (USABLE * writes))
-    return round(max(min(LEAST_PERCENT, most), min(most, needed)))
+    needed = needed_throttle(writes, sends, views.likely.cpu_part)
+    return max(min(LEAST_PERCENT, most), min(most, needed))
+
+
+def needed_throttle(writes_bytes_s: float, sends_bytes_s: float, cpu_part: float) -> int:
+    """The throttle that brings a VM's writing down to `WRITE_TARGET` of the link, 0 to 100 %."""
+    if writes_bytes_s <= 0:
+        return 0
+    target = WRITE_TARGET * sends_bytes_s
+    return round(max(0.0, 100 * (1 - cpu_part * target / (USABLE * writes_bytes_s))))
 
 
 def _step(start: int | None, policy: Policy) -> int:

@@ -109,14 +109,16 @@ async def test_a_vm_above_the_link_is_named_within_three_passes_and_stays(
     slow_links(lab)
     lab.run("vm", "cache-1", "--write", "60MB/s", "--over", "200M")
     source, target = host_of(lab, "cache-1"), other(lab, "cache-1")
-    async with ferry.migrating("cache-1", "--to", target, "--pause-ms", "120") as running:
+    words = ("cache-1", "--to", target, "--policy", "gentle", "--pause-ms", "120")
+    async with ferry.migrating(*words) as running:
         told = await running.until(
             event="decision", reason=lambda text: "will not converge" in text
         )
         passes = [one["pass_number"] for one in running.events if one["event"] == "sample"]
         assert max(passes) <= 3
         assert told["reason"].count("MB/s") >= 2
-        assert lab.virsh(source, "migrate-getmaxdowntime", "cache-1").split()[0] == "120"
+        low = int(lab.virsh(source, "migrate-getmaxdowntime", "cache-1").split()[0])
+        assert 0 < low <= 60, "a longer one would not help"
         done = await asyncio.to_thread(ferry.run, "abort", "cache-1")
         assert done.returncode == 0, done.stderr
         verdict = await running.verdict()
