@@ -140,7 +140,7 @@ def _overdue(view: View) -> bool:
 
 
 def _may_suspend(view: View) -> bool:
-    """In the middle of a pass too, but of the first only at the deadline: all is left then."""
+    """In the middle of a pass too, but not of the first, in which nearly all is still left."""
     allowed = view.policy.suspend and view.deadline_s is not None
     return allowed and view.samples[-1].pass_number > 1
 
@@ -201,7 +201,7 @@ def _post_copy(view: View, now: _Now) -> Action | None:
 
 def _suspend(view: View, now: _Now) -> Action | None:
     """When only the rest of the deadline is left to send the rest in."""
-    if not view.policy.suspend or view.deadline_s is None or now.sends_bytes_s <= 0:
+    if not _may_suspend(view) or view.deadline_s is None or now.sends_bytes_s <= 0:
         return None
     rest = _all_left(now)
     rest_s = rest / now.sends_bytes_s
@@ -237,6 +237,8 @@ def _pass_s(now: _Now) -> float:
 def _give_up(view: View, now: _Now) -> Action | None:
     if view.deadline_s is None or view.elapsed_s < view.deadline_s:
         return None
+    if view.policy.suspend and "suspend" not in view.refused:
+        return None  # it is suspended instead, once its first pass has ended
     course = now.course(view.pause_limit_ms)
     over_s = view.elapsed_s - view.deadline_s
     soon = course is not None and course.converges and course.seconds <= GRACE_S

@@ -47,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         return timeout(0)
 
     monkeypatch.setattr(departure_module, "time", clock)
-    monkeypatch.setattr(departure_module.asyncio, "timeout", quick)
+    monkeypatch.setattr(asyncio, "timeout", quick)
     return clock
 
 

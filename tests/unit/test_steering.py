@@ -285,6 +285,21 @@ def test_freeze_suspends_in_time_when_the_link_halves_in_a_long_pass() -> None:
     assert run.ended_s <= 80 + 5
 
 
+def test_freeze_is_suspended_after_its_first_pass_even_when_that_is_too_late() -> None:
+    run = guest(60 * MB, FREEZE, deadline_s=5.0).run()
+    assert run.end == "moved"
+    assert run.kinds() == {"suspend": 1}
+    first_pass_s = run.in_use / run.link
+    assert run.actions[0][0] == pytest.approx(first_pass_s, abs=2)
+
+
+def test_freeze_gives_up_when_the_suspend_is_refused() -> None:
+    run = guest(60 * MB, FREEZE, deadline_s=60.0, refuses=frozenset({"suspend"}))
+    run.tuning = replace(run.tuning, throttle_start_percent=None)
+    run.run()
+    assert run.end == "stayed"
+
+
 def test_freeze_leaves_a_quiet_vm_alone() -> None:
     run = guest(2 * MB, FREEZE, deadline_s=60.0).run()
     assert run.end == "moved"
