@@ -255,6 +255,15 @@ def suspend(conn: Connection, uuid: str) -> None:
     conn.lookupByUUIDString(uuid).suspend()
 
 
+def resume(conn: Connection, uuid: str) -> None:
+    """Let a suspended VM go on; one that runs already is no error."""
+    try:
+        conn.lookupByUUIDString(uuid).resume()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != OPERATION_INVALID:
+            raise
+
+
 def set_autostart(conn: Connection, uuid: str, on: bool) -> None:
     """Start the VM with its host, or not. Transient VMs have no autostart: libvirt refuses."""
     conn.lookupByUUIDString(uuid).setAutostart(int(on))

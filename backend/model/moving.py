@@ -157,7 +157,7 @@ class Verdict:
     forecast: Forecast | None = None
     """The one before the start."""
     record: TrackRecord | None = None
-    """How good the forecasts have been so far, this one included."""
+    """How good the forecasts had been before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backend.errors import BadInput, FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, migrate
-from backend.model import Control, Migration, Phase
+from backend.model import Control, Migration, Outcome, Phase
 from backend.run.changed import ChangedParameters
 from backend.run.hold import HOLD_PAUSE_MS
 from backend.run.told import Told
@@ -114,6 +114,21 @@ class Controls:
         self.suspended_s = begun_s
         self.told.update(suspended=True)
         self.told.note("suspend", reason, by=by)
+
+    async def wake(self, outcome: Outcome) -> bool:
+        """A VM that we suspended and that stayed goes on at the source; True when it was woken."""
+        if self.suspended_s is None or outcome is not Outcome.STAYED:
+            return False
+        self.suspended_s = None
+        uuid = self.told.state.uuid
+        try:
+            await self.source.call(lambda conn: domains.resume(conn, uuid), what="resume the VM")
+        except FerryError as error:
+            self.told.note("note", f"the VM could not be resumed: {error.sentence}")
+            return False
+        self.told.update(suspended=False)
+        self.told.note("resume", f"VM resumed on {self.source.name}: it stays there", by=ENGINE)
+        return True
 
     async def hold(self) -> None:
         """Wait before the switchover from now on."""

@@ -265,9 +265,10 @@ class MigrationRun:
             judgement, through = await settle(
                 self._before, self.state.uuid, self._source, self._target
             )
-            if through:
+            if through and not await self._controls.wake(judgement.outcome):
                 return judgement
-            await self._follow()
+            if not through:
+                await self._follow()
 
     async def _follow(self) -> None:
         """Our call has ended, the migration has not: go on watching and steering it."""

@@ -122,3 +122,16 @@ def test_a_set_time_is_when_the_pause_falls(lab: Lab, ferry: Ferry) -> None:
     called = time.time() - events[-1]["total_s"]
     assert at - 15 < called < at
     assert abs(time.time() - at) < 8
+
+
+async def test_a_suspended_vm_that_stays_after_all_goes_on(lab: Lab, ferry: Ferry) -> None:
+    source, target = busy(lab)
+    async with ferry.migrating("cache-1", "--to", target, "--policy", "gentle") as running:
+        await running.until(event="sample", sent_bytes=lambda sent: sent > 1_000_000)
+        assert (await asyncio.to_thread(ferry.run, "steer", "cache-1", "suspend")).returncode == 0
+        assert "paused" in lab.virsh(source, "domstate", "cache-1")
+        assert (await asyncio.to_thread(ferry.run, "abort", "cache-1")).returncode == 0
+        verdict = await running.verdict()
+    assert (verdict["outcome"], verdict["owner"]) == ("stayed", source)
+    assert verdict["leftovers"] == []
+    assert "running" in lab.virsh(source, "domstate", "cache-1")

@@ -116,7 +116,7 @@ def abort_question(view: MigrationView, near: bool) -> list[Line]:
     """`near`: it is switching over."""
     m = view.migration
     late = " It is switching over: the abort may come too late." if near else ""
-    state = "stays suspended until it is resumed" if m.suspended else "runs on"
+    state = "is resumed there" if m.suspended else "runs on"
     return [
         _yes_no(f"Abort moving {m.vm} to {m.target}?", "abort", "go on"),
         line(f" It stays on {m.source} and {state}; what was sent is thrown away.{late}"),
