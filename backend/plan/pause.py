@@ -7,14 +7,14 @@ from backend.model import Band
 from backend.plan.policy import PAUSE_MS_MAX
 from backend.plan.wording import rate, size
 
-EXTRA_MS = Band(20, 45, 80)
+EXTRA_MS = Band(25, 60, 110)
 """What the pause takes above its limit: stopping, device state, starting at the target.
 
 Measured on the lab (limit: pause, ms): 20: 94; 50: 77, 87; 100: 138; 300: 301, 314, 342, 361,
-376, and 527 on a machine that was overloaded.
+376; with a limit of 50 on busy machines 104 to 264, and 527 with one of 300.
 """
 
-FLOOR_MS = Band(40, 80, 120)
+FLOOR_MS = Band(50, 95, 150)
 """The shortest pause there is, however little is left."""
 
 

@@ -91,7 +91,7 @@ def test_freeze_suspends_the_vm_once_to_finish_and_counts_the_whole_pause(
 
 
 async def test_a_hold_waits_until_it_is_told(lab: Lab, ferry: Ferry) -> None:
-    _, target = busy(lab, "5MB/s", "40M")
+    _, target = busy(lab, "15MB/s", "40M")
     ferry.run("vms")
     async with ferry.migrating("cache-1", "--to", target, "--hold") as running:
         first = await running.until(event="sample", pass_number=lambda number: number >= 2)
