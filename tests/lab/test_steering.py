@@ -1,0 +1,95 @@
+"""A migration whose world changes on the way: the link, the VM, both; it still ends as agreed."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import Lab
+from tests.lab.ferry import Event, Ferry, Running
+from tests.lab.test_moves import assert_only_on, other, slow_links
+
+pytestmark = pytest.mark.lab
+
+BUDGET_MS = 300
+ACCIDENT = 1.5
+CUT_S = 30
+
+
+@pytest.fixture(scope="module")
+def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
+    made = Ferry(Path(lab.fleet), tmp_path_factory.mktemp("state"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(autouse=True)
+def alone(lab: Lab) -> Iterator[None]:
+    lab.quiet()
+    slow_links(lab)
+    yield
+    lab.up()
+
+
+async def sending(running: Running, mb: int = 20) -> None:
+    await running.until(event="sample", sent_bytes=lambda sent: sent > mb * 1_000_000)
+
+
+def assert_agreed(lab: Lab, name: str, verdict: Event, target: str) -> None:
+    assert (verdict["outcome"], verdict["owner"]) == ("moved", target), verdict["reason"]
+    assert verdict["pause_ms"] <= ACCIDENT * BUDGET_MS
+    assert_only_on(lab, name, target)
+
+
+def assert_nothing_repeats(events: list[Event]) -> None:
+    """Pause limits only rise, and no other action is taken twice."""
+    made = [one for one in events if one["event"] == "decision" and one["by"] == "engine"]
+    limits = [one["pause_limit_ms"] for one in events if one["event"] == "sample"]
+    assert limits == sorted(limits)
+    counts = Counter(one["action"] for one in made)
+    assert not [
+        action
+        for action, count in counts.items()
+        if count > 1 and action in ("post-copy", "suspend", "abort")
+    ]
+
+
+async def test_a_link_that_halves(lab: Lab, ferry: Ferry) -> None:
+    target = other(lab, "cache-1")
+    lab.set_writer("cache-1", "10MB/s", "80M")
+    async with ferry.migrating("cache-1", "--to", target) as running:
+        await sending(running)
+        await asyncio.to_thread(lab.set_link, target, "100mbit")
+        verdict = await running.verdict()
+    assert_agreed(lab, "cache-1", verdict, target)
+    assert_nothing_repeats(running.events)
+
+
+async def test_a_vm_that_gets_busy_on_the_way(lab: Lab, ferry: Ferry) -> None:
+    target = other(lab, "cache-1")
+    async with ferry.migrating("cache-1", "--to", target) as running:
+        await sending(running)
+        await asyncio.to_thread(lab.set_writer, "cache-1", "60MB/s", "100M")
+        verdict = await running.verdict()
+    assert_agreed(lab, "cache-1", verdict, target)
+    assert verdict["throttle_percent"] >= 50
+    assert_nothing_repeats(running.events)
+
+
+async def test_a_link_that_drops_and_comes_back(lab: Lab, ferry: Ferry) -> None:
+    """Nothing is decided while nothing is sent; then it goes on as if nothing had been."""
+    target = other(lab, "idle-1")
+    async with ferry.migrating("idle-1", "--to", target) as running:
+        await sending(running)
+        await asyncio.to_thread(lab.set_link, target, "down")
+        before = len(running.events)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(running.verdict(), CUT_S)
+        meanwhile = [one for one in running.events[before:] if one["event"] == "decision"]
+        await asyncio.to_thread(lab.set_link, target, "up")
+        verdict = await running.verdict()
+    assert {one["action"] for one in meanwhile} <= {"note"}
+    if verdict["outcome"] == "moved":
+        assert_agreed(lab, "idle-1", verdict, target)
