@@ -63,7 +63,8 @@ class Track:
     def _advance(self, sample: Sample) -> None:
         outlook = self.migration.outlook
         expected = outlook.expected_sent_bytes if outlook else None
-        whole = max(expected or 0, sample.sent_bytes + sample.remaining_bytes, 1)
+        left = sample.remaining_bytes + sample.disk_remaining_bytes
+        whole = max(expected or 0, sample.sent_bytes + left, 1)
         most = NEARLY if expected else UNFORESEEN
         self.progress = max(self.progress, min(sample.sent_bytes / whole, most))
         if sample.pass_number != self.pass_number:

@@ -42,6 +42,9 @@ def read_disk(disk: Element) -> Disk:
         shareable=disk.find("shareable") is not None,
         transient=disk.find("transient") is not None,
         cache=attribute(driver, "cache", "default"),
+        backing=next(iter(backing_files(disk)), None),
+        encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
+        mirrored=disk.find("mirror") is not None,
     )
 
 

@@ -1,8 +1,6 @@
-"""What libvirt tells about a host: identity, load, pools, networks. Blocking, for `Lane.call`."""
+"""What libvirt tells about a host: identity, load, networks. Blocking, for `Lane.call`."""
 
 from dataclasses import dataclass
-from typing import Any
-from xml.etree.ElementTree import Element
 
 import libvirt
 
@@ -10,8 +8,6 @@ from backend.errors import BadDocument
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.devices_xml import attribute, text
 from backend.hypervisor.domain_xml import parse_xml
-
-_POOL_RUNNING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +39,6 @@ class HostMemory:
     total_bytes: int
     used_bytes: int
     """Caches counted as free."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """A storage pool; sizes are 0 while it is inactive."""
-
-    name: str
-    kind: str
-    """dir, fs, netfs, logical, rbd, ..."""
-    active: bool
-    path: str
-    source: str
-    """What a network pool mounts: `host:/export`; empty for local ones."""
-    capacity_bytes: int
-    available_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,37 +97,6 @@ def read_free_hugepage_bytes(conn: Connection, page_bytes: int) -> int:
             return 0
         raise
     return sum(int(node.get(size_kib, 0)) for node in nodes.values()) * page_bytes
-
-
-def read_pools(conn: Connection) -> list[Pool]:
-    """All storage pools, by name; those that vanish meanwhile are left out."""
-    found = []
-    for pool in conn.listAllStoragePools(0):
-        try:
-            found.append(_read_pool(pool))
-        except (libvirt.libvirtError, BadDocument):
-            continue
-    return sorted(found, key=lambda pool: pool.name)
-
-
-def _read_pool(pool: Any) -> Pool:
-    root = parse_xml(pool.XMLDesc(0))
-    state, capacity, _allocation, available = pool.info()
-    return Pool(
-        name=pool.name(),
-        kind=attribute(root, "type"),
-        active=state == _POOL_RUNNING,
-        path=text(root, "target/path"),
-        source=_pool_source(root),
-        capacity_bytes=capacity,
-        available_bytes=available,
-    )
-
-
-def _pool_source(root: Element) -> str:
-    host = attribute(root.find("source/host"), "name")
-    where = attribute(root.find("source/dir"), "path") or text(root, "source/name")
-    return f"{host}:{where}" if host else ""
 
 
 def read_networks(conn: Connection) -> list[Network]:

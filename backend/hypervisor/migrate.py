@@ -5,14 +5,20 @@ Flags and the virsh line come from one table, so they cannot say different thing
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import libvirt
 
 from backend.errors import OPERATION_INVALID
 from backend.hypervisor.connection import Connection
+from backend.hypervisor.target_xml import Changes, at_target
 from backend.hypervisor.tuning import mib_per_s
+
+_NO_CHANGES = Changes()
+_STORED = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+_RUNNING = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
+"""Without SECURE the passwords of its displays would get lost on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ class MigrationOrder:
     """Above 1: multifd."""
     copy_disks: tuple[str, ...] = ()
     """Guest names (vda) of the disks to copy; empty: all storage is shared."""
+    changes: Changes = _NO_CHANGES
+    """What is different at the target; `with_documents` makes the two documents of it."""
     dest_xml: str | None = None
     """The running VM's XML with what changes on the way; None: as it is."""
     persist_xml: str | None = None
@@ -129,9 +137,9 @@ def virsh_line(order: MigrationOrder, source_uri: str) -> str:
         words += ["--parallel-connections", str(order.streams)]
     if order.copy_disks:
         words += ["--migrate-disks", ",".join(order.copy_disks)]
-    if order.dest_xml is not None:
+    if order.dest_xml is not None or order.changes:
         words += ["--xml", "target.xml"]
-    if order.persist_xml is not None:
+    if order.persist_xml is not None or (order.changes and order.persistent):
         words += ["--persistent-xml", "target-stored.xml"]
     return shlex.join([*words, _virsh_name(order), order.target_uri])
 
@@ -140,6 +148,21 @@ def _virsh_name(order: MigrationOrder) -> str:
     """The name, unless virsh would take it for a number (of a running VM) or an option."""
     risky = order.vm.isdigit() or order.vm.startswith("-") or not order.vm.isprintable()
     return order.uuid if risky else order.vm
+
+
+def with_documents(conn: Connection, order: MigrationOrder) -> MigrationOrder:
+    """The order with what the VM is to be at the target, from what it is right now; as it is where
+    nothing changes. Raises BadDocument, BadInput.
+    """
+    if not order.changes:
+        return order
+    dom = conn.lookupByUUIDString(order.uuid)
+    stored = dom.XMLDesc(_STORED) if order.persistent else None
+    return replace(
+        order,
+        dest_xml=at_target(dom.XMLDesc(_RUNNING), order.changes),
+        persist_xml=None if stored is None else at_target(stored, order.changes),
+    )
 
 
 def run(conn: Connection, order: MigrationOrder) -> None:

@@ -5,6 +5,15 @@ between the engine and its clients (`service.protocol`). Sizes are bytes, rates 
 units are in the names. `None` means not known, never zero.
 """
 
+from backend.model.disks import (
+    DiskAction,
+    DiskChoice,
+    DiskMove,
+    DiskProgress,
+    NetworkChoice,
+    NewVolume,
+    VolumeState,
+)
 from backend.model.fleet import (
     Disk,
     FleetSnapshot,
@@ -46,6 +55,10 @@ __all__ = [
     "Control",
     "Decision",
     "Disk",
+    "DiskAction",
+    "DiskChoice",
+    "DiskMove",
+    "DiskProgress",
     "Finding",
     "FleetSnapshot",
     "Forecast",
@@ -55,6 +68,8 @@ __all__ = [
     "Migration",
     "Moment",
     "MoveOptions",
+    "NetworkChoice",
+    "NewVolume",
     "Nic",
     "Outcome",
     "Outlook",
@@ -70,5 +85,6 @@ __all__ = [
     "Verdict",
     "Vm",
     "VmState",
+    "VolumeState",
     "Word",
 ]

@@ -77,6 +77,11 @@ class Disk:
     allocated_bytes: int | None = None
     shared: bool | None = None
     """As it looks from every host that is up (one inode everywhere); a plan proves it."""
+    backing: str | None = None
+    """The image below it; known only while the VM runs."""
+    encrypted: bool = False
+    mirrored: bool = False
+    """A block job copies it already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from backend.model.disks import DiskMove, DiskProgress, NewVolume
 from backend.model.planning import Band, Forecast, Policy, TrackRecord, Tuning
 
 
@@ -33,8 +34,9 @@ class Sample:
     t_s: float
     """Since the migrate call."""
     pass_number: int
-    """From 1."""
+    """From 1; 0 while only disks are copied."""
     remaining_bytes: int
+    """Of the memory, as is the total."""
     total_bytes: int
     sent_bytes: int
     """Work done so far: memory and disk, never falling."""
@@ -47,9 +49,16 @@ class Sample:
     throttle_percent: int | None = None
     disk_total_bytes: int = 0
     disk_remaining_bytes: int = 0
+    disk_sent_bytes: int = 0
+    """The disks' part of `sent_bytes`."""
     pages_dup: int = 0
     post_copy_requests: int | None = None
     """Pages the VM had to wait for since it runs at the target."""
+
+    @property
+    def memory_sent_bytes(self) -> int:
+        """Without the disks."""
+        return self.sent_bytes - self.disk_sent_bytes
 
 
 class Word(StrEnum):
@@ -90,7 +99,7 @@ class Decision:
     """Epoch seconds."""
     action: str
     """note, pause-limit, bandwidth, throttle, post-copy, suspend, resume, hold, switch, recover,
-    abort, restore, clean."""
+    abort, restore, clean, volume."""
     reason: str
     by: str = "engine"
     """engine, or operator."""
@@ -158,6 +167,10 @@ class Verdict:
     """The one before the start."""
     record: TrackRecord | None = None
     """How good the forecasts had been before it."""
+    disks: tuple[str, ...] = ()
+    """Of each disk that was copied, what was proven of the copy and what was not."""
+    kept: tuple[str, ...] = ()
+    """Images left at the source on purpose: `kept: PATH on HOST`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +191,9 @@ class Migration:
     phases: dict[Phase, PhaseState] = field(default_factory=dict)
     called_at: float | None = None
     """Epoch seconds of libvirt's migrate call, the zero of every `t_s`; None before."""
+    memory_at: float | None = None
+    """Epoch seconds at which the disks were copied and the memory began; None: not yet, or there
+    was none to copy."""
     sample: Sample | None = None
     """The newest."""
     outlook: Outlook | None = None
@@ -200,7 +216,7 @@ class Migration:
     at: float | None = None
     """Epoch seconds at which the pause is to fall."""
     deadline_s: float | None = None
-    """Of the migrate call, by the policy and the VM's memory."""
+    """Of the migrate call without its disks, by the policy and the VM's memory."""
     post_copy: bool = False
     """The VM runs at the target, its memory follows."""
     suspended: bool = False
@@ -213,6 +229,13 @@ class Migration:
     """What the outage probe asks, and from where; or why there is none."""
     controls: tuple[Control, ...] = ()
     """What can be done to it now."""
+    moves: tuple[DiskMove, ...] = ()
+    """Its disks, as planned."""
+    disks: tuple[DiskProgress, ...] = ()
+    """How far the copied ones are."""
+    volumes: tuple[NewVolume, ...] = ()
+    """What was made at the target for them; each is here before it exists."""
+    remove_source: bool = False
 
     @property
     def running(self) -> bool:

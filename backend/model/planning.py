@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.model.disks import DiskChoice, DiskMove, NetworkChoice
+
 
 class Severity(StrEnum):
     """What a finding means for the start."""
@@ -130,6 +132,11 @@ class MoveOptions:
     """Epoch seconds at which the pause is to fall."""
     address: str | None = None
     """The VM's address for the outage probe; None: found out."""
+    disks: tuple[DiskChoice, ...] = ()
+    """Pools and names for disks that are copied; the others get a default."""
+    networks: tuple[NetworkChoice, ...] = ()
+    remove_source: bool = False
+    """Remove the source's images once the target is seen to run the VM from its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,9 @@ class Plan:
     """The VM writes enough for QEMU to be held before the switchover."""
     record: TrackRecord | None = None
     deadline_s: float | None = None
-    """Of the migrate call; None: as long as it takes."""
+    """Of the migrate call, disks not counted; None: as long as it takes."""
+    disks: tuple[DiskMove, ...] = ()
+    """Every disk, in the order of the VM's definition."""
 
     @property
     def blocked(self) -> bool:

@@ -16,7 +16,7 @@ def held_outlook(samples: Sequence[Sample], prior: Prior) -> Outlook:
     now = samples[-1]
     left = f"{size(now.remaining_bytes)} left"
     if now.pass_number == 1:
-        return Outlook(Word.CONVERGING, f"held: first pass, {size(now.sent_bytes)} sent")
+        return Outlook(Word.CONVERGING, f"held: first pass, {size(now.memory_sent_bytes)} sent")
     quiet_s = silent_s(samples)
     if quiet_s >= SILENT_S:
         return Outlook(Word.CONVERGING, f"held; nothing has been sent for {seconds(quiet_s)}")

@@ -5,11 +5,11 @@ gathers them; tests write them down.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from backend.model import Disk, Host, HostState, Nic, Reading, Vm
+from backend.model import Disk, DiskChoice, Host, HostState, Nic, Reading, Vm
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,23 @@ class DiskProof:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """A storage pool of the target."""
+
+    name: str
+    kind: str = "dir"
+    active: bool = True
+    path: str = ""
+    available_bytes: int = 0
+    volumes: frozenset[str] = frozenset()
+
+    @property
+    def takes_files(self) -> bool:
+        """Its volumes are image files."""
+        return self.kind in ("dir", "fs", "netfs")
+
+
+@dataclass(frozen=True, slots=True)
 class Versions:
     """As libvirt counts: major * 1,000,000 + minor * 1,000 + release."""
 
@@ -152,8 +169,18 @@ class Survey:
     free_hugepage_bytes: int | None = None
     disks: Mapping[str, DiskProof] = field(default_factory=lambda: MappingProxyType({}))
     """By the disk's target name."""
+    choices: tuple[DiskChoice, ...] = ()
+    """The operator's, by disk."""
+    source_pools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The pool at the source that a disk lies in, by the disk's target name."""
+    target_pools: tuple[PoolFacts, ...] | None = None
+    occupied: frozenset[str] = frozenset()
+    """Paths at the target where a copy would go and a file is already."""
+    networks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What the operator renames: name at the source -> at the target."""
     attachments: Mapping[str, bool | None] = field(default_factory=lambda: MappingProxyType({}))
-    """By `kind name` of a NIC's source: whether it is there and active at the target."""
+    """By `kind name` of a NIC's source, as renamed: whether it is there and active at the
+    target."""
     files_missing: tuple[str, ...] | None = None
     source_versions: Versions | None = None
     target_versions: Versions | None = None
@@ -194,3 +221,10 @@ class Survey:
 def attachment(nic: Nic) -> str:
     """The key of a NIC's source in `Survey.attachments`."""
     return f"{nic.kind} {nic.source}"
+
+
+def renamed(nic: Nic, networks: Mapping[str, str]) -> Nic:
+    """The interface as it will be at the target."""
+    if nic.kind not in ("bridge", "network"):
+        return nic
+    return replace(nic, source=networks.get(nic.source, nic.source))

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.model import Band, Outlook, Phase, Sample, Word
+from backend.plan.copying import copying_disk
 from backend.plan.judgement import hopeless
-from backend.plan.passes import PassSeen, pass_pace, passes_seen, silent_s, throughput
+from backend.plan.passes import PassSeen, of_memory, pass_pace, passes_seen, silent_s, throughput
 from backend.plan.pause import predicted_pause, would_help
 from backend.plan.policy import THROTTLE_PERCENT_MAX
 from backend.plan.precopy import Course
@@ -55,6 +56,7 @@ def outlook(
     The word turns only at the end of a pass (`judgement` says when). `pause_limit_ms` is the
     limit in force now; `prior` is what was known before the start.
     """
+    samples = samples if phase is Phase.DISK else of_memory(samples)
     if phase is Phase.VERIFY:
         return Outlook(Word.SWITCHING_OVER, "both hosts are being asked where the VM runs now")
     if phase is Phase.SWITCHOVER:
@@ -65,7 +67,7 @@ def outlook(
     if not samples:
         return Outlook(Word.STARTING, "the target is being prepared; nothing has been sent yet")
     if phase is Phase.DISK:
-        return _copying_disk(samples)
+        return copying_disk(samples, prior)
     return _memory_outlook(samples, _running(samples, pause_limit_ms, prior))
 
 
@@ -77,6 +79,7 @@ def _running(samples: Sequence[Sample], pause_limit_ms: int, prior: Prior) -> _R
 
 def pass_ended_note(samples: Sequence[Sample], pause_limit_ms: int, prior: Prior = NOTHING) -> str:
     """One line about the pass that has just ended, for the list of decisions; empty in pass 1."""
+    samples = of_memory(samples)
     passes = passes_seen(samples, pause_limit_ms)
     if len(passes) < 2:
         return ""
@@ -90,17 +93,6 @@ def pass_ended_note(samples: Sequence[Sample], pause_limit_ms: int, prior: Prior
     else:
         after = f"about {_passes(view.passes_left)}"
     return f"pass {one.number} ended: {rates}, {size(now.left_bytes)} left → {after}"
-
-
-def _copying_disk(samples: Sequence[Sample]) -> Outlook:
-    now, sends = samples[-1], throughput(samples)
-    left = f"{memory(now.disk_remaining_bytes)} of {memory(now.disk_total_bytes)} of disk left"
-    if sends <= 0:
-        return Outlook(Word.COPYING_DISK, f"{left}; nothing has been sent in the last seconds")
-    about = seconds(now.disk_remaining_bytes / sends)
-    reason = f"{left}, at {rate(sends)}: about {about}, then the memory"
-    expected = now.sent_bytes + now.disk_remaining_bytes + now.remaining_bytes
-    return Outlook(Word.COPYING_DISK, reason, expected_sent_bytes=expected)
 
 
 def _memory_outlook(samples: Sequence[Sample], running: _Running) -> Outlook:
@@ -155,7 +147,7 @@ def _foreseen(running: _Running) -> Outlook | None:
     now, first, expected = running.now, running.prior.first_pass_bytes, running.ahead
     if first is None or expected is None or running.sends_bytes_s <= 0:
         return None
-    left = min(float(now.remaining_bytes), max(first - now.sent_bytes, 0.02 * first))
+    left = min(float(now.remaining_bytes), max(first - now.memory_sent_bytes, 0.02 * first))
     went = (left, running.sends_bytes_s, running.limit_ms, running.in_pass_s)
     middle = expected.go(*went)
     if not middle.converges:
@@ -163,7 +155,7 @@ def _foreseen(running: _Running) -> Outlook | None:
     left_s = _left_band(middle, expected.band(*went))
     pause = predicted_pause(running.limit_ms, running.prior.pauses_ms)
     reason = (
-        f"first pass: {size(now.sent_bytes)} of about {size(first)} sent; switchover in"
+        f"first pass: {size(now.memory_sent_bytes)} of about {size(first)} sent; switchover in"
         f" {seconds_band(left_s)}, then a pause of {ms_band(pause)}"
     )
     total = round(now.sent_bytes + middle.sent_bytes + middle.left_bytes)

@@ -73,8 +73,15 @@ def passes_seen(samples: Sequence[Sample], pause_limit_ms: int) -> tuple[PassSee
     return (*ended, *starts[-1:])
 
 
+def of_memory(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Without those from before the first pass, in which only disks were copied."""
+    if not samples or samples[0].pass_number > 0:
+        return samples
+    return samples[bisect_left(samples, 1, key=lambda sample: sample.pass_number) :]
+
+
 def throughput(samples: Sequence[Sample]) -> float:
-    """Bytes sent a second now: an exponentially weighted mean over the last seconds."""
+    """Bytes of memory sent a second now: an exponentially weighted mean over the last seconds."""
     if not samples:
         return 0.0
     recent = _since(samples, samples[-1].t_s - _RATE_WINDOW_S)
@@ -83,7 +90,7 @@ def throughput(samples: Sequence[Sample]) -> float:
         seconds = after.t_s - before.t_s
         if seconds <= 0:
             continue
-        rate = max(0.0, (after.sent_bytes - before.sent_bytes) / seconds)
+        rate = max(0.0, (after.memory_sent_bytes - before.memory_sent_bytes) / seconds)
         weight = 1 - exp(-seconds / SMOOTH_S)
         smoothed = rate if smoothed is None else smoothed + weight * (rate - smoothed)
     return samples[-1].rate_bytes_s if smoothed is None else smoothed
@@ -146,10 +153,10 @@ def _start(samples: Sequence[Sample], index: int, pause_limit_ms: int) -> PassSe
     first = samples[index]
     if index == 0:
         return PassSeen(
-            first.pass_number, first.t_s, float(first.remaining_bytes), first.sent_bytes
+            first.pass_number, first.t_s, float(first.remaining_bytes), first.memory_sent_bytes
         )
     last = samples[index - 1]
-    sent = max(0, first.sent_bytes - last.sent_bytes)
+    sent = max(0, first.memory_sent_bytes - last.memory_sent_bytes)
     share = last.rate_bytes_s * (last.pause_limit_ms or pause_limit_ms) / 1000
     of_new = sent - min(sent, max(0.0, last.remaining_bytes - share))
     back_s = (first.t_s - last.t_s) * (of_new / sent if sent else 0.0)
@@ -157,7 +164,7 @@ def _start(samples: Sequence[Sample], index: int, pause_limit_ms: int) -> PassSe
         number=first.pass_number,
         start_s=first.t_s - back_s,
         left_bytes=first.remaining_bytes + of_new,
-        sent_before_bytes=round(first.sent_bytes - of_new),
+        sent_before_bytes=round(first.memory_sent_bytes - of_new),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from backend.model import Finding, Nic
-from backend.plan.facts import Survey, attachment
+from backend.plan.facts import Survey, attachment, renamed
 from backend.plan.found import block, ok, warn
 
 _NAMED = ("bridge", "network", "direct")
@@ -20,15 +20,22 @@ def network(survey: Survey) -> Iterator[Finding]:
         yield ok("network-none", "network", "it has no network interface")
     for nic in {attachment(nic): nic for nic in nics}.values():
         yield _attached(survey, nic) if nic.kind in _NAMED else _other(nic)
+    known = {nic.source for nic in nics if nic.kind in ("bridge", "network")}
+    for name in survey.networks:
+        if name not in known:
+            sentence = f"no interface is on {name}: that --network changes nothing here"
+            yield warn("network-map-unused", "network", sentence)
 
 
-def _attached(survey: Survey, nic: Nic) -> Finding:
-    target = survey.target.name
+def _attached(survey: Survey, was: Nic) -> Finding:
+    target, nic = survey.target.name, renamed(was, survey.networks)
+    instead = "" if nic == was else f", instead of {was.source}"
     noun = {"bridge": "bridge", "network": "network", "direct": "network device"}[nic.kind]
     there = survey.attachments.get(attachment(nic))
     if there:
         up = "is active" if nic.kind == "network" else "exists"
-        return ok(f"network-{nic.kind}-ok", "network", f"{noun} {nic.source} {up} on {target}")
+        sentence = f"{noun} {nic.source} {up} on {target}{instead}"
+        return ok(f"network-{nic.kind}-ok", "network", sentence)
     if there is None:
         why = survey.why(attachment(nic)) or survey.why("network")
         sentence = f"{noun} {nic.source}: not checked on {target}{why}"
@@ -39,6 +46,8 @@ def _attached(survey: Survey, nic: Nic) -> Finding:
         "network": f"Define and start it there: virsh net-start {nic.source}",
         "direct": "Give the target a device of that name, or change the VM's interface.",
     }[nic.kind]
+    if nic.kind != "direct":
+        remedy += f", or use another: --network {was.source}=NAME"
     sentence = f"{noun} {nic.source} is {state} on {target}"
     return block(f"network-{nic.kind}-missing", "network", sentence, remedy)
 

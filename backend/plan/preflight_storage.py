@@ -7,10 +7,11 @@ probe (what the source writes, the target reads), and only a proven disk may ove
 
 from collections.abc import Iterator
 
-from backend.model import Disk, Finding, Severity
+from backend.model import Disk, DiskAction, Finding, Severity
+from backend.plan.disks import DiskCase, disk_cases
 from backend.plan.facts import DiskProof, Survey
 from backend.plan.found import block, ok, warn
-from backend.plan.wording import memory as sized
+from backend.plan.preflight_copy import copied, not_copied, overcommitted, unused_choices
 
 SAFE_CACHES = ("none", "directsync")
 QEMU_DROPS_CACHE = 4_000_000
@@ -19,25 +20,30 @@ QEMU_DROPS_CACHE = 4_000_000
 
 def storage(survey: Survey) -> Iterator[Finding]:
     """Every disk of the VM."""
-    disks = survey.definition.disks if survey.definition else survey.vm.disks
-    if survey.definition is None and not disks:
+    cases = disk_cases(survey)
+    if survey.definition is None and not cases:
         why = survey.why("definition")
         yield warn("storage-unknown", "storage", f"its disks are not known{why}")
         return
-    if not disks:
+    if not cases:
         yield ok("storage-none", "storage", "it has no disks")
-    for disk in disks:
-        yield from _disk(survey, disk)
+    for case in cases:
+        yield from _disk(survey, case)
+    yield from overcommitted(survey, cases)
+    yield from unused_choices(survey)
 
 
 def needs_unsafe(survey: Survey) -> bool:
     """libvirt must be told not to judge the storage by itself.
 
-    True only when the probe has proven every disk that libvirt might doubt to be shared, and
-    the plan refuses none for its cache mode (libvirt then no longer looks at that either).
+    True only when the probe has proven every disk that libvirt might doubt, and that is not
+    copied, to be shared, and the plan refuses none for its cache mode (libvirt then no longer
+    looks at that either).
     """
-    disks = survey.definition.disks if survey.definition else ()
-    doubted = [disk for disk in disks if disk.source and not disk.read_only and _is_file(disk)]
+    if survey.definition is None:
+        return False
+    left = [case.disk for case in disk_cases(survey) if case.move.action is not DiskAction.COPY]
+    doubted = [disk for disk in left if disk.source and not disk.read_only and _is_file(disk)]
     return bool(doubted) and all(
         _proof(survey, disk).shared is True and not _refused_for_cache(survey, disk)
         for disk in doubted
@@ -49,7 +55,8 @@ def _refused_for_cache(survey: Survey, disk: Disk) -> bool:
     return problem is not None and problem.severity is Severity.BLOCK
 
 
-def _disk(survey: Survey, disk: Disk) -> Iterator[Finding]:
+def _disk(survey: Survey, case: DiskCase) -> Iterator[Finding]:
+    disk = case.disk
     if disk.transient:
         yield block(
             "storage-transient",
@@ -63,7 +70,7 @@ def _disk(survey: Survey, disk: Disk) -> Iterator[Finding]:
     elif disk.device in ("cdrom", "floppy") or disk.read_only:
         yield _read_only(survey, disk)
     else:
-        yield from _writable(survey, disk)
+        yield from _writable(survey, case)
 
 
 def _read_only(survey: Survey, disk: Disk) -> Finding:
@@ -97,24 +104,21 @@ def _read_only(survey: Survey, disk: Disk) -> Finding:
     )
 
 
-def _writable(survey: Survey, disk: Disk) -> Iterator[Finding]:
+def _writable(survey: Survey, case: DiskCase) -> Iterator[Finding]:
+    disk = case.disk
     proof, target = _proof(survey, disk), survey.target.name
     what = f"{disk.target} ({disk.source})"
-    if disk.kind == "network":
+    if case.move.action is DiskAction.COPY:
+        yield from copied(survey, case)
+    elif case.move.action is DiskAction.NONE:
+        yield not_copied(survey, case)
+    elif disk.kind == "network":
         yield ok("storage-network", "storage", f"{what} is network storage")
-        return
-    if proof.shared:
+    elif proof.shared:
         yield ok("storage-shared", "storage", f"{what} is shared: {target} sees what is written")
         cache = _cache_problem(survey, disk)
         if cache is not None:
             yield cache
-    elif proof.shared is False:
-        yield block(
-            "storage-local",
-            "storage",
-            f"{what} is local to {survey.source.name}{_size(disk)}; disks are not copied yet",
-            "Put it on storage that both hosts mount.",
-        )
     elif _is_file(disk):
         yield warn(
             "storage-unproven",
@@ -176,11 +180,6 @@ def _because(proof: DiskProof, survey: Survey) -> str:
 
 def _is_file(disk: Disk) -> bool:
     return disk.kind in ("file", "dir", "volume")
-
-
-def _size(disk: Disk) -> str:
-    size = disk.allocated_bytes or disk.virtual_bytes
-    return f", {sized(size)}" if size else ""
 
 
 def _sizes_differ(disk: Disk, proof: DiskProof) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from backend.model import Sample
 from backend.plan.judgement import hopeless
-from backend.plan.passes import MOST_PASSES, PassSeen, likely_writing, passes_seen
+from backend.plan.passes import MOST_PASSES, PassSeen, likely_writing, of_memory, passes_seen
 from backend.plan.precopy import course
 
 FIRST_PASS_SHARE = 0.5
@@ -20,6 +20,7 @@ def progress_fraction(samples: Sequence[Sample], pause_limit_ms: int) -> float:
     that was not expected to converge moves nothing. After so many passes that the rest would
     not show, it stands still.
     """
+    samples = of_memory(samples)
     if not samples:
         return 0.0
     most = samples[0].pass_number + MOST_PASSES
@@ -28,7 +29,7 @@ def progress_fraction(samples: Sequence[Sample], pause_limit_ms: int) -> float:
     done = 0.0
     for index, one in enumerate(passes):
         sent = passes[index + 1].sent_before_bytes if index + 1 < len(passes) else None
-        upto = samples[-1].sent_bytes if sent is None else sent
+        upto = samples[-1].memory_sent_bytes if sent is None else sent
         if index == 0:
             walked = 1.0 if len(passes) > 1 else _walked(samples[0], samples[-1])
             done = FIRST_PASS_SHARE * walked

@@ -27,4 +27,6 @@ def first_state(migration_id: str, plan: Plan, options: MoveOptions) -> Migratio
         hold=options.hold,
         at=options.at,
         deadline_s=plan.deadline_s,
+        moves=plan.disks,
+        remove_source=options.remove_source,
     )

@@ -25,8 +25,14 @@ def available(state: Migration) -> tuple[Control, ...]:
         return ()
     if state.called_at is None:
         return (Control.ABORT,)
+    if state.phase is Phase.DISK and state.abort_asked:
+        return ()
     if state.post_copy or state.abort_asked:
         return (Control.BANDWIDTH,)
+    if state.phase is Phase.DISK:
+        # libvirt keeps the mirrors' rate to itself, and nothing of the memory has begun.
+        limits = () if state.hold else (Control.PAUSE_LIMIT,)
+        return (*limits, Control.ABORT)
     found = [Control.BANDWIDTH]
     if not state.hold:
         found.append(Control.PAUSE_LIMIT)
@@ -62,6 +68,12 @@ class Controls:
 
     async def set_bandwidth(self, rate_bytes_s: int | None, by: str = OPERATOR) -> None:
         """Limit the rate from now on; None lifts the limit."""
+        if self.told.state.phase is Phase.DISK:
+            raise BadInput(
+                f"The disks of {self.told.state.vm} are being copied: libvirt sets the rate of a"
+                " mirror only at its start.",
+                "Limit it before the start (--bandwidth), or once the memory is sent.",
+            )
         await self._limit_bandwidth(rate_bytes_s, self.brake_bytes_s)
         self.told.update(bandwidth_bytes_s=rate_bytes_s)
         limit = "no limit" if rate_bytes_s is None else f"{rate_bytes_s / 1e6:.1f} MB/s"

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from backend.model import (
+    Band,
     Finding,
     Forecast,
     MoveOptions,
@@ -39,6 +40,8 @@ class Foreseen:
     can_hold: bool
     prior: Prior
     record: TrackRecord | None
+    link_bytes_s: Band | None = None
+    """What the disks, too, can be sent at."""
 
 
 def foresee(
@@ -60,7 +63,14 @@ def foresee(
         can_hold,
         _prior(outset, seen, tuning, policy),
         history.record(),
+        _link(seen),
     )
+
+
+def _link(seen: Views | None) -> Band | None:
+    if seen is None:
+        return None
+    return Band(seen.unlucky.rate_bytes_s, seen.likely.rate_bytes_s, seen.lucky.rate_bytes_s)
 
 
 def _outset(facts: Survey, options: MoveOptions, links: Links, history: History) -> Outset:

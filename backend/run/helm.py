@@ -47,13 +47,16 @@ class Helm:
         self._held_s = 0.0
         """While held, the deadline waits."""
         self._held_from_s: float | None = None
+        self._disks_s = 0.0
+        """So long the disks took: the deadline is the memory's."""
         self._released_s = -RELEASED_S
 
     async def steer(self, pass_ended: bool) -> None:
         """Decide and do; what the host refuses is told and not tried again."""
         state = self._told.state
         self._pass_ended = self._pass_ended or pass_ended
-        self._time_hold(state.hold)
+        self._time_disks(state.phase)
+        self._time_hold(state.hold and state.phase is not Phase.DISK)
         if state.phase is not Phase.MEMORY or state.abort_asked or not self._watching.samples:
             return
         if state.hold:
@@ -77,6 +80,10 @@ class Helm:
         ended = self._pass_ended and now_s - self._judged_s >= STEER_EVERY_S
         return at_once or ended or now_s - self._looked_s >= STEER_EVERY_S
 
+    def _time_disks(self, phase: Phase) -> None:
+        if phase is Phase.DISK:
+            self._disks_s = time.monotonic() - self._told.zero
+
     def _time_hold(self, held: bool) -> None:
         now_s = time.monotonic()
         if held and self._held_from_s is None:
@@ -93,7 +100,7 @@ class Helm:
             tuning=self._tuning,
             prior=self._prior,
             pause_limit_ms=self._told.limit_ms,
-            elapsed_s=time.monotonic() - self._told.zero - self._held_s,
+            elapsed_s=time.monotonic() - self._told.zero - self._held_s - self._disks_s,
             deadline_s=state.deadline_s,
             pass_ended=pass_ended,
             post_copy=state.post_copy,

@@ -4,7 +4,7 @@ import time
 from statistics import median
 
 from backend.model import Outcome, Sample
-from backend.plan.passes import passes_seen
+from backend.plan.passes import of_memory, passes_seen
 from backend.run.history import PastMove
 from backend.run.migration import MigrationRun
 
@@ -15,7 +15,7 @@ TELLING_S = 0.4
 
 def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
     """None where it says nothing: nothing was sent, or nobody knows how it ended."""
-    state, samples = run.state, run.samples
+    state, samples = run.state, tuple(of_memory(run.samples))
     verdict = state.verdict
     if verdict is None or not samples or verdict.outcome not in (Outcome.MOVED, Outcome.STAYED):
         return None

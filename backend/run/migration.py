@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.errors import BadInput, FerryError
@@ -29,6 +29,9 @@ from backend.run.departure import Departure
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
+from backend.run.mirrors import Mirrors
+from backend.run.new_volumes import NewVolumes
+from backend.run.old_images import OldImages
 from backend.run.onlooker import Onlooker
 from backend.run.post_copy import Aftermath, begin_again
 from backend.run.publish import Publisher
@@ -83,6 +86,9 @@ class MigrationRun:
         self._aftermath = Aftermath(
             self._told, begun.order, source, target, self._look, lambda: self._watching.samples
         )
+        self._mirrors = Mirrors(self._told)
+        self._new_volumes = NewVolumes(self._told, target)
+        self._old_images = OldImages(self._told, begun.before, source, target)
         self._called: float | None = None
         self._returned: float | None = None
         self._handover = Handover()
@@ -176,15 +182,22 @@ class MigrationRun:
             return
         looking = asyncio.create_task(self._onlooker.begin())
         await self._prepare()
+        await self._new_volumes.create()
         lane = await self._source.open_lane(f"migration {self.state.id}")
         await looking
         try:
+            order = self._order
+            order = await lane.call(
+                lambda conn: migrate.with_documents(conn, order), 15.0, "tell its definition"
+            )
             if self.state.abort_asked:
                 return
             self._called = self._told.zero = time.monotonic()
             self._told.update(called_at=time.time())
-            self._told.enter(Phase.MEMORY, skipped=(Phase.DISK,))
-            order = self._order
+            if order.copy_disks:
+                self._told.enter(Phase.DISK)
+            else:
+                self._told.enter(Phase.MEMORY, skipped=(Phase.DISK,))
             call = asyncio.create_task(
                 lane.call(lambda conn: migrate.run(conn, order), timeout_s=None, what="migrate")
             )
@@ -215,6 +228,8 @@ class MigrationRun:
         """One sample, what follows from it, and the rest of the sample's time."""
         begun = time.monotonic()
         pass_ended = await self._watching.sample()
+        await self._mirrors.look(self._watching.lane)
+        self._begin_memory()
         await self._helm.steer(pass_ended)
         with contextlib.suppress(FerryError):
             await self._controls.deliver_abort()
@@ -225,6 +240,13 @@ class MigrationRun:
             await asyncio.sleep(left_s)
         else:
             await asyncio.wait({call}, timeout=left_s)
+
+    def _begin_memory(self, handing_over: bool = False) -> None:
+        """Once memory is sent, or the VM stops, the disks have been copied."""
+        if self.state.phase is Phase.DISK and (self._watching.samples or handing_over):
+            self._mirrors.all_copied()
+            self._told.update(memory_at=time.time())
+            self._told.enter(Phase.MEMORY)
 
     def _on_event(self, event: VmEvent) -> None:
         if event.uuid != self.state.uuid or not self.state.running:
@@ -237,6 +259,8 @@ class MigrationRun:
     def _on_lifecycle(self, detail: str) -> None:
         self._handover.take(detail)
         stopped = detail in ("suspended migrated", "suspended post-copy")
+        if stopped:
+            self._begin_memory(handing_over=True)
         if stopped and self.state.phase is Phase.MEMORY:
             self._told.enter(Phase.SWITCHOVER)
         if detail == "suspended post-copy" and not self.state.post_copy:
@@ -291,12 +315,16 @@ class MigrationRun:
         leftovers = list(judgement.leftovers)
         if judgement.outcome is Outcome.STAYED:
             leftovers += await self._changed.put_back()
+            leftovers += await self._new_volumes.remove()
+        elif not moved:
+            leftovers += self._new_volumes.undecided()
         if moved:
             leftovers += await conclude.carry_autostart(
                 self._target, self.state.uuid, self._before.autostart
             )
             at_target = await conclude.completed_at(self._target, self.state.uuid)
             self._completed = at_target or self._completed
+            leftovers += await self._old_images.finish()
         seen = await self._onlooker.finish(self._target, moved)
         ran = self._called is not None and self._returned is not None
         verdict = conclude.verdict(
@@ -313,6 +341,7 @@ class MigrationRun:
             seen=seen,
             leftovers=tuple(leftovers),
         )
+        verdict = replace(verdict, disks=self._old_images.sentences, kept=self._old_images.kept)
         self._told.update(
             verdict=verdict,
             phases=self._told.ended_phases(judgement.outcome),

@@ -2,8 +2,6 @@
 
 import asyncio
 import difflib
-import ipaddress
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +9,16 @@ from backend.errors import BadInput
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
 from backend.hypervisor.migrate import MigrationOrder, virsh_line
-from backend.model import Finding, MoveOptions, Plan, Policy, Severity, Vm
+from backend.hypervisor.target_xml import Changes
+from backend.model import DiskAction, DiskMove, Finding, MoveOptions, Plan, Policy, Severity, Vm
+from backend.plan.disk_time import with_disks
+from backend.plan.disks import disk_cases
+from backend.plan.facts import Survey, renamed
 from backend.plan.policy import all_policies, deadline_s, policy_for
 from backend.plan.preflight import fit_score, needs_unsafe, preflight
 from backend.plan.running import NOTHING, Prior
+from backend.plan.wording import memory
+from backend.run.asked import checked
 from backend.run.foreseeing import Foreseen, foresee
 from backend.run.history import History
 from backend.run.links import Links
@@ -66,7 +70,7 @@ class Planner:
     ) -> tuple[Planned, ...]:
         """One for each VM and target, VMs outermost. Raises BadInput for what is not there."""
         policy_for(options, self._own)
-        checked(options)
+        checked(options, len(vms))
         await self._inventory.settled(SETTLE_S)
         await self._inventory.informed(LOAD_LIMIT_S)
         targets = [self._inventory.host(target)] if target is not None else None
@@ -105,12 +109,13 @@ class Planner:
 
     async def _plan_one(self, vm: Vm, target: HostWatch, options: MoveOptions) -> Planned:
         source = self._inventory.host(vm.host)
-        facts = await survey(vm, source, target, self.links)
+        facts = await survey(vm, source, target, self.links, options)
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         policy = policy_for(options, self._own, vm.policy)
         seen = foresee(facts, policy, options, self.links, self._history)
         findings = (*self._own_job(vm), *preflight(facts), *seen.findings)
         encrypted = source.tls and target.tls
+        moves = tuple(case.move for case in disk_cases(facts))
         order = MigrationOrder(
             uuid=vm.uuid,
             vm=vm.name,
@@ -124,6 +129,8 @@ class Planner:
             post_copy=seen.tuning.post_copy,
             compression=seen.tuning.compression,
             streams=seen.tuning.streams,
+            copy_disks=tuple(move.target for move in _copies(moves)),
+            changes=_changes(facts, moves),
         )
         plan = Plan(
             vm=vm.name,
@@ -135,9 +142,10 @@ class Planner:
             encrypted=encrypted,
             fit=fit_score(facts, findings),
             free_bytes=facts.target_free_bytes,
-            summary=f"live, {policy.name}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}",
+            summary=_summary(policy.name, encrypted, moves),
             virsh=virsh_line(order, source.source_uri),
             deadline_s=deadline_s(policy, vm.memory_bytes),
+            disks=moves,
         )
         if not plan.blocked:
             plan = _with_forecast(plan, seen)
@@ -159,31 +167,36 @@ class Planner:
         )
 
 
-def checked(options: MoveOptions) -> None:
-    """Refuse what no VM can be moved with. Raises BadInput."""
-    if options.bandwidth_bytes_s is not None and options.bandwidth_bytes_s <= 0:
-        raise BadInput("A bandwidth must be above 0.", "Leave it out for no limit.")
-    if options.at is not None and options.at <= time.time():
-        raise BadInput("The time for the pause has passed.", "Name one that is still to come.")
-    if options.address is not None and not is_address(options.address):
-        raise BadInput(
-            f"{options.address!r} is not a network address.", "Give an IPv4 or IPv6 address."
-        )
+def _copies(moves: Sequence[DiskMove]) -> list[DiskMove]:
+    return [move for move in moves if move.action is DiskAction.COPY]
 
 
-def is_address(text: str) -> bool:
-    """A literal IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _changes(facts: Survey, moves: Sequence[DiskMove]) -> Changes:
+    """New paths, where they differ; new names of networks that the VM is on."""
+    nics = facts.definition.nics if facts.definition else ()
+    used = {nic.source for nic in nics if renamed(nic, facts.networks) != nic}
+    return Changes(
+        disks={
+            move.target: move.destination
+            for move in _copies(moves)
+            if move.destination is not None and move.destination != move.source
+        },
+        networks={was: new for was, new in facts.networks.items() if was in used},
+    )
+
+
+def _summary(policy: str, encrypted: bool, moves: Sequence[DiskMove]) -> str:
+    copies = _copies(moves)
+    size = sum(move.allocated_bytes or move.virtual_bytes or 0 for move in copies)
+    disks = f" + {memory(size)} of disk" if copies else ""
+    return f"live{disks}, {policy}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}"
 
 
 def _with_forecast(plan: Plan, seen: Foreseen) -> Plan:
+    copied = sum(move.allocated_bytes or move.virtual_bytes or 0 for move in _copies(plan.disks))
     return replace(
         plan,
-        forecast=seen.forecast,
+        forecast=with_disks(seen.forecast, copied, seen.link_bytes_s),
         tuning=seen.tuning,
         remarks=seen.remarks,
         can_hold=seen.can_hold,

@@ -223,5 +223,7 @@ async def _result(answer: Awaitable[Any]) -> Any:
 def begin_again(told: Told, why: str) -> None:
     """The call has ended, the migration has not: its phase goes on."""
     told.update(verdict=None)
-    told.enter(Phase.SWITCHOVER if told.state.post_copy else Phase.MEMORY)
+    copying = told.state.disks != () and told.state.memory_at is None
+    going = Phase.DISK if copying else Phase.MEMORY
+    told.enter(Phase.SWITCHOVER if told.state.post_copy else going)
     told.note("note", why)

@@ -8,13 +8,13 @@ file of 32 characters and removes it; see there.)
 import asyncio
 from dataclasses import replace
 
-from backend.model import HostState, Vm, VmState
-from backend.plan.facts import Survey
+from backend.model import HostState, MoveOptions, Vm, VmState
+from backend.plan.facts import Survey, renamed
 from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
 from backend.run.survey_measures import ask_measures
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
-from backend.run.survey_storage import ask_disks, ask_files
+from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_occupied
 from backend.run.survey_target import (
     ask_attachments,
     ask_cpu,
@@ -28,15 +28,22 @@ from backend.run.survey_target import (
 
 __all__ = ["HostAccess", "survey"]
 
+ASKED_NOTHING = MoveOptions()
+
 
 async def survey(
-    vm: Vm, source: HostAccess, target: HostAccess, links: Links | None = None
+    vm: Vm,
+    source: HostAccess,
+    target: HostAccess,
+    links: Links | None = None,
+    options: MoveOptions = ASKED_NOTHING,
 ) -> Survey:
-    """Every fact that `plan.preflight` judges, and with `links` what a forecast measures.
+    """Every fact that `plan.preflight` judges, and with `links` what a forecast measures;
+    `options` name the pools and networks to look at.
 
     Never raises for a host that does not answer.
     """
-    asking = Asking(vm, source, target)
+    asking = Asking(vm, source, target, options=options)
     if source.name == target.name or target.host.state is not HostState.UP:
         return _of_vm(asking, await ask_source(asking))
     facts, held, versions, reach, measures = await asyncio.gather(
@@ -62,19 +69,21 @@ async def _of_pair(asking: Asking) -> Survey:
     facts, config = _of_vm(asking, at_source), parsed(asking, at_source)
     if at_source is None or config is None:
         return facts
-    files, (machines, listed), fit, hugepages, networks = await asyncio.gather(
+    config = replace(config, nics=tuple(renamed(nic, facts.networks) for nic in config.nics))
+    files, (machines, listed), fit, hugepages, networks, pools = await asyncio.gather(
         ask_files(asking, config, at_source),
         ask_machines(asking, config),
         ask_cpu(asking, config, at_source),
         ask_hugepages(asking, config),
         ask_networks(asking, config),
+        ask_pools(asking),
     )
     attachments, disks = await asyncio.gather(
         ask_attachments(asking, config, networks, files),
         ask_disks(asking, config, at_source, files),
     )
     emulator = files.get(config.emulator)
-    return replace(
+    facts = replace(
         facts,
         cpu=fit,
         machines=machines,
@@ -82,10 +91,13 @@ async def _of_pair(asking: Asking) -> Survey:
         free_hugepage_bytes=hugepages,
         attachments=attachments,
         disks=disks,
+        source_pools=at_source.pools,
+        target_pools=pools,
         files_missing=tuple(
             path for path in needed_paths(config) if path in files and not files[path].exists
         ),
     )
+    return await with_occupied(asking, facts)
 
 
 def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:
@@ -97,6 +109,8 @@ def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:
         target=target.host,
         encrypted=source.tls and target.tls,
         migrate_uri=target.migrate_uri,
+        choices=asking.options.disks,
+        networks={one.source: one.target for one in asking.options.networks},
         unknown=asking.unknown,
     )
     if at_source is None:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from backend.errors import FerryError
 from backend.hypervisor.connection import Connection
-from backend.model import Host, Reading, Vm
+from backend.model import Host, MoveOptions, Reading, Vm
 from backend.remote.shell import Shell
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class Asking:
     source: HostAccess
     target: HostAccess
     unknown: dict[str, str] = field(default_factory=dict)
+    options: MoveOptions = field(default_factory=MoveOptions)
 
     async def ask(self, fact: str, answer: Awaitable[T], limit_s: float) -> T | None:
         try:

@@ -1,10 +1,11 @@
 """What the source tells of the VM: one round of calls, and the definition made of it."""
 
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from backend.errors import FerryError
-from backend.hypervisor import cpu, domains
+from backend.hypervisor import cpu, domains, volumes
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.domain_xml import DomainConfig, parse_domain
 from backend.model import Disk, Job, Vm, VmState
@@ -26,6 +27,10 @@ class AtSource:
     disk_errors: int
     volumes: dict[str, str]
     """`pool/volume` -> path."""
+    sizes: dict[str, volumes.DiskSize]
+    """Of a running VM's disks, by target name."""
+    pools: dict[str, str]
+    """The pool a disk's image lies in, by target name."""
     versions: Versions
 
 
@@ -54,6 +59,8 @@ def _read_source(conn: Connection, uuid: str) -> AtSource:
     if presence.active and job is None:
         cpu_xml = parse_domain(cpu.migratable_xml(conn, uuid)).cpu_xml
     idle = presence.state in (VmState.RUNNING, VmState.PAUSED) and job is None
+    paths = _volume_paths(conn, config)
+    images = dict(_images(config, paths))
     return AtSource(
         raw=raw,
         presence=presence,
@@ -61,7 +68,9 @@ def _read_source(conn: Connection, uuid: str) -> AtSource:
         cpu_xml=cpu_xml,
         # Asking a QEMU that a job holds would wait for the job.
         disk_errors=len(conn.lookupByUUIDString(uuid).diskErrors(0)) if idle else 0,
-        volumes=_volume_paths(conn, config),
+        volumes=paths,
+        sizes={name: volumes.disk_size(conn, uuid, name) for name in images} if idle else {},
+        pools=_pools(conn, images),
         versions=read_versions(conn),
     )
 
@@ -71,9 +80,21 @@ def _volume_paths(conn: Connection, config: DomainConfig) -> dict[str, str]:
     for disk in config.disks:
         if disk.kind == "volume" and disk.source:
             pool, _, volume = disk.source.partition("/")
-            path = conn.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()
-            found[disk.source] = str(path)
+            found[disk.source] = volumes.volume_path(conn, pool, volume)
     return found
+
+
+def _images(config: DomainConfig, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Target name and path of every disk that could be copied."""
+    for disk in config.disks:
+        path = paths.get(disk.source or "", disk.source or "")
+        if disk.device == "disk" and disk.kind in ("file", "volume") and path.startswith("/"):
+            yield disk.target, path
+
+
+def _pools(conn: Connection, images: dict[str, str]) -> dict[str, str]:
+    found = {name: volumes.pool_of(conn, path) for name, path in images.items()}
+    return {name: pool for name, pool in found.items() if pool is not None}
 
 
 def read_versions(conn: Connection) -> Versions:
@@ -109,13 +130,18 @@ def definition(config: DomainConfig, vm: Vm, at_source: AtSource) -> Definition:
 
 def _sized(disk: Disk, seen: Disk | None, at_source: AtSource) -> Disk:
     source = at_source.volumes.get(disk.source or "", disk.source)
+    now = at_source.sizes.get(disk.target)
+    if now is not None:
+        sizes = {"virtual_bytes": now.virtual_bytes, "allocated_bytes": now.allocated_bytes}
+        return replace(disk, source=source, **sizes)
     if seen is None:
         return replace(disk, source=source)
     return replace(
         disk,
         source=source,
         virtual_bytes=seen.virtual_bytes,
-        allocated_bytes=seen.allocated_bytes,
+        # A running VM's 0 is what was written since its start, not what its image takes.
+        allocated_bytes=seen.allocated_bytes or None,
     )
 
 

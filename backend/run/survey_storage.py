@@ -1,11 +1,14 @@
-"""What the target has of the VM's files, and whether its disks are shared."""
+"""What the target has of the VM's files, whether its disks are shared, its room for copies."""
 
 import asyncio
 import posixpath
+from dataclasses import replace
 
 from backend.hypervisor.domain_xml import DomainConfig
+from backend.hypervisor.volumes import read_pools
 from backend.model import Disk
-from backend.plan.facts import DiskProof
+from backend.plan.disks import disk_cases
+from backend.plan.facts import DiskProof, PoolFacts, Survey
 from backend.remote import probes
 from backend.remote.probes import FileFacts, SharedProof
 from backend.remote.shell import Shell, run_script
@@ -37,6 +40,30 @@ async def ask_files(
     paths = tuple(dict.fromkeys(path for path in wanted if path))
     found = await asking.ask("storage", probes.probe_files(shell, paths), PROBE_LIMIT_S)
     return dict(zip(paths, found, strict=True)) if found else {}
+
+
+async def ask_pools(asking: Asking) -> tuple[PoolFacts, ...] | None:
+    """Every pool of the target, with the names in it."""
+    found = await asking.call(
+        "pools", asking.target, lambda conn: read_pools(conn, True), "list its storage pools"
+    )
+    if found is None:
+        return None
+    return tuple(
+        PoolFacts(p.name, p.kind, p.active, p.path, p.available_bytes, p.volumes) for p in found
+    )
+
+
+async def with_occupied(asking: Asking, facts: Survey) -> Survey:
+    """Where copies would go, looked at on the target itself: libvirt does not see every file."""
+    planned = (case.move.destination for case in disk_cases(facts))
+    paths = tuple(path for path in planned if path)
+    shell = asking.shell("storage", asking.target) if paths else None
+    if shell is None:
+        return facts
+    found = await asking.ask("storage", probes.probe_files(shell, paths), PROBE_LIMIT_S)
+    there = zip(paths, found or (), strict=False)
+    return replace(facts, occupied=frozenset(path for path, file in there if file.exists))
 
 
 def _image(disk: Disk, at_source: AtSource) -> str | None:

@@ -16,6 +16,7 @@ from backend.hypervisor.connection import Lane
 from backend.model import Phase, Sample
 from backend.plan.by_order import held_outlook, suspended_outlook
 from backend.plan.forecast import outlook, pass_ended_note
+from backend.plan.passes import of_memory
 from backend.plan.post_copy import post_copy_outlook
 from backend.plan.running import NOTHING, Prior
 from backend.run.publish import Publisher
@@ -53,8 +54,8 @@ class Watching:
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """Every sample so far."""
-        return self.account.samples
+        """Every sample of the memory so far; those of the disks before it say nothing of it."""
+        return of_memory(self.account.samples)
 
     @property
     def silent_s(self) -> float:
@@ -79,6 +80,11 @@ class Watching:
         sample = self.account.take(raw, t_s, self._told.state.pause_limit_ms) if raw else None
         return sample is not None and self._take(sample)
 
+    @property
+    def lane(self) -> Lane | None:
+        """The lane for samples, free between two of them; None where there is none now."""
+        return self._lane if self._lane is not None and self._lane.alive else None
+
     async def close(self) -> None:
         """Let go of the lane."""
         lane, self._lane = self._lane, None
@@ -97,7 +103,7 @@ class Watching:
         if was is None:
             self._told.update(sample=sample)
         self._told.state = replace(self._told.state, sample=sample)
-        new_pass = was is not None and was.pass_number != sample.pass_number
+        new_pass = was is not None and 0 < was.pass_number != sample.pass_number
         if was is not None:
             self._note_throttle(was.throttle_percent or 0, sample.throttle_percent or 0)
         if new_pass and not state.post_copy and sample.t_s - self._noted_s >= NOTE_EVERY_S:
@@ -119,14 +125,16 @@ class Watching:
         state = self._told.state
         if state.recoverable:
             return
-        if state.post_copy:
-            now = post_copy_outlook(self.samples, state.target)
-        elif state.suspended and state.phase is not Phase.VERIFY:
-            now = suspended_outlook(self.samples, state.target)
-        elif state.hold and state.phase is Phase.MEMORY:
-            now = held_outlook(self.samples, self._prior)
+        seen = self.samples
+        if seen and state.post_copy:
+            now = post_copy_outlook(seen, state.target)
+        elif seen and state.suspended and state.phase is not Phase.VERIFY:
+            now = suspended_outlook(seen, state.target)
+        elif seen and state.hold and state.phase is Phase.MEMORY:
+            now = held_outlook(seen, self._prior)
         else:
-            now = outlook(self.samples, self._told.limit_ms, state.phase, self._prior)
+            every = self.account.samples
+            now = outlook(every, self._told.limit_ms, state.phase, self._prior)
         if state.outlook == now:
             return
         turned = state.outlook is not None and state.outlook.word is not now.word

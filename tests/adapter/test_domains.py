@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import HypervisorError
-from backend.hypervisor import cpu, domains, host, tuning
+from backend.hypervisor import cpu, domains, host, tuning, volumes
 from backend.hypervisor.connection import Lane
 from backend.hypervisor.domain_xml import parse_domain
 from backend.hypervisor.stats import vm_statistics
@@ -86,7 +86,7 @@ async def test_the_host(lane: Lane) -> None:
     assert identity.hostname
     (network,) = await lane.call(host.read_networks)
     assert (network.name, network.active, network.bridge) == ("default", True, "virbr0")
-    (pool,) = await lane.call(host.read_pools)
+    (pool,) = await lane.call(volumes.read_pools)
     assert (pool.name, pool.kind, pool.active, pool.path) == (
         "default-pool",
         "dir",

@@ -10,6 +10,7 @@ from backend.plan.facts import (
     Definition,
     DiskProof,
     Held,
+    PoolFacts,
     Reach,
     ReachProblem,
     Survey,
@@ -240,12 +241,13 @@ def test_machine_and_emulator() -> None:
     assert warns(replace(GOOD, machines=None)) == ["machine-unknown"]
 
 
-def test_a_local_disk_is_forbidden_with_its_path_and_size() -> None:
-    survey = replace(GOOD, disks={"vda": DiskProof(False)})
-    assert blocks(survey) == ["storage-local"]
-    text = sentence(survey, "storage-local")
-    assert "vda (/srv/shared/db-1.qcow2) is local to kvm-a, 4.0 G" in text
-    assert "disks are not copied yet" in text
+def test_a_local_disk_is_copied_and_that_is_told_with_its_paths() -> None:
+    pool = PoolFacts("images", path="/srv/images", available_bytes=8 * GIB)
+    survey = replace(GOOD, disks={"vda": DiskProof(False)}, target_pools=(pool,))
+    assert blocks(survey) == []
+    text = sentence(survey, "storage-copy")
+    assert "vda (/srv/shared/db-1.qcow2) is local to kvm-a" in text
+    assert "to /srv/images/db-1.qcow2 (pool images of kvm-b, 8.0 G free)" in text
     assert not needs_unsafe(survey)
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from backend.model import (
     Decision,
+    DiskProgress,
     Migration,
     Outcome,
     Outlook,
@@ -15,6 +16,7 @@ from backend.model import (
 from backend.service.protocol import Change, DecisionMade, MigrationChanged, SampleArrived
 from tui.commands.session import clean, plain, print_json
 from tui.render import units
+from tui.render.disks import disks_further
 from tui.render.forecasts import compared, course_text, forecast_text, record_text
 from tui.render.migration_lines import no_outage
 
@@ -34,6 +36,7 @@ class Follower:
         self._verdicts: dict[str, Verdict] = {}
         self._last_text: dict[str, float] = {}
         self._outlooks: dict[str, Outlook] = {}
+        self._disks: dict[str, tuple[DiskProgress, ...]] = {}
         self._told: dict[str, tuple[Outlook, float, int]] = {}
         """The outlook that was printed last, when, and in which pass."""
 
@@ -86,6 +89,7 @@ class Follower:
             if state is not seen.get(phase, PhaseState.WAITING):
                 seen[phase] = state
                 self._phase(migration.id, phase, state)
+        self._disks_further(migration)
         if migration.outlook is not None and migration.verdict is None:
             self._outlooks[migration.id] = migration.outlook
             newest = migration.sample
@@ -100,6 +104,16 @@ class Follower:
         elif state in (PhaseState.ACTIVE, PhaseState.FAILED):
             self._text(key, f"{phase.value} {'' if state is PhaseState.ACTIVE else 'failed'}")
 
+    def _disks_further(self, migration: Migration) -> None:
+        """Each disk that has got further; people read it in the samples."""
+        was = self._disks.get(migration.id, ())
+        self._disks[migration.id] = migration.disks
+        for disk in migration.disks if self._as_json else ():
+            if disk not in was:
+                fields = {"disk": disk.target, **plain(disk)}
+                del fields["target"]
+                self._event("disk", migration.id, fields)
+
     def _sample(self, key: str, sample: Sample) -> None:
         if self._as_json:
             self._event("sample", key, plain(sample))
@@ -107,6 +121,9 @@ class Follower:
             return
         if sample.t_s - self._last_text.get(key, -9.0) >= _TEXT_SAMPLE_EVERY_S:
             self._last_text[key] = sample.t_s
+            if not sample.pass_number:
+                self._text(key, disks_further(self._disks.get(key, ()), sample))
+                return
             dirty = units.rate(sample.dirty_bytes_s)
             self._text(
                 key,
@@ -147,6 +164,7 @@ class Follower:
         said += [verdict.network] * bool(verdict.network)
         if verdict.forecast is not None:
             said += [*compared(verdict), f"forecasts so far: {record_text(verdict.record)}"]
+        said += [*verdict.disks, *verdict.kept]
         for sentence in (*said, *(f"left over: {leftover}" for leftover in verdict.leftovers)):
             self._text(verdict.id, sentence)
 

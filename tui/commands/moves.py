@@ -20,6 +20,7 @@ from backend.service.protocol import (
 from tui.commands.follow import Follower
 from tui.commands.session import clean, connected, plain, print_json
 from tui.commands.wanted import move_options
+from tui.render.disks import disk_words
 from tui.render.forecasts import detail_rows
 
 _GLYPH = {Severity.OK: "✓", Severity.WARN: "!", Severity.BLOCK: "✕"}
@@ -136,6 +137,9 @@ def _print_plan(one: Plan) -> None:
         print(clean(line))
         if finding.remedy:
             print(clean(f"    {'':<10} {finding.remedy}"))
+    for disk in one.disks:
+        for index, said in enumerate(disk_words(disk, one.target)):
+            print(clean(f"  {'' if index else disk.target:<10} {said}"))
     for label, said, _ in detail_rows(one):
         print(clean(f"  {label:<10} {said}"))
     print(clean(f"  virsh      {one.virsh}"))

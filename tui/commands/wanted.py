@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from backend.model import MoveOptions
+from backend.model import DiskChoice, MoveOptions, NetworkChoice
 from backend.service.client import BadInput
 from tui.render import typed, units
 
@@ -21,6 +21,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", action="store_true", help="copy now, switch over when told")
     parser.add_argument("--at", metavar="TIME", help="when the pause is to fall: 02:00")
     parser.add_argument("--address", metavar="IP", help="the VM's, for the outage probe")
+    parser.add_argument(
+        "--disk",
+        metavar="DISK=POOL[:NAME]",
+        action="append",
+        help="where a disk is copied to: vda=fast, vda=fast:db-1.qcow2; may be repeated",
+    )
+    parser.add_argument(
+        "--network",
+        metavar="SRC=DST",
+        action="append",
+        help="another bridge or network at the target; may be repeated",
+    )
+    parser.add_argument(
+        "--remove-source",
+        action="store_true",
+        help="remove the source's images once the target runs the VM from its own",
+    )
 
 
 def move_options(options: argparse.Namespace) -> MoveOptions:
@@ -33,7 +50,25 @@ def move_options(options: argparse.Namespace) -> MoveOptions:
         hold=options.hold,
         at=_typed("--at", options.at, lambda text: typed.parse_time(text, time.time())),
         address=options.address,
+        disks=tuple(map(_disk, options.disk or ())),
+        networks=tuple(map(_network, options.network or ())),
+        remove_source=options.remove_source,
     )
+
+
+def _disk(text: str) -> DiskChoice:
+    target, equals, place = text.partition("=")
+    pool, colon, volume = place.partition(":")
+    if not (target and equals and pool) or (colon and not volume):
+        raise BadInput(f"--disk: {text!r} is not DISK=POOL or DISK=POOL:NAME.", "As in vda=fast.")
+    return DiskChoice(target, pool, volume or None)
+
+
+def _network(text: str) -> NetworkChoice:
+    source, _, target = text.partition("=")
+    if not (source and target):
+        raise BadInput(f"--network: {text!r} is not SRC=DST.", "As in br0=br-lan.")
+    return NetworkChoice(source, target)
 
 
 def _typed(option: str, text: str | None, parse: Callable[[str], T | None]) -> T | None:

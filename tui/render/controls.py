@@ -26,9 +26,23 @@ def _by_phase(m: Migration, control: Control) -> str:
         return f"Too late: both hosts are being asked where {m.vm} runs now."
     if m.called_at is None:
         return f"{m.target} is still being prepared; nothing has been sent yet."
+    if m.phase is Phase.DISK and control is not Control.RECOVER:
+        return _while_copying(m, control)
     if m.post_copy and control is not Control.RECOVER:
         return f"{m.vm} runs on {m.target} already, only its memory follows: no way back."
     return ""
+
+
+def _while_copying(m: Migration, control: Control) -> str:
+    match control:
+        case Control.BANDWIDTH:
+            return (
+                "The disks are being copied, and libvirt sets a mirror's rate only at its start:"
+                " limit it before the move, or once the memory is sent."
+            )
+        case Control.PAUSE_LIMIT:
+            return f"{m.vm} is held: its pause limit keeps it from switching over."
+    return "The disks are being copied; the memory has not begun."
 
 
 def _by_control(m: Migration, control: Control) -> str:

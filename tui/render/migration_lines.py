@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backend.model import Decision, Migration, Outcome, Sample, Word
+from backend.model import Decision, Migration, Outcome, Phase, Sample, Word
 from tui.render import units
 from tui.render.headline import spread
 from tui.render.ink import Ink, Line, Span, Spans, Under, cut, line, spans_of, width_of, wrap
@@ -94,7 +94,10 @@ def deadline_left(view: MigrationView) -> Span:
     given_up = m.running and not (m.post_copy or m.hold)
     if not given_up or m.deadline_s is None or m.called_at is None:
         return ("", Ink.DIM)
-    left_s = max(m.deadline_s - view.elapsed_s, 0.0)
+    if m.phase is Phase.DISK:
+        return (f"deadline {units.duration(m.deadline_s)}, from the memory on", Ink.DIM)
+    begun = m.memory_at or m.called_at
+    left_s = max(m.deadline_s - max(view.now - begun, 0.0), 0.0)
     return (f"deadline {units.duration(left_s)}", Ink.WARN if left_s < 30 else Ink.DIM)
 
 
@@ -151,7 +154,9 @@ def figures(view: MigrationView, width: int) -> list[Line]:
     throttle = sample.throttle_percent or 0
     items: list[Spans] = [
         spans_of(f"sent {units.size(sample.sent_bytes)}", _of(expected)),
-        spans_of(f"pass {sample.pass_number} ", (full, Ink.MOVE), (empty, Ink.DIM)),
+        spans_of(f"pass {sample.pass_number} ", (full, Ink.MOVE), (empty, Ink.DIM))
+        if sample.pass_number
+        else spans_of("disks first"),
         spans_of(("throttle ", Ink.TEXT), _slowed(throttle)),
         spans_of(f"compression {'XBZRLE' if m.tuning and m.tuning.compression else units.DASH}"),
         spans_of(f"pause ≤ {_pause_ms(m):,} ms"),

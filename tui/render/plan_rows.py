@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from backend.model import Finding, MoveOptions, Plan, Severity
 from tui.render import units
+from tui.render.disks import disk_ink, disk_words
 from tui.render.forecasts import detail_rows, forecast_text
 from tui.render.ink import Ink, Line, Span, Spans, cut, fit, spans_of, width_of, wrap
 from tui.render.table import Column
@@ -127,7 +128,19 @@ def finding_lines(plan: Plan, width: int) -> list[Line]:
         [row for found in plan.findings if found.severity is one for row in _finding(found, width)]
         for one in (Severity.BLOCK, Severity.WARN, Severity.OK)
     )
-    return [*blocks, *warns, *forecast_lines(plan, width), *well]
+    return [*blocks, *warns, *forecast_lines(plan, width), *disk_lines(plan, width), *well]
+
+
+def disk_lines(plan: Plan, width: int) -> list[Line]:
+    """Each disk: from, to, sizes, room, how it is verified."""
+    lines: list[Line] = []
+    for disk in plan.disks:
+        for index, said in enumerate(disk_words(disk, plan.target)):
+            label: Span = ("" if index else disk.target, Ink.BOLD)
+            head = fit(spans_of(("   ", Ink.TEXT), label), CHECK + 3)
+            rows = wrap((*head, *spans_of((said, disk_ink(disk)))), width, indent=CHECK + 3)
+            lines += [Line(row) for row in rows]
+    return lines
 
 
 def _finding(finding: Finding, width: int) -> list[Line]:

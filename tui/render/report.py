@@ -32,6 +32,8 @@ def report_lines(view: MigrationView, width: int) -> list[Line]:
         ink = Ink.WARN if verdict.leftovers else Ink.OK
         lines += _sentence("" if index else "leftovers", ((leftover, ink),), width)
     lines += _side_by_side(_figures(view, verdict), verdict.forecast is not None, width)
+    for index, said in enumerate((*verdict.disks, *verdict.kept)):
+        lines += _sentence("" if index else "disks", ((said, _disk_ink(said)),), width)
     if verdict.network:
         lines += _sentence("network", ((verdict.network, Ink.TEXT),), width)
     if verdict.forecast is not None:
@@ -39,6 +41,12 @@ def report_lines(view: MigrationView, width: int) -> list[Line]:
         lines += _sentence("rested on", ((basis, Ink.DIM),), width) if basis else []
         lines += _sentence("so far", ((record_text(verdict.record), Ink.DIM),), width)
     return lines
+
+
+def _disk_ink(said: str) -> Ink:
+    if "DIFFER" in said or "FAILS" in said:
+        return Ink.BAD
+    return Ink.BOLD if said.startswith("kept: ") else Ink.TEXT
 
 
 def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, str, Spans]]:

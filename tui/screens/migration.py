@@ -11,6 +11,7 @@ from backend.service.protocol import Abort, Operate, Request, SetBandwidth, SetP
 from tui.actions import Action
 from tui.render import charts, controls, headline, units
 from tui.render import migration_lines as words
+from tui.render.disks import disk_lanes
 from tui.render.ink import Ink, Line, spans_of
 from tui.render.migration_lines import MigrationView
 from tui.render.phases import phase_line
@@ -65,6 +66,7 @@ class MigrationScreen(FerryScreen):
     def body(self) -> Iterable[Widget]:
         """Top to bottom as in the drawing."""
         yield PaintedLine(lambda w, _: self._phases(w), id="phases")
+        yield Painted(lambda w, _: self._lanes(w), id="disks")
         yield Horizontal(
             Vertical(PaintedLine(lambda w, _: self._left_title(w)), self._left, id="left-pane"),
             Vertical(PaintedLine(lambda w, _: self._rates_title(w)), self._rates, id="rates-pane"),
@@ -92,6 +94,7 @@ class MigrationScreen(FerryScreen):
             return
         self._left.show(charts.left_to_send(self._view))
         self._rates.show(charts.rates(self._view))
+        self.query_one("#disks").styles.height = len(self._lanes(self.size.width))
         self.query_one("#figures").styles.height = len(self._figures(self.size.width))
         self.query_one("#log").styles.height = self._log_height()
         for box in self.query(Painted):
@@ -112,7 +115,8 @@ class MigrationScreen(FerryScreen):
         asked = len(question.lines(self.size.width, 0)) if question.display else 0
         big = 2 if self.size.width >= words.WIDE else 3
         charts = 9 if self.size.height >= 30 and self._ended else 6
-        others = FRAME_ROWS + big + charts + len(self._figures(self.size.width)) + asked
+        lanes = len(self._lanes(self.size.width))
+        others = FRAME_ROWS + big + charts + lanes + len(self._figures(self.size.width)) + asked
         wanted = len(self._log(self.size.width)) if self._ended else LOG_ROWS
         return max(min(max(wanted, LOG_ROWS), self.size.height - others), 1)
 
@@ -133,6 +137,12 @@ class MigrationScreen(FerryScreen):
 
     def _with(self, of: "words.OfView", width: int) -> list[Line]:
         return of(self._view, width) if self._view else [Line()]
+
+    def _lanes(self, width: int) -> list[Line]:
+        """One a disk that is copied, until the end."""
+        if self._view is None or self._ended:
+            return []
+        return disk_lanes(self._view.migration, width, self.size.height)
 
     def _figures(self, width: int) -> list[Line]:
         if self._view is None or self._ended:

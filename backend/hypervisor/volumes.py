@@ -1,0 +1,203 @@
+"""Storage pools and volumes: listed, looked up, created, described, deleted. Blocking, for
+`Lane.call`.
+
+A volume is only ever deleted by pool, name and path together, and libvirt refuses to create one
+over a file that is there.
+"""
+
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+import libvirt
+
+from backend.errors import BadDocument, HypervisorError
+from backend.hypervisor.connection import Connection
+from backend.hypervisor.devices_xml import attribute, text
+from backend.hypervisor.domain_xml import parse_domain, parse_xml
+
+_POOL_RUNNING = 2
+FILE_POOLS = ("dir", "fs", "netfs")
+"""Kinds of pool whose volumes are files of any format."""
+_ABSENT = (libvirt.VIR_ERR_NO_STORAGE_VOL, libvirt.VIR_ERR_NO_STORAGE_POOL)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A storage pool; sizes are 0 while it is inactive."""
+
+    name: str
+    kind: str
+    """dir, fs, netfs, logical, rbd, ..."""
+    active: bool
+    path: str
+    source: str
+    """What a network pool mounts: `host:/export`; empty for local ones."""
+    capacity_bytes: int
+    available_bytes: int
+    volumes: frozenset[str] = frozenset()
+    """Names, as libvirt last saw them; only where they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume as libvirt sees it."""
+
+    path: str
+    format: str
+    virtual_bytes: int
+    allocated_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSize:
+    """One disk of a running VM, as its QEMU says."""
+
+    virtual_bytes: int
+    allocated_bytes: int
+    """What the image takes of its storage."""
+
+
+def read_pools(conn: Connection, with_volumes: bool = False) -> list[Pool]:
+    """All storage pools, by name; those that vanish meanwhile are left out."""
+    found = []
+    for pool in conn.listAllStoragePools(0):
+        try:
+            found.append(_read_pool(pool, with_volumes))
+        except (libvirt.libvirtError, BadDocument):
+            continue
+    return sorted(found, key=lambda pool: pool.name)
+
+
+def _read_pool(pool: Any, with_volumes: bool) -> Pool:
+    root = parse_xml(pool.XMLDesc(0))
+    state, capacity, _allocation, available = pool.info()
+    active = state == _POOL_RUNNING
+    return Pool(
+        name=pool.name(),
+        kind=attribute(root, "type"),
+        active=active,
+        path=text(root, "target/path"),
+        source=_pool_source(root),
+        capacity_bytes=capacity,
+        available_bytes=available,
+        volumes=frozenset(pool.listVolumes()) if with_volumes and active else frozenset(),
+    )
+
+
+def _pool_source(root: Element) -> str:
+    host = attribute(root.find("source/host"), "name")
+    where = attribute(root.find("source/dir"), "path") or text(root, "source/name")
+    return f"{host}:{where}" if host else ""
+
+
+def pool_of(conn: Connection, path: str) -> str | None:
+    """The pool a path lies in: by its volume, or by the pool's directory where libvirt has not
+    seen the file yet."""
+    try:
+        return str(conn.storageVolLookupByPath(path).storagePoolLookupByVolume().name())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in _ABSENT:
+            raise
+    folder = posixpath.dirname(path)
+    return next((pool.name for pool in read_pools(conn) if pool.path == folder), None)
+
+
+def volume_path(conn: Connection, pool: str, name: str) -> str:
+    """Where a volume that a domain names by pool lies."""
+    return str(conn.storagePoolLookupByName(pool).storageVolLookupByName(name).path())
+
+
+def disk_size(conn: Connection, uuid: str, target: str) -> DiskSize:
+    """The sizes of a running VM's disk. Never the length of its file: that is the format's."""
+    capacity, allocation, physical = conn.lookupByUUIDString(uuid).blockInfo(target, 0)
+    # Of a running VM libvirt's `physical` is what QEMU calls the actual size; `allocation` counts
+    # only what was written since its start.
+    return DiskSize(int(capacity), int(physical or allocation or capacity))
+
+
+def volume_xml(name: str, format: str, virtual_bytes: int) -> str:
+    """A sparse volume; nothing in it can break out of its element."""
+    root = Element("volume")
+    SubElement(root, "name").text = name
+    SubElement(root, "capacity", unit="bytes").text = str(virtual_bytes)
+    SubElement(root, "allocation", unit="bytes").text = "0"
+    target = SubElement(root, "target")
+    SubElement(target, "format", type=format)
+    if format == "qcow2":
+        # The default, 0.10, has no zero clusters: holes of the source would be written out.
+        SubElement(target, "compat").text = "1.1"
+    return ElementTree.tostring(root, "unicode")
+
+
+def create(conn: Connection, pool: str, name: str, format: str, virtual_bytes: int) -> str:
+    """Make an empty sparse volume; returns its path. Refused where a file of that name exists."""
+    storage = conn.storagePoolLookupByName(pool)
+    volume = storage.createXML(volume_xml(name, format, virtual_bytes), 0)
+    return str(volume.path())
+
+
+def delete(conn: Connection, pool: str, name: str, path: str) -> bool:
+    """Remove a volume; False when it is gone already. Refused if it lies elsewhere than at `path`
+    or a VM of that host names it."""
+    try:
+        volume = conn.storagePoolLookupByName(pool).storageVolLookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
+            return False
+        raise
+    if volume.path() != path:
+        raise HypervisorError(
+            f"The volume {name} of pool {pool} lies at {volume.path()}, not at {path}.",
+            "Nothing was removed: look at the pool.",
+        )
+    if user := used_by(conn, path, f"{pool}/{name}"):
+        raise HypervisorError(f"{user} uses {path}: it is not removed.", "Look at that VM first.")
+    volume.delete(0)
+    return True
+
+
+def delete_image(conn: Connection, path: str) -> None:
+    """Remove a source's image; refused where no pool has it, or a VM of that host names it."""
+    folder = pool_of(conn, path)
+    if folder is None:
+        raise HypervisorError(f"{path} lies in no storage pool.", f"Remove it there: rm {path}")
+    conn.storagePoolLookupByName(folder).refresh(0)
+    delete(conn, folder, posixpath.basename(path), path)
+
+
+def describe(conn: Connection, path: str) -> Volume:
+    """A file of a pool, looked at anew: its format and sizes as libvirt reads them."""
+    pool = pool_of(conn, path)
+    if pool is None:
+        raise HypervisorError(f"{path} lies in no storage pool.", "")
+    conn.storagePoolLookupByName(pool).refresh(0)
+    volume = conn.storageVolLookupByPath(path)
+    _kind, capacity, allocation = volume.info()
+    root = parse_xml(volume.XMLDesc(0))
+    kind = attribute(root.find("target/format"), "type", "raw")
+    return Volume(path, kind, int(capacity), int(allocation))
+
+
+def used_by(conn: Connection, path: str, volume: str = "") -> str | None:
+    """The first VM of that host whose disks, or the images below them, name a path (or, as
+    `pool/name`, its volume): the running VM or its stored definition. One that cannot be read
+    counts as a user."""
+    for dom in conn.listAllDomains(0):
+        for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
+            if _names(dom, flags, {path, volume}):
+                return str(dom.name())
+    return None
+
+
+def _names(dom: Any, flags: int, wanted: set[str]) -> bool:
+    try:
+        config = parse_domain(dom.XMLDesc(flags))
+    except libvirt.libvirtError:
+        return False  # it has gone meanwhile
+    except BadDocument:
+        return True
+    named = {*config.backing_files, *(disk.source or "" for disk in config.disks)} - {""}
+    return not named.isdisjoint(wanted)

@@ -1,0 +1,190 @@
+"""What becomes of each disk: copied, and then to which pool and under which name; or left. Pure.
+
+A disk goes to the pool of the same name as the one it lies in, else to the one with the most
+room; the operator's choice stands above both, and is never silently replaced.
+"""
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backend.model import Disk, DiskAction, DiskChoice, DiskMove
+from backend.model.disks import needed_bytes
+from backend.plan.facts import DiskProof, PoolFacts, Survey
+
+FORMATS = ("raw", "qcow2")
+VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
+
+
+class Trouble(StrEnum):
+    """Why there is no place for a copy."""
+
+    NONE = "none"
+    UNKNOWN = "unknown"
+    """The target's pools are not known."""
+    MISSING = "missing"
+    INACTIVE = "inactive"
+    KIND = "kind"
+    """Its volumes are no files."""
+    ROOM = "room"
+    NOWHERE = "nowhere"
+    """No pool at all is active and takes files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a copy goes, or why nowhere."""
+
+    pool: PoolFacts | None = None
+    trouble: Trouble = Trouble.NONE
+    instead_of: str = ""
+    """The pool of the same name, where another had to be taken; empty: it was taken, or wanted."""
+    room_bytes: int = 0
+    """Left in the pool, or in the largest one, after the disks before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskCase:
+    """One disk with all that was decided about it."""
+
+    disk: Disk
+    move: DiskMove
+    place: Place = Place()
+
+
+def disk_cases(survey: Survey) -> tuple[DiskCase, ...]:
+    """Every disk, in the definition's order; each takes its room before the next is looked at."""
+    return tuple(_cases(survey, disks_of(survey), {}))
+
+
+def disks_of(survey: Survey) -> tuple[Disk, ...]:
+    """As its definition has them; as the tables know them where that could not be read."""
+    return survey.definition.disks if survey.definition else survey.vm.disks
+
+
+def _cases(survey: Survey, disks: tuple[Disk, ...], taken: dict[str, int]) -> Iterator[DiskCase]:
+    for disk in disks:
+        action = action_of(survey, disk)
+        if action is not DiskAction.COPY:
+            yield DiskCase(disk, _left(disk, action, survey))
+            continue
+        case = _copied(survey, disk, taken)
+        if case.move.pool is not None:
+            taken[case.move.pool] = taken.get(case.move.pool, 0) + case.move.needed_bytes
+        yield case
+
+
+def action_of(survey: Survey, disk: Disk) -> DiskAction:
+    """What is to be done about a disk; NONE where it would have to be copied and cannot be."""
+    if not disk.source or disk.device in ("cdrom", "floppy") or disk.read_only:
+        return DiskAction.SKIP
+    proof = survey.disks.get(disk.target, DiskProof())
+    chosen = choice_for(survey, disk.target) is not None
+    if chosen or (proof.shared is False and disk.kind != "network"):
+        return DiskAction.NONE if why_not_copied(disk) else DiskAction.COPY
+    if proof.shared or disk.kind == "network":
+        return DiskAction.SHARED
+    return DiskAction.UNPROVEN
+
+
+def why_not_copied(disk: Disk) -> str:
+    """Why an image cannot be copied yet, as a sentence's end; empty when it can."""
+    if disk.kind not in ("file", "volume"):
+        return f"disks of kind {disk.kind} are not copied yet, only image files"
+    if disk.format not in FORMATS:
+        return f"images of format {disk.format} are not copied yet, only raw and qcow2"
+    if disk.device not in ("disk", ""):
+        return f"a {disk.device} is not copied yet"
+    reasons = (
+        (disk.backing, f"it lies on {disk.backing}, and chains of images are not copied yet"),
+        (disk.encrypted, "it is encrypted, and such images are not copied yet"),
+        (disk.mirrored, "a block job copies it already"),
+        (disk.shareable, "it is shareable: other VMs would go on writing to the old image"),
+        (disk.transient, "it is a transient disk"),
+        (disk.virtual_bytes is None, "its virtual size is not known"),
+    )
+    return next((why for is_so, why in reasons if is_so), "")
+
+
+def choice_for(survey: Survey, target: str) -> DiskChoice | None:
+    """What the operator asked for a disk."""
+    return next((one for one in survey.choices if one.target == target), None)
+
+
+def _left(disk: Disk, action: DiskAction, survey: Survey) -> DiskMove:
+    return DiskMove(
+        target=disk.target,
+        action=action,
+        source=disk.source or "",
+        format=disk.format,
+        virtual_bytes=disk.virtual_bytes,
+        allocated_bytes=disk.allocated_bytes,
+        source_pool=survey.source_pools.get(disk.target),
+    )
+
+
+def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
+    choice = choice_for(survey, disk.target)
+    wanted = needed_bytes(disk.virtual_bytes, disk.allocated_bytes)
+    own = survey.source_pools.get(disk.target)
+    place = choose_pool(survey.target_pools, wanted, choice, own, taken)
+    name = (choice.volume if choice else None) or posixpath.basename(disk.source or "")
+    pool = place.pool
+    move = DiskMove(
+        target=disk.target,
+        action=DiskAction.COPY,
+        source=disk.source or "",
+        format=disk.format,
+        virtual_bytes=disk.virtual_bytes,
+        allocated_bytes=disk.allocated_bytes,
+        source_pool=own,
+        pool=pool.name if pool else None,
+        volume=name,
+        destination=posixpath.join(pool.path, name) if pool else None,
+        room_bytes=place.room_bytes if pool else None,
+        verified_by=VERIFIED_BY,
+    )
+    return DiskCase(disk, move, place)
+
+
+def choose_pool(
+    pools: tuple[PoolFacts, ...] | None,
+    wanted_bytes: int,
+    choice: DiskChoice | None = None,
+    own: str | None = None,
+    taken: Mapping[str, int] | None = None,
+) -> Place:
+    """The pool for a copy of `wanted_bytes`; `own` is the one it lies in at the source."""
+    if pools is None:
+        return Place(trouble=Trouble.UNKNOWN)
+    room = {pool.name: pool.available_bytes - (taken or {}).get(pool.name, 0) for pool in pools}
+    if choice is not None:
+        return _chosen(pools, choice.pool, wanted_bytes, room)
+    usable = [pool for pool in pools if pool.active and pool.takes_files]
+    if not usable:
+        return Place(trouble=Trouble.NOWHERE)
+    fitting = [pool for pool in usable if room[pool.name] >= wanted_bytes]
+    if not fitting:
+        return Place(trouble=Trouble.ROOM, room_bytes=max(room[pool.name] for pool in usable))
+    same = next((pool for pool in fitting if pool.name == own), None)
+    if same is not None:
+        return Place(same, room_bytes=room[same.name])
+    most = max(fitting, key=lambda pool: (room[pool.name], pool.name))
+    passed_over = own if own in room else ""
+    return Place(most, instead_of=passed_over or "", room_bytes=room[most.name])
+
+
+def _chosen(
+    pools: tuple[PoolFacts, ...], name: str, wanted_bytes: int, room: Mapping[str, int]
+) -> Place:
+    pool = next((pool for pool in pools if pool.name == name), None)
+    if pool is None:
+        return Place(trouble=Trouble.MISSING)
+    if not pool.active:
+        return Place(trouble=Trouble.INACTIVE)
+    if not pool.takes_files:
+        return Place(trouble=Trouble.KIND)
+    if room[name] < wanted_bytes:
+        return Place(trouble=Trouble.ROOM, room_bytes=room[name])
+    return Place(pool, room_bytes=room[name])

@@ -1,0 +1,133 @@
+"""Findings about disks that have to be copied: whether they can be, and the room there. Pure."""
+
+from collections.abc import Iterator
+
+from backend.model import DiskMove, Finding
+from backend.plan.disks import DiskCase, Place, Trouble, choice_for, disks_of, why_not_copied
+from backend.plan.facts import Survey
+from backend.plan.found import block, warn
+from backend.plan.wording import memory as sized
+
+
+def not_copied(survey: Survey, case: DiskCase) -> Finding:
+    """A disk that would have to be copied and cannot be yet."""
+    disk = case.disk
+    return block(
+        "storage-not-copied",
+        "storage",
+        f"{disk.target} ({disk.source}) would have to be copied to {survey.target.name}, but"
+        f" {why_not_copied(disk)}",
+        "Put it on storage that both hosts mount.",
+    )
+
+
+def copied(survey: Survey, case: DiskCase) -> Iterator[Finding]:
+    """A disk that is copied: where to, or why it has no place there."""
+    move, place = case.move, case.place
+    if place.pool is None:
+        yield _no_place(survey, move, place)
+        return
+    if move.volume in place.pool.volumes or move.destination in survey.occupied:
+        yield _occupied(survey, move)
+        return
+    yield _will_be_copied(survey, move)
+    if place.instead_of:
+        yield warn(
+            "storage-pool-other",
+            "storage",
+            f"pool {place.instead_of} of {survey.target.name} cannot take {move.target}: it goes"
+            f" to pool {move.pool} there",
+            f"Choose another: --disk {move.target}=POOL",
+        )
+
+
+def overcommitted(survey: Survey, cases: tuple[DiskCase, ...]) -> Iterator[Finding]:
+    """Thin copies that fit now, and would not if the guest filled them."""
+    pools = {case.place.pool.name: case.place.pool for case in cases if case.place.pool}
+    for pool in pools.values():
+        moves = [case.move for case in cases if case.move.pool == pool.name]
+        most = sum(move.virtual_bytes or 0 for move in moves)
+        if most > pool.available_bytes:
+            yield warn(
+                "storage-overcommit",
+                "storage",
+                f"full, {', '.join(move.target for move in moves)} would take {sized(most)}, and"
+                f" pool {pool.name} of {survey.target.name} has {sized(pool.available_bytes)}: the"
+                " VM stops when that runs out",
+            )
+
+
+def unused_choices(survey: Survey) -> Iterator[Finding]:
+    """Disks the operator named that there are not, or that nothing is copied of."""
+    disks = {disk.target: disk for disk in disks_of(survey)}
+    for choice in survey.choices:
+        disk = disks.get(choice.target)
+        if disk is None:
+            known = ", ".join(disks) or "none"
+            sentence = f"it has no disk {choice.target} (there is: {known})"
+        elif not disk.source or disk.read_only or disk.device in ("cdrom", "floppy"):
+            sentence = f"{choice.target} is read-only or an empty drive: it is not copied"
+        else:
+            continue
+        yield block("storage-choice", "storage", sentence, f"Leave out --disk {choice.target}.")
+
+
+def _will_be_copied(survey: Survey, move: DiskMove) -> Finding:
+    size = sized(move.allocated_bytes if move.allocated_bytes is not None else move.needed_bytes)
+    moved = "is local to" if choice_for(survey, move.target) is None else "is taken from"
+    return warn(
+        "storage-copy",
+        "storage",
+        f"{move.target} ({move.source}) {moved} {survey.source.name}: {size} will be copied to"
+        f" {move.destination} (pool {move.pool} of {survey.target.name},"
+        f" {sized(move.room_bytes or 0)} free)",
+    )
+
+
+def _occupied(survey: Survey, move: DiskMove) -> Finding:
+    return block(
+        "storage-exists",
+        "storage",
+        f"{move.destination} exists on {survey.target.name} already: {move.target} is not copied"
+        " over it",
+        f"Choose another name: --disk {move.target}={move.pool}:NAME. If it is left from an"
+        f" earlier move and nothing needs it: virsh vol-delete --pool {move.pool} {move.volume}",
+    )
+
+
+def _no_place(survey: Survey, move: DiskMove, place: Place) -> Finding:
+    target, choice = survey.target.name, choice_for(survey, move.target)
+    pool = choice.pool if choice else "there"
+    names = [one.name for one in survey.target_pools or () if one.active and one.takes_files]
+    have = f"It has {', '.join(names)}." if names else f"Make one on {target}: virsh pool-define-as"
+    needed, room = sized(move.needed_bytes), sized(max(0, place.room_bytes))
+    where = f"pool {pool} of {target}" if choice else f"the largest pool of {target}"
+    code, sentence, remedy = {
+        Trouble.UNKNOWN: (
+            "storage-pools-unknown",
+            f"where {move.target} could be copied to is not known{survey.why('pools')}",
+            "Plan again once the target answers.",
+        ),
+        Trouble.MISSING: ("storage-pool-missing", f"{target} has no pool {pool}", have),
+        Trouble.INACTIVE: (
+            "storage-pool-inactive",
+            f"pool {pool} of {target} is not active",
+            f"Start it there: virsh pool-start {pool}",
+        ),
+        Trouble.KIND: (
+            "storage-pool-kind",
+            f"pool {pool} of {target} does not hold image files: copying to it is not done yet",
+            have,
+        ),
+        Trouble.ROOM: (
+            "storage-room",
+            f"{move.target} needs {needed}, {where} has {room} free",
+            f"Make room there, or choose another pool: --disk {move.target}=POOL",
+        ),
+        Trouble.NOWHERE: (
+            "storage-no-pool",
+            f"{move.target} is local, and {target} has no active pool of image files",
+            have,
+        ),
+    }[place.trouble]
+    return block(code, "storage", sentence, remedy)

@@ -1,0 +1,121 @@
+"""The volumes a migration makes at its target: each recorded before it exists, and taken away
+again if the VM stays.
+
+Only what libvirt said it created is ever removed: it refuses to create over a file that is
+there, and a volume whose creation was not answered may be somebody else's.
+"""
+
+import logging
+from dataclasses import replace
+
+from backend.errors import FerryError, HostUnreachable
+from backend.fleet.host import HostWatch
+from backend.hypervisor import domains, volumes
+from backend.hypervisor.connection import Connection
+from backend.model import DiskMove, NewVolume, VolumeState
+from backend.plan.wording import memory
+from backend.run.mirrors import copied
+from backend.run.told import Told
+
+log = logging.getLogger(__name__)
+
+CREATE_LIMIT_S = 60.0
+REMOVE_LIMIT_S = 60.0
+
+
+class NewVolumes:
+    """The target's volumes of one migration."""
+
+    def __init__(self, told: Told, target: HostWatch) -> None:
+        self._told = told
+        self._target = target
+
+    async def create(self) -> None:
+        """All of them, one after the other. Raises FerryError at the first that cannot be."""
+        for move in copied(self._told.state.moves):
+            if self._told.state.abort_asked:
+                return
+            await self._create(move)
+
+    async def _create(self, move: DiskMove) -> None:
+        pool, name, size = move.pool or "", move.volume or "", move.virtual_bytes or 0
+        path = move.destination or ""
+        self._record(NewVolume(move.target, self._target.name, pool, name, path))
+        self._told.note(
+            "volume",
+            f"{move.target}: creating {path} on {self._target.name} (pool {pool},"
+            f" {move.format}, {memory(size)})",
+        )
+        try:
+            made = await self._target.call(
+                lambda conn: volumes.create(conn, pool, name, move.format, size),
+                CREATE_LIMIT_S,
+                f"create the volume {name}",
+            )
+        except HostUnreachable:
+            raise  # whether it exists now is not known: it stays `intended`
+        except FerryError:
+            self._mark(path, VolumeState.REFUSED)
+            raise
+        self._mark(path, VolumeState.CREATED)
+        if made != path:
+            raise FerryError(
+                f"The pool {pool} of {self._target.name} put {name} at {made}, not at {path}.",
+                "Plan again.",
+            )
+
+    async def remove(self) -> tuple[str, ...]:
+        """The VM stayed: take them away. Returns what is left, each with how to remove it."""
+        left: list[str] = []
+        for volume in self._told.state.volumes:
+            if volume.state in (VolumeState.CREATED, VolumeState.INTENDED):
+                left += await self._remove(volume)
+        return tuple(left)
+
+    def undecided(self) -> tuple[str, ...]:
+        """Nobody knows where the VM is, or it is lost: both images may be needed."""
+        made = (one for one in self._told.state.volumes if one.state is VolumeState.CREATED)
+        return tuple(
+            f"{one.path} on {one.host}, the copy of {one.disk}: keep it, and the source's, until"
+            " you know which is whole"
+            for one in made
+        )
+
+    async def _remove(self, volume: NewVolume) -> list[str]:
+        by_hand = f"virsh vol-delete --pool {volume.pool} {volume.name} there"
+        if volume.state is VolumeState.INTENDED:
+            return [
+                f"{volume.path} on {volume.host} may have been created by this migration:"
+                f" look at it, then {by_hand}"
+            ]
+        uuid = self._told.state.uuid
+        try:
+            await self._target.call(
+                lambda conn: _remove_unused(conn, uuid, volume),
+                REMOVE_LIMIT_S,
+                f"remove the volume {volume.name}",
+            )
+        except FerryError as error:
+            log.warning("removing %s on %s: %s", volume.path, volume.host, error)
+            return [f"{volume.path} on {volume.host} (unfinished copy): {by_hand}"]
+        self._mark(volume.path, VolumeState.REMOVED)
+        self._told.note("volume", f"{volume.disk}: removed {volume.path} on {volume.host}")
+        return []
+
+    def _record(self, volume: NewVolume) -> None:
+        self._told.update(volumes=(*self._told.state.volumes, volume))
+
+    def _mark(self, path: str, state: VolumeState) -> None:
+        self._told.update(
+            volumes=tuple(
+                replace(one, state=state) if one.path == path else one
+                for one in self._told.state.volumes
+            )
+        )
+
+
+def _remove_unused(conn: Connection, uuid: str, volume: NewVolume) -> None:
+    """Refused while a QEMU there holds the VM: it would lose its disk."""
+    if domains.presence(conn, uuid).active:
+        raise FerryError("That host still holds the VM.", "Look at both hosts.")
+    volumes.delete(conn, volume.pool, volume.name, volume.path)

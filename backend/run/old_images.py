@@ -1,0 +1,167 @@
+"""After a move: what the copies are worth, and what becomes of the images at the source."""
+
+import json
+import logging
+from dataclasses import replace
+
+from backend.errors import FerryError
+from backend.fleet.host import HostWatch
+from backend.hypervisor import volumes
+from backend.model import DiskMove
+from backend.plan.wording import memory
+from backend.remote.shell import run_script
+from backend.run.mirrors import copied
+from backend.run.settle import ask_both
+from backend.run.told import Told
+from backend.run.verdict import Before, End
+
+log = logging.getLogger(__name__)
+DESCRIBE_LIMIT_S = 30.0
+CHECK_LIMIT_S = 60.0
+REMOVE_LIMIT_S = 60.0
+
+_CHECK = r"""
+export LC_ALL=C
+command -v qemu-img >/dev/null 2>&1 || exit 127
+exec qemu-img check --output=json -f "$2" -- "$1"
+"""
+
+
+class OldImages:
+    """The source's images of one migration that has moved."""
+
+    def __init__(self, told: Told, before: Before, source: HostWatch, target: HostWatch) -> None:
+        self._told = told
+        self._before = before
+        self._source = source
+        self._target = target
+        self.sentences: tuple[str, ...] = ()
+        """Of each disk, what was proven and what not."""
+        self.kept: tuple[str, ...] = ()
+
+    async def finish(self) -> tuple[str, ...]:
+        """Check the copies, then keep or remove the source's images; what is left to do."""
+        left: list[str] = []
+        sentences, kept = [], []
+        for move in copied(self._told.state.moves):
+            sentence, same = await self._verify(move)
+            sentences.append(sentence)
+            problem = "" if same else "the copy could not be shown to be equal in size and format"
+            if self._told.state.remove_source:
+                problem = problem or await self._remove(move)
+                if problem:
+                    left.append(self._not_removed(move, problem))
+            if problem or not self._told.state.remove_source:
+                kept.append(f"kept: {move.source} on {self._source.name}")
+        self.sentences, self.kept = tuple(sentences), tuple(kept)
+        return tuple(left)
+
+    async def _verify(self, move: DiskMove) -> tuple[str, bool]:
+        there = await self._described(self._target, move.destination or "")
+        here = move
+        if move.source_pool is not None:
+            here = await self._as_now(move)
+        same = there is not None and (there.format, there.virtual_bytes) == (
+            here.format,
+            here.virtual_bytes,
+        )
+        first = self._compared(here, there, same)
+        checked = await self._checked(move)
+        not_proven = (
+            f"the copy on {self._target.name} is in use: neither its own check nor a comparison of"
+            " contents was made"
+        )
+        return f"{move.target}: {first}; {checked}; {not_proven}", same
+
+    async def _as_now(self, move: DiskMove) -> DiskMove:
+        """As the source's image is now, where libvirt there tells."""
+        found = await self._described(self._source, move.source)
+        if found is None:
+            return move
+        return replace(move, format=found.format, virtual_bytes=found.virtual_bytes)
+
+    def _compared(self, here: DiskMove, there: volumes.Volume | None, same: bool) -> str:
+        source, target = self._source.name, self._target.name
+        if there is None:
+            return f"{target} did not say what its image is like"
+        if same:
+            size = memory(there.virtual_bytes)
+            return f"{there.format}, {size} virtual on both {source} and {target}"
+        return (
+            f"THE IMAGES DIFFER: {here.format}, {here.virtual_bytes} bytes on {source},"
+            f" {there.format}, {there.virtual_bytes} on {target}"
+        )
+
+    async def _described(self, host: HostWatch, path: str) -> volumes.Volume | None:
+        try:
+            return await host.call(
+                lambda conn: volumes.describe(conn, path), DESCRIBE_LIMIT_S, f"describe {path}"
+            )
+        except FerryError as error:
+            log.info("describing %s on %s: %s", path, host.name, error)
+            return None
+
+    async def _checked(self, move: DiskMove) -> str:
+        """qemu-img's word on the image at the source, which nobody uses any more."""
+        if move.format != "qcow2":
+            return f"{move.format} has nothing that qemu-img could check"
+        name, shell = self._source.name, self._source.shell
+        if shell is None:
+            return f"{name}'s image was not checked: there is no SSH to it"
+        try:
+            done = await run_script(
+                shell, _CHECK, move.source, move.format, timeout_s=CHECK_LIMIT_S
+            )
+        except FerryError as error:
+            return f"{name}'s image was not checked ({error.sentence.rstrip('.')})"
+        return f"{name}'s image {checked_words(done.exit_status, done.stdout)}"
+
+    async def _remove(self, move: DiskMove) -> str:
+        """Remove one; why not, as a sentence's part."""
+        uuid = self._told.state.uuid
+        _, at_source, at_target = await ask_both(self._before, uuid, self._source, self._target)
+        if not _safely_away(at_source, at_target):
+            return f"{self._target.name} was not seen to hold {self._before.vm} alone"
+        path = move.source
+        try:
+            await self._source.call(
+                lambda conn: volumes.delete_image(conn, path), REMOVE_LIMIT_S, f"remove {path}"
+            )
+        except FerryError as error:
+            return error.sentence.rstrip(".")
+        self._told.note("volume", f"{move.target}: removed {path} on {self._source.name}, as asked")
+        return ""
+
+    def _not_removed(self, move: DiskMove, why: str) -> str:
+        pool = f"virsh vol-delete {move.source}" if move.source_pool else f"rm {move.source}"
+        return f"{move.source} on {self._source.name} was not removed ({why}): {pool} there"
+
+
+def checked_words(exit_status: int, printed: str) -> str:
+    """What `qemu-img check` said, as a sentence's part."""
+    try:
+        report = json.loads(printed)
+    except ValueError:
+        report = {}
+    wrong = {key: report.get(key) for key in ("corruptions", "check-errors") if report.get(key)}
+    if exit_status == 0 and not wrong:
+        return "passes qemu-img check"
+    if exit_status == 3 and not wrong:
+        return f"passes qemu-img check but for {report.get('leaks', 'some')} leaked clusters"
+    if exit_status == 127:
+        return "was not checked: qemu-img is not installed there"
+    if exit_status == 2:
+        return f"FAILS qemu-img check: {report.get('corruptions', 'some')} corruptions"
+    return "could not be checked by qemu-img"
+
+
+def _safely_away(source: End | None, target: End | None) -> bool:
+    """The source has nothing of the VM; the target holds it and no job runs on it."""
+    return (
+        source is not None
+        and source.absent
+        and target is not None
+        and target.active
+        and target.job is None
+        and not target.in_post_copy
+    )
