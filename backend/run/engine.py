@@ -35,8 +35,9 @@ from backend.run.lessons import lesson
 from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
 from backend.run.outage import OutageProbe
-from backend.run.planning import Planned, Planner
+from backend.run.planning import Planner
 from backend.run.publish import Publisher
+from backend.run.together import Planned
 from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)

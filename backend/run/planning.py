@@ -2,46 +2,31 @@
 
 import asyncio
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from backend.errors import BadInput
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
-from backend.hypervisor.migrate import MigrationOrder, virsh_line
-from backend.hypervisor.target_xml import Changes
-from backend.model import DiskAction, DiskMove, Finding, MoveOptions, Plan, Policy, Severity, Vm
+from backend.hypervisor.migrate import virsh_line
+from backend.model import DiskMove, Finding, MoveOptions, Plan, Policy, Severity, Vm
 from backend.plan.disk_time import with_disks
 from backend.plan.disks import disk_cases
-from backend.plan.facts import Survey, renamed
 from backend.plan.policy import all_policies, deadline_s, policy_for
-from backend.plan.preflight import fit_score, needs_unsafe, preflight
-from backend.plan.running import NOTHING, Prior
+from backend.plan.preflight import fit_score, preflight
 from backend.plan.wording import memory
 from backend.run.asked import checked
 from backend.run.foreseeing import Foreseen, foresee
 from backend.run.history import History
 from backend.run.links import Links
+from backend.run.ordering import copied_bytes, order_for
 from backend.run.survey import survey
+from backend.run.together import Planned, fit_together
 
 SETTLE_S = 12.0
 """How long a plan waits for hosts that have not answered yet."""
 LOAD_LIMIT_S = 2.0
 """And then for the load of those that have: free memory and the link are part of a plan."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan with what carrying it out needs."""
-
-    plan: Plan
-    vm: Vm
-    order: MigrationOrder
-    prior: Prior = NOTHING
-    """What was known of the VM's writing."""
-    in_use_bytes: int | None = None
-    needed_bytes: int = 0
-    """Memory it takes at the target."""
 
 
 class Planner:
@@ -116,22 +101,7 @@ class Planner:
         findings = (*self._own_job(vm), *preflight(facts), *seen.findings)
         encrypted = source.tls and target.tls
         moves = tuple(case.move for case in disk_cases(facts))
-        order = MigrationOrder(
-            uuid=vm.uuid,
-            vm=vm.name,
-            target_uri=target.migrate_uri,
-            persistent=vm.persistent,
-            tls=encrypted,
-            unsafe=needs_unsafe(facts),
-            bandwidth_bytes_s=options.bandwidth_bytes_s,
-            throttle_start_percent=seen.tuning.throttle_start_percent,
-            throttle_step_percent=seen.tuning.throttle_step_percent,
-            post_copy=seen.tuning.post_copy,
-            compression=seen.tuning.compression,
-            streams=seen.tuning.streams,
-            copy_disks=tuple(move.target for move in _copies(moves)),
-            changes=_changes(facts, moves),
-        )
+        order = order_for(facts, target.migrate_uri, encrypted, moves, seen.tuning, options)
         plan = Plan(
             vm=vm.name,
             uuid=vm.uuid,
@@ -167,66 +137,18 @@ class Planner:
         )
 
 
-def _copies(moves: Sequence[DiskMove]) -> list[DiskMove]:
-    return [move for move in moves if move.action is DiskAction.COPY]
-
-
-def _changes(facts: Survey, moves: Sequence[DiskMove]) -> Changes:
-    """New paths, where they differ; new names of networks that the VM is on."""
-    nics = facts.definition.nics if facts.definition else ()
-    used = {nic.source for nic in nics if renamed(nic, facts.networks) != nic}
-    return Changes(
-        disks={
-            move.target: move.destination
-            for move in _copies(moves)
-            if move.destination is not None and move.destination != move.source
-        },
-        networks={was: new for was, new in facts.networks.items() if was in used},
-    )
-
-
 def _summary(policy: str, encrypted: bool, moves: Sequence[DiskMove]) -> str:
-    copies = _copies(moves)
-    size = sum(move.allocated_bytes or move.virtual_bytes or 0 for move in copies)
-    disks = f" + {memory(size)} of disk" if copies else ""
+    size = copied_bytes(moves)
+    disks = f" + {memory(size)} of disk" if size else ""
     return f"live{disks}, {policy}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}"
 
 
 def _with_forecast(plan: Plan, seen: Foreseen) -> Plan:
-    copied = sum(move.allocated_bytes or move.virtual_bytes or 0 for move in _copies(plan.disks))
     return replace(
         plan,
-        forecast=with_disks(seen.forecast, copied, seen.link_bytes_s),
+        forecast=with_disks(seen.forecast, copied_bytes(plan.disks), seen.link_bytes_s),
         tuning=seen.tuning,
         remarks=seen.remarks,
         can_hold=seen.can_hold,
         record=seen.record,
     )
-
-
-def fit_together(planned: Sequence[Planned]) -> Iterator[Planned]:
-    """Each VM fits alone: those that no longer do with the ones before them are blocked."""
-    taken: dict[str, int] = {}
-    for one in planned:
-        plan, before = one.plan, taken.get(one.plan.target, 0)
-        if plan.blocked or plan.free_bytes is None or before + one.needed_bytes <= plan.free_bytes:
-            if not plan.blocked:
-                taken[plan.target] = before + one.needed_bytes
-            yield one
-            continue
-        finding = Finding(
-            "memory-together",
-            "memory",
-            Severity.BLOCK,
-            f"{plan.target} has no room for {plan.vm} beside the VMs before it in this plan:"
-            f" {_gib(before + one.needed_bytes)} needed, {_gib(plan.free_bytes)} free",
-            "Move fewer at once, or some to another host.",
-        )
-        yield replace(
-            one,
-            plan=replace(plan, findings=(*plan.findings, finding), fit=None, forecast=None),
-        )
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} G"

@@ -115,9 +115,10 @@ def test_a_choice_that_cannot_be_is_refused_and_not_replaced(pool: str, code: st
 def test_room_that_no_pool_has_is_named_with_both_figures() -> None:
     small = survey(target_pools=(replace(DEFAULT, available_bytes=64 * MIB),))
     assert blocked(small) == ["storage-room"]
-    assert "vda needs 101 M, the largest pool of kvm-c has 64 M free" in only(
-        small, "storage-room"
-    ).sentence
+    assert (
+        "vda needs 101 M, the largest pool of kvm-c has 64 M free"
+        in only(small, "storage-room").sentence
+    )
 
 
 def test_no_pool_at_all() -> None:

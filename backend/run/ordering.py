@@ -1,0 +1,67 @@
+"""From what a plan has found to the order libvirt is given. Pure."""
+
+from collections.abc import Sequence
+
+from backend.hypervisor.migrate import MigrationOrder
+from backend.hypervisor.target_xml import Changes
+from backend.model import DiskAction, DiskMove, MoveOptions, Tuning
+from backend.plan.disks import disks_of
+from backend.plan.facts import Survey, renamed
+from backend.plan.preflight import needs_unsafe
+
+
+def order_for(
+    facts: Survey,
+    target_uri: str,
+    encrypted: bool,
+    moves: Sequence[DiskMove],
+    tuning: Tuning,
+    options: MoveOptions,
+) -> MigrationOrder:
+    """What libvirt is asked to do with this VM."""
+    vm = facts.vm
+    return MigrationOrder(
+        uuid=vm.uuid,
+        vm=vm.name,
+        target_uri=target_uri,
+        persistent=vm.persistent,
+        tls=encrypted,
+        unsafe=needs_unsafe(facts),
+        bandwidth_bytes_s=options.bandwidth_bytes_s,
+        throttle_start_percent=tuning.throttle_start_percent,
+        throttle_step_percent=tuning.throttle_step_percent,
+        post_copy=tuning.post_copy,
+        compression=tuning.compression,
+        streams=tuning.streams,
+        copy_disks=tuple(move.target for move in _copied(moves)),
+        changes=changes(facts, moves),
+    )
+
+
+def changes(facts: Survey, moves: Sequence[DiskMove]) -> Changes:
+    """New paths, where they differ; new names of networks that the VM is on.
+
+    A disk named by pool and volume is named by its path from then on: that pool may be called
+    otherwise at the target.
+    """
+    by_volume = {disk.target for disk in disks_of(facts) if disk.kind == "volume"}
+    nics = facts.definition.nics if facts.definition else ()
+    used = {nic.source for nic in nics if renamed(nic, facts.networks) != nic}
+    return Changes(
+        disks={
+            move.target: move.destination
+            for move in _copied(moves)
+            if move.destination is not None
+            and (move.destination != move.source or move.target in by_volume)
+        },
+        networks={was: new for was, new in facts.networks.items() if was in used},
+    )
+
+
+def copied_bytes(moves: Sequence[DiskMove]) -> int:
+    """What the disks of a plan have in use; where that is not known, all they could have."""
+    return sum(move.allocated_bytes or move.virtual_bytes or 0 for move in _copied(moves))
+
+
+def _copied(moves: Sequence[DiskMove]) -> list[DiskMove]:
+    return [move for move in moves if move.action is DiskAction.COPY]
