@@ -82,13 +82,13 @@ def action_of(survey: Survey, disk: Disk) -> DiskAction:
     proof = survey.disks.get(disk.target, DiskProof())
     chosen = choice_for(survey, disk.target) is not None
     if chosen or (proof.shared is False and disk.kind != "network"):
-        return DiskAction.NONE if why_not_copied(disk) else DiskAction.COPY
+        return DiskAction.NONE if why_not_copied(survey, disk) else DiskAction.COPY
     if proof.shared or disk.kind == "network":
         return DiskAction.SHARED
     return DiskAction.UNPROVEN
 
 
-def why_not_copied(disk: Disk) -> str:
+def why_not_copied(survey: Survey, disk: Disk) -> str:
     """Why an image cannot be copied yet, as a sentence's end; empty when it can."""
     if disk.kind not in ("file", "volume"):
         return f"disks of kind {disk.kind} are not copied yet, only image files"
@@ -96,7 +96,9 @@ def why_not_copied(disk: Disk) -> str:
         return f"images of format {disk.format} are not copied yet, only raw and qcow2"
     if disk.device not in ("disk", ""):
         return f"a {disk.device} is not copied yet"
+    stored = survey.stored_sources.get(disk.target, disk.source)
     reasons = (
+        (stored != disk.source, f"its stored definition names another image ({stored})"),
         (disk.backing, f"it lies on {disk.backing}, and chains of images are not copied yet"),
         (disk.encrypted, "it is encrypted, and such images are not copied yet"),
         (disk.mirrored, "a block job copies it already"),

@@ -173,6 +173,8 @@ class Survey:
     """The operator's, by disk."""
     source_pools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The pool at the source that a disk lies in, by the disk's target name."""
+    stored_sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What the stored definition of a running VM calls a disk's image, by its target name."""
     target_pools: tuple[PoolFacts, ...] | None = None
     occupied: frozenset[str] = frozenset()
     """Paths at the target where a copy would go and a file is already."""

@@ -16,7 +16,7 @@ def not_copied(survey: Survey, case: DiskCase) -> Finding:
         "storage-not-copied",
         "storage",
         f"{disk.target} ({disk.source}) would have to be copied to {survey.target.name}, but"
-        f" {why_not_copied(disk)}",
+        f" {why_not_copied(survey, disk)}",
         "Put it on storage that both hosts mount.",
     )
 

@@ -92,6 +92,7 @@ async def _of_pair(asking: Asking) -> Survey:
         attachments=attachments,
         disks=disks,
         source_pools=at_source.pools,
+        stored_sources=at_source.stored,
         target_pools=pools,
         files_missing=tuple(
             path for path in needed_paths(config) if path in files and not files[path].exists

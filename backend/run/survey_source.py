@@ -29,6 +29,8 @@ class AtSource:
     """`pool/volume` -> path."""
     sizes: dict[str, volumes.DiskSize]
     """Of a running VM's disks, by target name."""
+    stored: dict[str, str]
+    """What the stored definition of a running VM calls the images, by target name."""
     pools: dict[str, str]
     """The pool a disk's image lies in, by target name."""
     versions: Versions
@@ -70,6 +72,7 @@ def _read_source(conn: Connection, uuid: str) -> AtSource:
         disk_errors=len(conn.lookupByUUIDString(uuid).diskErrors(0)) if idle else 0,
         volumes=paths,
         sizes={name: volumes.disk_size(conn, uuid, name) for name in images} if idle else {},
+        stored=_stored(conn, raw.inactive_xml),
         pools=_pools(conn, images),
         versions=read_versions(conn),
     )
@@ -90,6 +93,13 @@ def _images(config: DomainConfig, paths: dict[str, str]) -> Iterator[tuple[str, 
         path = paths.get(disk.source or "", disk.source or "")
         if disk.device == "disk" and disk.kind in ("file", "volume") and path.startswith("/"):
             yield disk.target, path
+
+
+def _stored(conn: Connection, inactive_xml: str | None) -> dict[str, str]:
+    if inactive_xml is None:
+        return {}
+    config = parse_domain(inactive_xml)
+    return dict(_images(config, _volume_paths(conn, config)))
 
 
 def _pools(conn: Connection, images: dict[str, str]) -> dict[str, str]:

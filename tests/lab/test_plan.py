@@ -17,6 +17,7 @@ from backend.fleet.config import HostSettings, load
 from backend.fleet.host import HostWatch
 from backend.hypervisor.connection import Connection
 from backend.model import Finding, Host, HostState, Reading, Severity, Vm
+from backend.plan.disks import disk_cases
 from backend.plan.facts import Survey
 from backend.plan.preflight import fit_score, needs_unsafe, preflight
 from backend.remote.shell import Shell
@@ -166,9 +167,12 @@ async def test_a_guest_that_can_go_anywhere(lab: Lab, tmp_path: Path) -> None:
 async def test_a_local_disk(lab: Lab, tmp_path: Path) -> None:
     async with watched(lab, tmp_path) as fleet:
         found = await fleet.survey("files-1")
-        assert codes(found, Severity.BLOCK) == ["storage-local"]
-        assert "files-1.qcow2" in finding(found, "storage-local").sentence
+        assert codes(found, Severity.BLOCK) == []
+        assert "files-1.qcow2" in finding(found, "storage-copy").sentence
         assert not needs_unsafe(found)
+        (case,) = disk_cases(found)
+        assert (case.move.virtual_bytes, case.move.pool) == (2**30, "default")
+        assert 100_000_000 <= (case.move.allocated_bytes or 0) < 110_000_000
 
 
 async def test_a_shared_disk_is_proven_and_nothing_stays_behind(lab: Lab, tmp_path: Path) -> None:
@@ -197,7 +201,7 @@ async def test_a_missing_bridge_and_a_missing_image(lab: Lab, tmp_path: Path) ->
             await fleet.seen("dmz-1")
             found = await fleet.survey("dmz-1")
             blocks = codes(found, Severity.BLOCK)
-            assert blocks == ["state-not-running", "storage-local", "network-bridge-missing"]
+            assert blocks == ["state-not-running", "network-bridge-missing"]
             assert "dmz0" in finding(found, "network-bridge-missing").sentence
 
 

@@ -181,6 +181,13 @@ def test_images_that_are_not_copied_yet_say_why(change: dict[str, object], says:
     assert says in only(odd, "storage-not-copied").sentence
 
 
+def test_a_stored_definition_with_another_image_would_be_wrong_at_the_target() -> None:
+    odd = survey(stored_sources={"vda": "/images/before-the-snapshot.qcow2"})
+    assert "names another image (/images/before" in only(odd, "storage-not-copied").sentence
+    same = survey(stored_sources={"vda": VDA.source or "", "vdb": "/x"})
+    assert blocked(same) == []
+
+
 def test_a_transient_disk_is_refused_once() -> None:
     assert blocked(survey(replace(VDA, transient=True))) == ["storage-transient"]
 

@@ -329,6 +329,30 @@ def test_networks() -> None:
     assert warns(nets) == ["network-user", "network-unchecked"]
 
 
+def test_a_renamed_network_is_judged_by_its_new_name() -> None:
+    there = {"bridge br-lan": True}
+    mapped = replace(GOOD, networks={"br0": "br-lan"}, attachments=there)
+    assert blocks(mapped) == warns(mapped) == []
+    assert sentence(mapped, "network-bridge-ok") == (
+        "bridge br-lan exists on kvm-b, instead of br0"
+    )
+    missing = replace(mapped, attachments={"bridge br-lan": False})
+    assert blocks(missing) == ["network-bridge-missing"]
+    assert "bridge br-lan is missing" in sentence(missing, "network-bridge-missing")
+    nets = defined(nics=(Nic("m1", "network", "default"),))
+    nets = replace(nets, networks={"default": "lan"}, attachments={"network lan": True})
+    assert "network lan is active" in sentence(nets, "network-network-ok")
+
+
+def test_a_name_that_no_interface_has_is_told() -> None:
+    unused = replace(GOOD, networks={"br9": "br-lan"})
+    assert warns(unused) == ["network-map-unused"]
+    assert blocks(unused) == []
+    direct = defined(nics=(Nic("m2", "direct", "eth1"),))
+    direct = replace(direct, networks={"eth1": "eth2"}, attachments={"direct eth1": True})
+    assert warns(direct) == ["network-map-unused"]
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
