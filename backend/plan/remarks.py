@@ -36,3 +36,16 @@ def remarks(
     if options.at is not None and forecast.total_s is not None:
         said.append(f"It starts {seconds(forecast.total_s.mid)} before the time that was set.")
     return tuple(said)
+
+
+def disk_remarks(copied: int, source: str, remove_source: bool) -> tuple[str, ...]:
+    """What copying so many disks means, and what becomes of the images at the source."""
+    if not copied:
+        return ()
+    them = "Its disk is" if copied == 1 else f"Its {copied} disks are"
+    after = (
+        f"The source's images are removed from {source} once the target is seen to run the VM."
+        if remove_source
+        else f"The source's images are kept on {source}; --remove-source removes them at the end."
+    )
+    return (f"{them} copied first, then the memory; the deadline is the memory's.", after)

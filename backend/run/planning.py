@@ -9,11 +9,12 @@ from backend.errors import BadInput
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
 from backend.hypervisor.migrate import virsh_line
-from backend.model import DiskMove, Finding, MoveOptions, Plan, Policy, Severity, Vm
+from backend.model import DiskAction, DiskMove, Finding, MoveOptions, Plan, Policy, Severity, Vm
 from backend.plan.disk_time import with_disks
 from backend.plan.disks import disk_cases
 from backend.plan.policy import all_policies, deadline_s, policy_for
 from backend.plan.preflight import fit_score, preflight
+from backend.plan.remarks import disk_remarks
 from backend.plan.wording import memory
 from backend.run.asked import checked
 from backend.run.foreseeing import Foreseen, foresee
@@ -118,7 +119,7 @@ class Planner:
             disks=moves,
         )
         if not plan.blocked:
-            plan = _with_forecast(plan, seen)
+            plan = _with_forecast(plan, seen, options)
         needed, in_use = facts.needed_bytes, facts.measures.in_use_bytes
         return Planned(plan, vm, order, seen.prior, in_use, needed)
 
@@ -143,12 +144,13 @@ def _summary(policy: str, encrypted: bool, moves: Sequence[DiskMove]) -> str:
     return f"live{disks}, {policy}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}"
 
 
-def _with_forecast(plan: Plan, seen: Foreseen) -> Plan:
+def _with_forecast(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
+    copied = sum(move.action is DiskAction.COPY for move in plan.disks)
     return replace(
         plan,
         forecast=with_disks(seen.forecast, copied_bytes(plan.disks), seen.link_bytes_s),
         tuning=seen.tuning,
-        remarks=seen.remarks,
+        remarks=(*disk_remarks(copied, plan.source, options.remove_source), *seen.remarks),
         can_hold=seen.can_hold,
         record=seen.record,
     )

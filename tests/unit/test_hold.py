@@ -300,11 +300,33 @@ async def test_a_deadline_that_is_over_aborts_once_and_is_delivered_later(clock:
 
 
 async def test_nothing_is_steered_outside_the_memory_phase(clock: Clock) -> None:
-    for changes in ({"phase": Phase.SWITCHOVER}, {"phase": Phase.VERIFY}, {"abort_asked": True}):
+    for changes in (
+        {"phase": Phase.DISK},
+        {"phase": Phase.SWITCHOVER},
+        {"phase": Phase.VERIFY},
+        {"abort_asked": True},
+    ):
         at = desk(clock, policy=GENTLE, deadline_s=1.0, **changes)
         for _ in range(40):
             await at.tick()
         assert at.host.asked == []
+
+
+async def test_an_hour_of_copying_disks_is_not_the_deadlines(clock: Clock) -> None:
+    at = desk(clock, policy=GENTLE, deadline_s=60.0, phase=Phase.DISK)
+    for _ in range(5):
+        await at.tick()
+    clock.now_s += 3600
+    await at.tick()
+    assert at.host.asked == []
+    at.told.enter(Phase.MEMORY)
+    for _ in range(50):
+        await at.tick(left=200 * MB)
+    assert not at.told.state.abort_asked
+    clock.now_s += 60
+    for _ in range(50):
+        await at.tick(left=200 * MB)
+    assert at.told.state.abort_asked
 
 
 async def test_post_copy_at_once_begins_at_once(clock: Clock) -> None:
