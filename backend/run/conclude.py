@@ -59,6 +59,9 @@ def verdict(
     newest = state.sample
     moved = judgement.outcome is Outcome.MOVED
     sent = completed.sent_bytes if moved and completed else newest.sent_bytes if newest else 0
+    if moved and completed and newest is not None:
+        # The target, which tells the final figures, does not count its disks.
+        sent = completed.memory_sent_bytes + max(completed.disk_sent_bytes, newest.disk_sent_bytes)
     if state.post_copy and newest is not None:
         # What a source says last after its call broke is what it knew when it broke.
         sent = max(sent, newest.sent_bytes + newest.remaining_bytes)

@@ -271,7 +271,8 @@ def _before(vm: Vm, plan: Plan) -> Before:
 def _learned(vm: Vm, run: MigrationRun) -> Vm:
     verdict, sample = run.state.verdict, run.state.sample
     if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
-        vm = replace(vm, job=Job("migration out", None, sample.remaining_bytes if sample else None))
+        left = sample.remaining_bytes + sample.disk_remaining_bytes if sample else None
+        vm = replace(vm, job=Job("migration out", None, left))
     vm = _with_writes(vm, run)
     if verdict is None or verdict.outcome is not Outcome.MOVED:
         return vm

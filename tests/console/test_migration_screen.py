@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from backend.model import Control, Migration, Phase, Tuning, Word
+from backend.model import (
+    Control,
+    DiskAction,
+    DiskMove,
+    DiskProgress,
+    Migration,
+    Phase,
+    Tuning,
+    Word,
+)
 from backend.service.protocol import (
     Abort,
     GetMigration,
@@ -326,3 +335,28 @@ async def test_the_deadline_and_the_outage_are_shown(console: Open) -> None:
         assert "outage so far 40 ms" in c.box("figures")
         await changed(c, outage_ms=None, probe="outage not measured: no address")
         assert "outage not measured: no address" in c.box("figures")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_a_lane_for_each_disk_before_the_charts(console: Open, size: tuple[int, int]) -> None:
+    move = DiskMove("vda", DiskAction.COPY, "/a", pool="default", volume="a", destination="/b/a")
+    two = (move, replace(move, target="vdb"))
+    async with console("db", size) as c:
+        await opened(c, c.link.when(lambda m: passing(2, m)))
+        assert c.box("disks") == ""
+        half = (DiskProgress("vda", 50 << 20, 100 << 20, 20e6, 0.5), DiskProgress("vdb"))
+        controls = (Control.PAUSE_LIMIT, Control.ABORT)
+        copying = replace(
+            *c.app.store.running, moves=two, disks=half, phase=Phase.DISK, controls=controls
+        )
+        await c.publish(MigrationChanged(copying))
+        first, second = c.box("disks").splitlines()
+        assert first.startswith(" vda  ██████░░░░░░  50%  50 M of 100 M  50 M left  20 MB/s  2 s")
+        assert "waiting for its mirror" in second
+        lines = c.text.splitlines()
+        lane = next(n for n, text in enumerate(lines) if text.startswith(" vda"))
+        assert lane < next(n for n, text in enumerate(lines) if "LEFT TO SEND" in text)
+        assert braille(c.box("left-chart")) > 0
+        await c.press("b")
+        assert not c.asked(SetBandwidth)
+        assert "sets a mirror's rate only at its start" in " ".join(c.text.split())

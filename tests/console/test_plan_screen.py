@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from backend.model import Band, Finding, Forecast, MoveOptions, Plan, Severity, TrackRecord
+from backend.model import (
+    Band,
+    DiskAction,
+    DiskMove,
+    Finding,
+    Forecast,
+    MoveOptions,
+    Plan,
+    Severity,
+    TrackRecord,
+)
 from backend.service.client import FerryError
 from backend.service.protocol import MakePlan, PlanReply, Refused, Start, Started
 from tests.console.conftest import Console, Open
@@ -323,3 +333,17 @@ async def test_a_quiet_vm_cannot_be_held_and_the_time_is_offered(console: Open) 
         assert "hold ON" in c.text
         await c.press("w")
         assert not options(c).hold
+
+
+async def test_each_disk_is_shown_with_its_way(console: Open) -> None:
+    async with console("web") as c:
+        first = foreseen(recorded_plans(c, "web-1")[0])
+        disk = DiskMove(
+            *("vda", DiskAction.COPY, "/images/a", "qcow2", 1 << 30, 100 << 20, "default"),
+            *("fast", "a", "/fast/a", 20 << 30, "format and size"),
+        )
+        c.link.answers[MakePlan] = PlanReply((replace(first, disks=(disk,)),))
+        await plan(c, "web-1")
+        text = " ".join(c.box("findings").split())
+        assert "vda copy 100 M of 1 G (qcow2) from /images/a to /fast/a on" in text
+        assert "20 G free in pool fast verified by format and size" in text

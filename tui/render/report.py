@@ -19,7 +19,8 @@ def least_bytes(samples: tuple[Sample, ...]) -> int | None:
         return None
     last = first_pass[-1]
     memory = max(last.total_bytes - last.pages_dup * PAGE, 0)
-    return min(memory + samples[-1].disk_total_bytes, samples[-1].sent_bytes)
+    disks = max(sample.disk_total_bytes for sample in samples)
+    return min(memory + disks, samples[-1].sent_bytes)
 
 
 def report_lines(view: MigrationView, width: int) -> list[Line]:
