@@ -5,7 +5,9 @@ A volume is only ever deleted by pool, name and path together, and libvirt refus
 over a file that is there.
 """
 
+import contextlib
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -21,7 +23,6 @@ from backend.hypervisor.domain_xml import parse_domain, parse_xml
 _POOL_RUNNING = 2
 FILE_POOLS = ("dir", "fs", "netfs")
 """Kinds of pool whose volumes are files of any format."""
-_ABSENT = (libvirt.VIR_ERR_NO_STORAGE_VOL, libvirt.VIR_ERR_NO_STORAGE_POOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,13 @@ def _pool_source(root: Element) -> str:
 
 def pool_of(conn: Connection, path: str) -> str | None:
     """The pool a path lies in: by its volume, or by the pool's directory where libvirt has not
-    seen the file yet."""
-    try:
+    seen the file yet; None where it does not tell (some hosts have no storage driver)."""
+    with contextlib.suppress(libvirt.libvirtError):
         return str(conn.storageVolLookupByPath(path).storagePoolLookupByVolume().name())
-    except libvirt.libvirtError as error:
-        if error.get_error_code() not in _ABSENT:
-            raise
-    folder = posixpath.dirname(path)
-    return next((pool.name for pool in read_pools(conn) if pool.path == folder), None)
+    with contextlib.suppress(libvirt.libvirtError):
+        folder = posixpath.dirname(path)
+        return next((pool.name for pool in read_pools(conn) if pool.path == folder), None)
+    return None
 
 
 def volume_path(conn: Connection, pool: str, name: str) -> str:
@@ -110,12 +110,17 @@ def volume_path(conn: Connection, pool: str, name: str) -> str:
     return str(conn.storagePoolLookupByName(pool).storageVolLookupByName(name).path())
 
 
-def disk_size(conn: Connection, uuid: str, target: str) -> DiskSize:
-    """The sizes of a running VM's disk. Never the length of its file: that is the format's."""
-    capacity, allocation, physical = conn.lookupByUUIDString(uuid).blockInfo(target, 0)
-    # Of a running VM libvirt's `physical` is what QEMU calls the actual size; `allocation` counts
-    # only what was written since its start.
-    return DiskSize(int(capacity), int(physical or allocation or capacity))
+def disk_sizes(conn: Connection, uuid: str, targets: Iterable[str]) -> dict[str, DiskSize]:
+    """The sizes of a running VM's disks; those of which QEMU does not tell are left out. Never
+    the length of a file: that is its format's."""
+    dom, found = conn.lookupByUUIDString(uuid), {}
+    for target in targets:
+        with contextlib.suppress(libvirt.libvirtError):
+            capacity, allocation, physical = dom.blockInfo(target, 0)
+            # Of a running VM `physical` is what QEMU calls the actual size; `allocation` counts
+            # only what was written since its start.
+            found[target] = DiskSize(int(capacity), int(physical or allocation or capacity))
+    return found
 
 
 def volume_xml(name: str, format: str, virtual_bytes: int) -> str:

@@ -71,7 +71,7 @@ def _read_source(conn: Connection, uuid: str) -> AtSource:
         # Asking a QEMU that a job holds would wait for the job.
         disk_errors=len(conn.lookupByUUIDString(uuid).diskErrors(0)) if idle else 0,
         volumes=paths,
-        sizes={name: volumes.disk_size(conn, uuid, name) for name in images} if idle else {},
+        sizes=volumes.disk_sizes(conn, uuid, images) if idle else {},
         stored=_stored(conn, raw.inactive_xml),
         pools=_pools(conn, images),
         versions=read_versions(conn),
