@@ -16,6 +16,7 @@ from typing import Any
 from backend.errors import BadInput, FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import migrate, stats
+from backend.hypervisor.connection import Lane
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
@@ -29,7 +30,7 @@ from backend.run.departure import Departure
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
-from backend.run.mirrors import Mirrors
+from backend.run.mirrors import Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
 from backend.run.onlooker import Onlooker
@@ -186,10 +187,7 @@ class MigrationRun:
         lane = await self._source.open_lane(f"migration {self.state.id}")
         await looking
         try:
-            order = self._order
-            order = await lane.call(
-                lambda conn: migrate.with_documents(conn, order), 15.0, "tell its definition"
-            )
+            order = await self._final_order(lane)
             if self.state.abort_asked:
                 return
             self._called = self._told.zero = time.monotonic()
@@ -205,6 +203,15 @@ class MigrationRun:
         finally:
             self._returned = time.monotonic()
             await lane.close()
+
+    async def _final_order(self, lane: Lane) -> MigrationOrder:
+        """With what the VM is to be at the target, made of what it is right now."""
+        planned = self._order
+        share = each_bytes_s(planned.bandwidth_bytes_s, len(planned.copy_disks))
+        made = await lane.call(
+            lambda conn: migrate.with_documents(conn, planned), 15.0, "tell its definition"
+        )
+        return replace(made, bandwidth_bytes_s=share)
 
     async def _prepare(self) -> None:
         if self.state.bandwidth_bytes_s is not None:
@@ -229,7 +236,8 @@ class MigrationRun:
         begun = time.monotonic()
         pass_ended = await self._watching.sample()
         await self._mirrors.look(self._watching.lane)
-        self._begin_memory()
+        if self._begin_memory():
+            await self._lift_share()
         await self._helm.steer(pass_ended)
         with contextlib.suppress(FerryError):
             await self._controls.deliver_abort()
@@ -241,12 +249,21 @@ class MigrationRun:
         else:
             await asyncio.wait({call}, timeout=left_s)
 
-    def _begin_memory(self, handing_over: bool = False) -> None:
-        """Once memory is sent, or the VM stops, the disks have been copied."""
-        if self.state.phase is Phase.DISK and (self._watching.samples or handing_over):
-            self._mirrors.all_copied()
-            self._told.update(memory_at=time.time())
-            self._told.enter(Phase.MEMORY)
+    def _begin_memory(self, handing_over: bool = False) -> bool:
+        """Once memory is sent, or the VM stops, the disks have been copied; True that once."""
+        if self.state.phase is not Phase.DISK or not (self._watching.samples or handing_over):
+            return False
+        self._mirrors.all_copied()
+        self._told.update(memory_at=time.time())
+        self._told.enter(Phase.MEMORY)
+        return True
+
+    async def _lift_share(self) -> None:
+        """Several mirrors shared the bandwidth; the memory has it alone."""
+        limit = self.state.bandwidth_bytes_s
+        if limit is not None and len(self._order.copy_disks) > 1:
+            with contextlib.suppress(FerryError):
+                await self._changed.set_bandwidth(limit)
 
     def _on_event(self, event: VmEvent) -> None:
         if event.uuid != self.state.uuid or not self.state.running:

@@ -95,3 +95,10 @@ class Mirrors:
 def copied(moves: tuple[DiskMove, ...]) -> tuple[DiskMove, ...]:
     """Those of a plan's disks that are copied."""
     return tuple(move for move in moves if move.action is DiskAction.COPY)
+
+
+def each_bytes_s(limit_bytes_s: int | None, count: int) -> int | None:
+    """The limit of one mirror: libvirt gives to each of them what a migration is allowed."""
+    if limit_bytes_s is None or count < 2:
+        return limit_bytes_s
+    return max(1, limit_bytes_s // count)

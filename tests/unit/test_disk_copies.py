@@ -35,7 +35,7 @@ from backend.remote.shell import CommandResult
 from backend.run import new_volumes as new_volumes_module
 from backend.run import old_images as old_images_module
 from backend.run.controls import Controls, available
-from backend.run.mirrors import NEARLY, Mirrors
+from backend.run.mirrors import NEARLY, Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages, checked_words
 from backend.run.sampling import Account
@@ -240,6 +240,12 @@ def test_nothing_qemu_counts_makes_it_run_backwards(looks: list[tuple[int, int]]
             assert before <= one.progress <= NEARLY
             assert one.done_bytes <= one.total_bytes
             before = one.progress
+
+
+def test_several_mirrors_share_the_bandwidth() -> None:
+    assert each_bytes_s(30 * MB, 3) == 10 * MB
+    assert each_bytes_s(30 * MB, 1) == 30 * MB
+    assert each_bytes_s(None, 3) is None
 
 
 def raw(disk: int, memory: int, disk_total: int = 200) -> dict[str, int]:
