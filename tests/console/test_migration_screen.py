@@ -16,6 +16,7 @@ from backend.service.protocol import (
 from tests.console.conftest import Console, Open
 from tui.screens.fleet import FleetScreen
 from tui.screens.migration import MigrationScreen
+from tui.screens.plan import PlanScreen
 
 
 def passing(number: int, migration: Migration) -> bool:
@@ -326,3 +327,38 @@ async def test_the_deadline_and_the_outage_are_shown(console: Open) -> None:
         assert "outage so far 40 ms" in c.box("figures")
         await changed(c, outage_ms=None, probe="outage not measured: no address")
         assert "outage not measured: no address" in c.box("figures")
+
+
+async def test_start_again_aborts_and_then_plans_anew(console: Open) -> None:
+    """What can only be set at the start: offered as abort and restart, in one go."""
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(hopeless))
+        await c.press("m")
+        assert "Abort moving cache-1 and plan it anew?" in c.text
+        await c.press("y")
+        assert len(c.asked(Abort)) == 1
+        assert isinstance(c.screen, MigrationScreen)
+        await c.at(c.link.length)
+        assert isinstance(c.screen, PlanScreen)
+        assert "MOVE cache-1 FROM" in c.text
+
+
+async def test_start_again_needs_a_clear_yes(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(hopeless))
+        await c.press("m", "n")
+        await c.at(c.link.length)
+        assert not c.asked(Abort)
+        assert isinstance(c.screen, MigrationScreen)
+
+
+async def test_one_that_stayed_can_be_planned_anew_one_that_moved_cannot(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.length)
+        await c.press("m")
+        assert isinstance(c.screen, PlanScreen)
+    async with console("web") as c:
+        await opened(c, c.link.length)
+        await c.press("m")
+        assert isinstance(c.screen, MigrationScreen)
+        assert "is not on" in c.text

@@ -112,6 +112,18 @@ def switch_question(view: MigrationView) -> list[Line]:
     ]
 
 
+def again_question(view: MigrationView) -> list[Line]:
+    """What can only be set at the start: abort, then a new plan."""
+    m = view.migration
+    return [
+        _yes_no(f"Abort moving {m.vm} and plan it anew?", "abort and plan", "go on"),
+        line(
+            f" It stays on {m.source} until you start the new plan, where policy, throttle,"
+            " post-copy and streams are chosen anew; what was sent is thrown away."
+        ),
+    ]
+
+
 def abort_question(view: MigrationView, near: bool) -> list[Line]:
     """`near`: it is switching over."""
     m = view.migration
