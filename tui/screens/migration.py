@@ -48,9 +48,7 @@ class MigrationScreen(FerryScreen):
         Action("hold", "w", "hold", "Wait before the switchover; pressed again: switch over now."),
         Action("recover", "r", "recover", "Go on with a post-copy whose stream broke."),
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
-        Action(
-            "again", "m", "start again", "Plan it anew; a running one is aborted after a question."
-        ),
+        Action("again", "m", "again", "Plan it anew; a running one is aborted after a question."),
         Action("next", "n,tab", "next", "The next running migration."),
         Action("previous", "N,shift+tab", "previous", "The one before.", footer=False),
         Action("list", "M", "migrations", "List running and ended ones.", footer=False),
