@@ -158,6 +158,8 @@ class Verdict:
     """The one before the start."""
     record: TrackRecord | None = None
     """How good the forecasts had been before it."""
+    again: bool = False
+    """It is tried once more, as another migration, when the link is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ class Migration:
     """What the outage probe asks, and from where; or why there is none."""
     controls: tuple[Control, ...] = ()
     """What can be done to it now."""
+    after: str | None = None
+    """Id of the migration of which this is the second attempt."""
 
     @property
     def running(self) -> bool:

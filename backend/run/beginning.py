@@ -5,7 +5,9 @@ import time
 from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan
 
 
-def first_state(migration_id: str, plan: Plan, options: MoveOptions) -> Migration:
+def first_state(
+    migration_id: str, plan: Plan, options: MoveOptions, after: str | None = None
+) -> Migration:
     """Confirmed now; nothing has been touched."""
     return Migration(
         id=migration_id,
@@ -27,4 +29,5 @@ def first_state(migration_id: str, plan: Plan, options: MoveOptions) -> Migratio
         hold=options.hold,
         at=options.at,
         deadline_s=plan.deadline_s,
+        after=after,
     )

@@ -22,6 +22,7 @@ from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
 from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
 from backend.run import conclude
+from backend.run.again import SecondAttempt, lost_its_link
 from backend.run.changed import ChangedParameters
 from backend.run.cleaning import clean
 from backend.run.controls import Controls, available
@@ -83,6 +84,7 @@ class MigrationRun:
         self._aftermath = Aftermath(
             self._told, begun.order, source, target, self._look, lambda: self._watching.samples
         )
+        self.second = SecondAttempt(self._told, source, target)
         self._called: float | None = None
         self._returned: float | None = None
         self._handover = Handover()
@@ -98,6 +100,11 @@ class MigrationRun:
     def samples(self) -> tuple[Sample, ...]:
         """Every sample so far (of very long migrations, the older half thinned)."""
         return tuple(self._watching.account.samples)
+
+    @property
+    def begun_s(self) -> float:
+        """`time.monotonic()` of the migrate call, of the confirm before it."""
+        return self._called or self.begun.confirmed
 
     @property
     def by_hand(self) -> bool:
@@ -150,6 +157,9 @@ class MigrationRun:
     async def abort(self) -> None:
         """Ask the hosts to leave the VM at the source; asked again until they could be. Raises
         FerryError when it is too late or refused."""
+        if self.second.wanted:
+            self.second.call_off()
+            return
         self._must_run()
         if self._returned is not None and not self._call_error:
             raise BadInput(f"{self.state.vm}: too late to abort, the hosts have finished.")
@@ -242,6 +252,12 @@ class MigrationRun:
         if detail == "suspended post-copy" and not self.state.post_copy:
             self._told.update(post_copy=True)
 
+    def _lost_link(self, judgement: Judgement) -> str:
+        """Why it is to be tried once more; empty when it is not."""
+        if not self.second.allowed(self.state.abort_asked, self.begun_s):
+            return ""
+        return lost_its_link(judgement, self._watching.samples, self._call_error)
+
     # -- the verdict ---------------------------------------------------------------------------
 
     async def _verify(self) -> None:
@@ -304,6 +320,7 @@ class MigrationRun:
             judgement,
             call_error=self._call_error,
             given_up=self._controls.abort_reason,
+            lost_link=self._lost_link(judgement),
             completed=self._completed,
             passes=self._watching.account.passes(self._completed),
             total_s=(self._returned or 0.0) - (self._called or 0.0) if ran else 0.0,

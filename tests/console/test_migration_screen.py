@@ -362,3 +362,19 @@ async def test_one_that_stayed_can_be_planned_anew_one_that_moved_cannot(console
         await c.press("m")
         assert isinstance(c.screen, MigrationScreen)
         assert "is not on" in c.text
+
+
+async def test_who_watched_the_first_attempt_goes_on_with_the_second(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(over))
+        m = c.app.store.migrations[-1]
+        assert m.verdict is not None
+        waiting = replace(m, verdict=replace(m.verdict, again=True), controls=(Control.ABORT,))
+        await c.publish(MigrationChanged(waiting))
+        await c.press("a")
+        assert "Give up moving cache-1" in c.text
+        await c.press("n")
+        second = replace(m, id="second", after=m.id, verdict=None, started=m.started + 60)
+        await c.publish(MigrationChanged(second))
+        assert isinstance(c.screen, MigrationScreen)
+        assert c.screen.migration_id == "second"

@@ -1,6 +1,7 @@
 """A migration whose world changes on the way: the link, the VM, both; it still ends as agreed."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Event, Ferry, Running
-from tests.lab.test_moves import assert_only_on, other, slow_links
+from tests.lab.test_moves import assert_only_on, host_of, other, slow_links
 
 pytestmark = pytest.mark.lab
 
@@ -79,17 +80,33 @@ async def test_a_vm_that_gets_busy_on_the_way(lab: Lab, ferry: Ferry) -> None:
 
 
 async def test_a_link_that_drops_and_comes_back(lab: Lab, ferry: Ferry) -> None:
-    """Nothing is decided while nothing is sent; then it goes on as if nothing had been."""
-    target = other(lab, "idle-1")
+    """Nothing is decided while nothing is sent; where libvirt gives up, it is tried once more."""
+    source, target = host_of(lab, "idle-1"), other(lab, "idle-1")
     async with ferry.migrating("idle-1", "--to", target) as running:
         await sending(running)
         await asyncio.to_thread(lab.set_link, target, "down")
         before = len(running.events)
-        with pytest.raises(TimeoutError):
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(running.verdict(), CUT_S)
         meanwhile = [one for one in running.events[before:] if one["event"] == "decision"]
         await asyncio.to_thread(lab.set_link, target, "up")
-        verdict = await running.verdict()
+        assert await asyncio.wait_for(running.ended(), 120) == 0
     assert {one["action"] for one in meanwhile} <= {"note"}
-    if verdict["outcome"] == "moved":
-        assert_agreed(lab, "idle-1", verdict, target)
+    *first, verdict = [one for one in running.events if one["event"] == "verdict"]
+    assert_agreed(lab, "idle-1", verdict, target)
+    for one in first:
+        assert (one["outcome"], one["owner"], one["again"]) == ("stayed", source, True)
+        assert "link was lost" in one["reason"]
+
+
+async def test_a_second_attempt_can_be_called_off(lab: Lab, ferry: Ferry) -> None:
+    source, target = host_of(lab, "idle-1"), other(lab, "idle-1")
+    async with ferry.migrating("idle-1", "--to", target) as running:
+        await sending(running)
+        await asyncio.to_thread(lab.set_link, target, "down")
+        verdict = await running.until(event="verdict")
+        assert (verdict["outcome"], verdict["again"]) == ("stayed", True)
+        assert (await asyncio.to_thread(ferry.run, "abort", "idle-1")).returncode == 0
+        assert await asyncio.wait_for(running.ended(), 20) == 1
+        await asyncio.to_thread(lab.set_link, target, "up")
+    assert_only_on(lab, "idle-1", source)

@@ -64,6 +64,8 @@ class MigrationScreen(FerryScreen):
         self._seen = (0, False)
         self._again = ""
         """Id of the migration that is to be planned anew once its abort has ended it."""
+        self._awaits_second = ""
+        """Id of the migration that was seen to wait for its second attempt."""
 
     def body(self) -> Iterable[Widget]:
         """Top to bottom as in the drawing."""
@@ -102,6 +104,7 @@ class MigrationScreen(FerryScreen):
                 box.redraw()
         self._follow_log()
         self._plan_after_abort()
+        self._go_on_with_second()
 
     @property
     def _ended(self) -> bool:
@@ -162,7 +165,7 @@ class MigrationScreen(FerryScreen):
         """Reasons, by action."""
         if name in CONTROLS:
             track = self.store.tracks.get(self.migration_id)
-            if track is None or not track.migration.running:
+            if track is None:
                 return controls.ENDED
             return self.needs_engine() or controls.why_not(track.migration, *CONTROLS[name])
         if name == "again":
@@ -251,6 +254,17 @@ class MigrationScreen(FerryScreen):
             self._send(Abort(id), "abort asked, a new plan follows")
 
         self.ask(controls.again_question(self._asked()), agreed)
+
+    def _go_on_with_second(self) -> None:
+        """Who watched the first attempt fail goes on watching the second."""
+        m = self._migration
+        if m.verdict is not None and m.verdict.again:
+            self._awaits_second = m.id
+        second = next((one for one in self.store.running if one.after == m.id), None)
+        if second is not None and self._awaits_second == m.id:
+            self.migration_id, self._awaits_second = second.id, ""
+            self._seen = (-1, False)
+            self.call_after_refresh(self.draw_all)
 
     def _plan_after_abort(self) -> None:
         if not self._ended or not self._again or self._again != self.migration_id:
