@@ -198,10 +198,15 @@ class MigrationRun:
             call = asyncio.create_task(
                 lane.call(lambda conn: migrate.run(conn, order), timeout_s=None, what="migrate")
             )
+            call.add_done_callback(self._note_return)
             await self._watch_until(call)
         finally:
-            self._returned = time.monotonic()
+            self._returned = self._returned or time.monotonic()
             await lane.close()
+
+    def _note_return(self, _call: asyncio.Task[None]) -> None:
+        """At once: the look that is under way may last, as a source that ends answers late."""
+        self._returned = time.monotonic()
 
     async def _prepare(self) -> None:
         if self.state.bandwidth_bytes_s is not None:
