@@ -54,10 +54,11 @@ class SecondAttempt:
         return verdict is not None and verdict.again
 
     def allowed(self, by_abort: bool, begun_s: float) -> bool:
-        """`begun_s`: `time.monotonic()` of the migrate call, or of the confirm."""
+        """Before the verdict. `begun_s`: `time.monotonic()` of the migrate call, or of the confirm."""
         state = self._told.state
         in_time = state.deadline_s is None or self._left_s(state.deadline_s, begun_s) > 0
-        return state.after is None and not by_abort and not state.suspended and in_time
+        first = state.after is None and state.verdict is None  # nobody was told otherwise
+        return first and not by_abort and not state.suspended and in_time
 
     def options(self, options: MoveOptions, begun_s: float) -> MoveOptions:
         """As asked for the first one, with what is left of its deadline."""
