@@ -54,7 +54,7 @@ class SecondAttempt:
         return verdict is not None and verdict.again
 
     def allowed(self, by_abort: bool, begun_s: float) -> bool:
-        """Before the verdict. `begun_s`: `time.monotonic()` of the migrate call, or of the confirm."""
+        """Before the verdict. `begun_s`: `time.monotonic()` of the call, or of the confirm."""
         state = self._told.state
         in_time = state.deadline_s is None or self._left_s(state.deadline_s, begun_s) > 0
         first = state.after is None and state.verdict is None  # nobody was told otherwise

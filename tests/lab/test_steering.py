@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,12 +102,24 @@ async def test_a_link_that_drops_and_comes_back(lab: Lab, ferry: Ferry) -> None:
 
 async def test_a_second_attempt_can_be_called_off(lab: Lab, ferry: Ferry) -> None:
     source, target = host_of(lab, "idle-1"), other(lab, "idle-1")
-    async with ferry.migrating("idle-1", "--to", target) as running:
-        await sending(running)
-        await asyncio.to_thread(lab.set_link, target, "down")
-        verdict = await running.until(event="verdict")
-        assert (verdict["outcome"], verdict["again"]) == ("stayed", True)
-        assert (await asyncio.to_thread(ferry.run, "abort", "idle-1")).returncode == 0
-        assert await asyncio.wait_for(running.ended(), 20) == 1
-        await asyncio.to_thread(lab.set_link, target, "up")
+    with contextlib.ExitStack() as mended:
+        async with ferry.migrating("idle-1", "--to", target) as running:
+            await sending(running)
+            mended.enter_context(unreachable(lab, source, target))
+            verdict = await running.until(event="verdict")
+            assert (verdict["outcome"], verdict["again"]) == ("stayed", True)
+            assert (await asyncio.to_thread(ferry.run, "abort", "idle-1")).returncode == 0
+            assert await asyncio.wait_for(running.ended(), 20) == 1
     assert_only_on(lab, "idle-1", source)
+
+
+@contextlib.contextmanager
+def unreachable(lab: Lab, source: str, target: str) -> Iterator[None]:
+    """The operator reaches both, the source does not reach the target."""
+    address = str(lab.host(target)["address"])
+    words = ("ip", "-n", lab.netns(source), "route")
+    subprocess.run([*words, "add", "blackhole", address], check=True, timeout=10)
+    try:
+        yield
+    finally:
+        subprocess.run([*words, "del", "blackhole", address], check=True, timeout=10)
