@@ -17,7 +17,7 @@ from tests.lab.test_moves import assert_only_on, host_of, other
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 VM = "cache-1"
-LINK = "50mbit"
+LINK = "100mbit"
 """So slow that post-copy lasts long enough to meet every fault in its middle."""
 FETCHED_BYTES = 20_000_000
 STALL_S = 20

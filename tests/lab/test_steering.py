@@ -60,7 +60,7 @@ def assert_nothing_repeats(events: list[Event]) -> None:
 
 async def test_a_link_that_halves(lab: Lab, ferry: Ferry) -> None:
     target = other(lab, "cache-1")
-    lab.set_writer("cache-1", "10MB/s", "80M")
+    lab.set_writer("cache-1", "6MB/s", "60M")
     async with ferry.migrating("cache-1", "--to", target) as running:
         await sending(running)
         await asyncio.to_thread(lab.set_link, target, "100mbit")
