@@ -84,6 +84,7 @@ def ensure_vm(lab: Lab, vm: LabVm, settings: Settings, seen: Survey) -> str | No
         if vm.running:
             _start(home, vm)
         return f"{vm.name}: {'started' if vm.running else 'defined'} on {home.name}"
+    _undefine([one.host for one in seen.places[vm.name][1:] if one.state == SHUT_OFF], vm)
     if not vm.running or place.state in (RUNNING, "in shutdown"):
         return None
     if place.state == PAUSED:
@@ -108,6 +109,12 @@ def _define(host: LabHost, vm: LabVm, settings: Settings) -> None:
     run(virsh(host, "define", "/dev/stdin"), stdin=xml)
 
 
+def _undefine(hosts: list[LabHost], vm: LabVm) -> None:
+    """A second definition is what a lost post-copy leaves behind."""
+    for host in hosts:
+        run(virsh(host, "undefine", vm.name), check=False)
+
+
 def _start(host: LabHost, vm: LabVm) -> None:
     done = run(virsh(host, "start", vm.name), timeout_s=60, check=False)
     if done.returncode != 0 and "already" not in done.stderr:
@@ -115,8 +122,13 @@ def _start(host: LabHost, vm: LabVm) -> None:
 
 
 def _resume(host: LabHost, vm: LabVm) -> str:
-    """A VM that is paused everywhere runs on; one that cannot (its other half is lost) restarts."""
-    if run(virsh(host, "resume", vm.name), check=False).returncode == 0:
+    """A VM that is paused everywhere runs on; one whose other half is lost restarts.
+
+    libvirt would wait for ever to resume that one (seen with 9.0).
+    """
+    said = run(virsh(host, "domstate", vm.name, "--reason"), check=False).stdout
+    whole = "post-copy failed" not in said
+    if whole and run(virsh(host, "resume", vm.name), check=False).returncode == 0:
         return f"{vm.name}: resumed on {host.name}"
     run(virsh(host, "destroy", vm.name), check=False)
     _start(host, vm)

@@ -171,6 +171,8 @@ class Verdict:
     """Of each disk that was copied, what was proven of the copy and what was not."""
     kept: tuple[str, ...] = ()
     """Images left at the source on purpose: `kept: PATH on HOST`."""
+    again: bool = False
+    """It is tried once more, as another migration, when the link is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,8 @@ class Migration:
     volumes: tuple[NewVolume, ...] = ()
     """What was made at the target for them; each is here before it exists."""
     remove_source: bool = False
+    after: str | None = None
+    """Id of the migration of which this is the second attempt."""
 
     @property
     def running(self) -> bool:

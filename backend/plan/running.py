@@ -118,11 +118,11 @@ def _fitted(free: Sequence[Count], prior: Prior) -> WritingBand | None:
 
 
 def _by_throttle(band: WritingBand, now: Sample, passes: Sequence[PassSeen], prior: Prior) -> Ahead:
-    """Throttled as it is, and from the third pass on as it will be (`simulate` says when)."""
+    """Throttled as it is, and as it will be after the second pass that QEMU finds too fast."""
     percent = now.throttle_percent or 0
     start = prior.throttle_start_percent
     coming = start is not None and percent == 0
-    free_passes = max(1, 3 - now.pass_number)
+    free_passes = max(1, 2 - sum(_was_too_fast(one) for one in passes))
 
     def row(writing: Writing) -> tuple[Writing, ...]:
         if not coming or not _too_fast(writing, passes, prior):
@@ -131,6 +131,10 @@ def _by_throttle(band: WritingBand, now: Sample, passes: Sequence[PassSeen], pri
         return (*(writing for _ in range(free_passes)), later)
 
     return Ahead(row(band.low), row(band.mid), row(band.high))
+
+
+def _was_too_fast(one: PassSeen) -> bool:
+    return bool(one.took_s) and (one.dirty_bytes_s or 0.0) > 0.5 * one.rate_bytes_s
 
 
 def _too_fast(writing: Writing, passes: Sequence[PassSeen], prior: Prior) -> bool:

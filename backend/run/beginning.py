@@ -5,7 +5,9 @@ import time
 from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan
 
 
-def first_state(migration_id: str, plan: Plan, options: MoveOptions) -> Migration:
+def first_state(
+    migration_id: str, plan: Plan, options: MoveOptions, after: str | None = None
+) -> Migration:
     """Confirmed now; nothing has been touched."""
     return Migration(
         id=migration_id,
@@ -29,4 +31,5 @@ def first_state(migration_id: str, plan: Plan, options: MoveOptions) -> Migratio
         deadline_s=plan.deadline_s,
         moves=plan.disks,
         remove_source=options.remove_source,
+        after=after,
     )

@@ -46,6 +46,7 @@ def verdict(
     *,
     call_error: str,
     given_up: str,
+    lost_link: str,
     completed: stats.CompletedJob | None,
     passes: int,
     total_s: float,
@@ -72,7 +73,8 @@ def verdict(
         target=state.target,
         outcome=judgement.outcome,
         owner=judgement.owner,
-        reason=_reason(state, judgement, call_error, given_up),
+        reason=_reason(state, judgement, call_error, given_up, lost_link),
+        again=bool(lost_link),
         total_s=round(total_s, 3),
         wall_s=round(wall_s, 3),
         pause_ms=_pause_ms(state, completed, own_pause_ms) if moved else None,
@@ -127,8 +129,13 @@ def opening(state: Migration) -> str:
     return "; ".join(parts)
 
 
-def _reason(state: Migration, judgement: Judgement, call_error: str, given_up: str) -> str:
+def _reason(
+    state: Migration, judgement: Judgement, call_error: str, given_up: str, lost_link: str
+) -> str:
     """What is true now first, then why."""
+    if lost_link:
+        after = f"It is tried once more when {state.source} reaches {state.target} again."
+        return f"{judgement.reason} Its link was lost: {lost_link}. {after}"
     if given_up and judgement.outcome is Outcome.STAYED:
         return f"{judgement.reason} It was {given_up}."
     if state.abort_asked and judgement.outcome in (Outcome.STAYED, Outcome.MOVED):

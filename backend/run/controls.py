@@ -17,8 +17,8 @@ ENGINE = "engine"
 
 def available(state: Migration) -> tuple[Control, ...]:
     """What can be done to a migration that stands so."""
-    if not state.running:
-        return ()
+    if state.verdict is not None:
+        return (Control.ABORT,) if state.verdict.again else ()
     if state.recoverable:
         return (Control.RECOVER,)
     if state.phase is Phase.VERIFY:

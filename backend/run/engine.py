@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from backend.errors import BadInput
+from backend.errors import BadInput, FerryError
 from backend.fleet.config import FleetSettings
 from backend.fleet.inventory import Inventory
 from backend.model import (
@@ -24,6 +24,7 @@ from backend.model import (
     Plan,
     Policy,
     Sample,
+    Severity,
     Tuning,
     Vm,
 )
@@ -199,9 +200,11 @@ class Engine:
 
         return find
 
-    def _begin(self, planned: Planned, options: MoveOptions, confirmed: float) -> Migration:
+    def _begin(
+        self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
+    ) -> Migration:
         plan, vm = planned.plan, planned.vm
-        state = first_state(self._new_id(), plan, options)
+        state = first_state(self._new_id(), plan, options, after)
         source = self._inventory.host(plan.source)
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
@@ -215,14 +218,38 @@ class Engine:
             self._elsewhere(plan.source, plan.target),
         )
         self._remember(run)
-        task = asyncio.create_task(self._carry_out(run, planned), name=f"migration-{state.id}")
+        carried_out = self._carry_out(run, planned, options)
+        task = asyncio.create_task(carried_out, name=f"migration-{state.id}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         self._publisher.migration(run.state)
         return run.state
 
-    async def _carry_out(self, run: MigrationRun, planned: Planned) -> None:
+    async def _carry_out(self, run: MigrationRun, planned: Planned, options: MoveOptions) -> None:
         await run.run()
+        self._learn(run, planned)
+        if run.second.wanted and await run.second.link_is_back():
+            await self._try_again(run, run.second.options(options, run.begun_s))
+
+    async def _try_again(self, run: MigrationRun, options: MoveOptions) -> None:
+        """Planned anew, as everything may have changed meanwhile."""
+        state = run.state
+        try:
+            wanted = (f"{state.source}/{state.uuid}",)
+            (planned,) = await self._planner.plan(wanted, state.target, options)
+        except FerryError as error:
+            run.second.end(error.sentence)
+            return
+        blocking = [one for one in planned.plan.findings if one.severity is Severity.BLOCK]
+        if blocking:
+            run.second.end(blocking[0].sentence)
+        elif state.uuid in self._running_uuids():
+            run.second.end("it moves already")
+        elif run.second.wanted:
+            second = self._begin(planned, options, time.monotonic(), after=state.id)
+            run.second.begun(second.id)
+
+    def _learn(self, run: MigrationRun, planned: Planned) -> None:
         taught = lesson(run, planned.in_use_bytes)
         if taught is None:
             return

@@ -23,6 +23,7 @@ from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
 from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
 from backend.run import conclude
+from backend.run.again import SecondAttempt, lost_its_link
 from backend.run.changed import ChangedParameters
 from backend.run.cleaning import clean
 from backend.run.controls import Controls, available
@@ -90,6 +91,7 @@ class MigrationRun:
         self._mirrors = Mirrors(self._told)
         self._new_volumes = NewVolumes(self._told, target)
         self._old_images = OldImages(self._told, begun.before, source, target)
+        self.second = SecondAttempt(self._told, source, target)
         self._called: float | None = None
         self._returned: float | None = None
         self._handover = Handover()
@@ -105,6 +107,11 @@ class MigrationRun:
     def samples(self) -> tuple[Sample, ...]:
         """Every sample so far (of very long migrations, the older half thinned)."""
         return tuple(self._watching.account.samples)
+
+    @property
+    def begun_s(self) -> float:
+        """`time.monotonic()` of the migrate call, of the confirm before it."""
+        return self._called or self.begun.confirmed
 
     @property
     def by_hand(self) -> bool:
@@ -157,6 +164,9 @@ class MigrationRun:
     async def abort(self) -> None:
         """Ask the hosts to leave the VM at the source; asked again until they could be. Raises
         FerryError when it is too late or refused."""
+        if self.second.wanted:
+            self.second.call_off()
+            return
         self._must_run()
         if self._returned is not None and not self._call_error:
             raise BadInput(f"{self.state.vm}: too late to abort, the hosts have finished.")
@@ -199,9 +209,10 @@ class MigrationRun:
             call = asyncio.create_task(
                 lane.call(lambda conn: migrate.run(conn, order), timeout_s=None, what="migrate")
             )
+            call.add_done_callback(self._note_return)
             await self._watch_until(call)
         finally:
-            self._returned = time.monotonic()
+            self._returned = self._returned or time.monotonic()
             await lane.close()
 
     async def _final_order(self, lane: Lane) -> MigrationOrder:
@@ -212,6 +223,10 @@ class MigrationRun:
             lambda conn: migrate.with_documents(conn, planned), 15.0, "tell its definition"
         )
         return replace(made, bandwidth_bytes_s=share)
+
+    def _note_return(self, _call: asyncio.Task[None]) -> None:
+        """At once: the look that is under way may last, as a source that ends answers late."""
+        self._returned = time.monotonic()
 
     async def _prepare(self) -> None:
         if self.state.bandwidth_bytes_s is not None:
@@ -283,6 +298,12 @@ class MigrationRun:
         if detail == "suspended post-copy" and not self.state.post_copy:
             self._told.update(post_copy=True)
 
+    def _lost_link(self, judgement: Judgement) -> str:
+        """Why it is to be tried once more; empty when it is not."""
+        if not self.second.allowed(self.state.abort_asked, self.begun_s):
+            return ""
+        return lost_its_link(judgement, self._watching.samples, self._call_error)
+
     # -- the verdict ---------------------------------------------------------------------------
 
     async def _verify(self) -> None:
@@ -349,6 +370,7 @@ class MigrationRun:
             judgement,
             call_error=self._call_error,
             given_up=self._controls.abort_reason,
+            lost_link=self._lost_link(judgement),
             completed=self._completed,
             passes=self._watching.account.passes(self._completed),
             total_s=(self._returned or 0.0) - (self._called or 0.0) if ran else 0.0,

@@ -7,7 +7,6 @@ ends can tell, so they are asked until they do.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,8 +20,8 @@ from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Outlook, Phase, Sample, Word
 from backend.plan.passes import silent_s
 from backend.plan.wording import seconds
-from backend.remote.probes import probe_reach
 from backend.run.controls import ENGINE, OPERATOR
+from backend.run.reach import reaches
 from backend.run.settle import SILENT_S, ask
 from backend.run.told import Told
 from backend.run.verdict import Standing, broken_sentence, standing
@@ -38,7 +37,6 @@ SILENT_IN_POST_COPY_S = 150.0
 RECOVER_AFTER_S = 3.0
 """A stream that broke is left alone so long before the engine recovers it by itself."""
 REACH_EVERY_S = 5.0
-REACH_LIMIT_S = 5.0
 
 Look = Callable[[asyncio.Task[Any] | None], Awaitable[None]]
 
@@ -185,13 +183,7 @@ class Aftermath:
         if not settled or now_s - self._reached_s < REACH_EVERY_S:
             return False
         self._reached_s = now_s
-        shell = self._source.shell
-        if shell is None:
-            return True
-        with contextlib.suppress(FerryError):
-            found = await probe_reach(shell, self._target.migrate_uri, REACH_LIMIT_S)
-            return found.ok
-        return False
+        return await reaches(self._source, self._target)
 
     async def _recover(self, reason: str, by: str) -> None:
         """The same call again, to its end. What it says is only told: the ends decide."""

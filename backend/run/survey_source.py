@@ -8,6 +8,7 @@ from backend.errors import FerryError
 from backend.hypervisor import cpu, domains, volumes
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.domain_xml import DomainConfig, parse_domain
+from backend.hypervisor.volumes import DiskSize
 from backend.model import Disk, Job, Vm, VmState
 from backend.plan.facts import Definition, Versions
 from backend.run.survey_asking import Asking
@@ -27,7 +28,7 @@ class AtSource:
     disk_errors: int
     volumes: dict[str, str]
     """`pool/volume` -> path."""
-    sizes: dict[str, volumes.DiskSize]
+    sizes: dict[str, DiskSize]
     """Of a running VM's disks, by target name."""
     stored: dict[str, str]
     """What the stored definition of a running VM calls the images, by target name."""
@@ -140,18 +141,14 @@ def definition(config: DomainConfig, vm: Vm, at_source: AtSource) -> Definition:
 
 def _sized(disk: Disk, seen: Disk | None, at_source: AtSource) -> Disk:
     source = at_source.volumes.get(disk.source or "", disk.source)
-    now = at_source.sizes.get(disk.target)
-    if now is not None:
-        sizes = {"virtual_bytes": now.virtual_bytes, "allocated_bytes": now.allocated_bytes}
-        return replace(disk, source=source, **sizes)
-    if seen is None:
+    known = at_source.sizes.get(disk.target) or seen
+    if known is None:
         return replace(disk, source=source)
     return replace(
         disk,
         source=source,
-        virtual_bytes=seen.virtual_bytes,
-        # A running VM's 0 is what was written since its start, not what its image takes.
-        allocated_bytes=seen.allocated_bytes or None,
+        virtual_bytes=known.virtual_bytes,
+        allocated_bytes=known.allocated_bytes,
     )
 
 

@@ -144,13 +144,14 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
             f"{before.vm} runs on {target.host}, which has not said that it is whole."
         )
     held, gone = (source, target) if source.active else (target, source)
+    stale = [f"a second definition on {gone.host}: virsh undefine {before.vm} there"] * gone.defined
     return Judgement(
         Outcome.LOST,
         None,
         f"Half of its memory was on {gone.host}, where its QEMU has ended: what {held.host} holds"
         " cannot run on. Do not resume it; destroy it and start the VM from its disks.",
         settled=False,
-        leftovers=(f"half a VM on {held.host}: virsh destroy {before.vm} there",),
+        leftovers=(f"half a VM on {held.host}: virsh destroy {before.vm} there", *stale),
     )
 
 

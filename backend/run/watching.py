@@ -104,15 +104,15 @@ class Watching:
             self._told.update(sample=sample)
         self._told.state = replace(self._told.state, sample=sample)
         new_pass = was is not None and 0 < was.pass_number != sample.pass_number
+        if new_pass or sample.t_s - self._judged_s >= JUDGE_EVERY_S:
+            self._judged_s = sample.t_s
+            self._judge()
         if was is not None:
             self._note_throttle(was.throttle_percent or 0, sample.throttle_percent or 0)
         if new_pass and not state.post_copy and sample.t_s - self._noted_s >= NOTE_EVERY_S:
             self._noted_s = sample.t_s
             note = pass_ended_note(self.samples, self._told.limit_ms, self._prior)
             self._told.note("note", note) if note else None
-        if new_pass or sample.t_s - self._judged_s >= JUDGE_EVERY_S:
-            self._judged_s = sample.t_s
-            self._judge()
         return new_pass
 
     def _note_throttle(self, was: int, now: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 from backend.errors import HypervisorError
 from backend.hypervisor import volumes
 from backend.hypervisor.connection import Lane
+from backend.hypervisor.domain_xml import parse_xml
 
 POOL = "default-pool"
 GIB = 2**30
@@ -69,7 +70,7 @@ async def test_an_image_outside_every_pool_is_not_deleted(lane: Lane) -> None:
 
 @pytest.mark.parametrize("name", ["a", "<x/>&'\"", "a b", "ä"])
 def test_a_volumes_name_is_only_a_name(name: str) -> None:
-    root = volumes.parse_xml(volumes.volume_xml(name, "qcow2", GIB))
+    root = parse_xml(volumes.volume_xml(name, "qcow2", GIB))
     assert root.findtext("name") == name
     assert [element.tag for element in root] == ["name", "capacity", "allocation", "target"]
     assert root.findtext("capacity") == str(GIB)

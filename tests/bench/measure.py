@@ -9,7 +9,7 @@ from backend.lab.layout import LabHost
 from tests.bench.benchlab import BenchError, BenchLab, link_bytes_s
 from tests.bench.loads import Load, driven
 from tests.bench.movers import Command, Mover, run_mover
-from tests.bench.outside import watched, wire_bytes
+from tests.bench.outside import Seen, watched, wire_bytes
 
 FULL_SPEED_S = 5.0
 BEFORE_S = 1.0
@@ -117,10 +117,17 @@ def _measure(bench: BenchLab, load: Load, mover: Mover, limit_s: float, found: M
         missing -= last.work_bytes - first.work_bytes
         found.lost_work_s = missing / found.full_bytes_s
     _take_command(bench, mover, target, command, found)
-    if found.switched_s is not None:
-        until = called + (found.wall_s or 0) - (found.total_s or 0) + found.switched_s
+    until = _switched(found, seen, called)
+    if load.peak_bytes_s and until is not None:
         written = asked.expected_bytes(began, until, found.full_bytes_s)
         found.dirtied_bytes = min(float(load.over_bytes), written)
+
+
+def _switched(found: Measured, seen: Seen, called: float) -> float | None:
+    """When (`time.monotonic()`) the VM went over: its post-copy began, or its pause."""
+    if found.switched_s is not None:
+        return called + (found.wall_s or 0) - (found.total_s or 0) + found.switched_s
+    return seen.stopped_at and seen.stopped_at - (time.time() - time.monotonic())
 
 
 def forecast_of(

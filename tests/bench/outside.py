@@ -29,6 +29,8 @@ class Seen:
     """ping's longest gap between two answers, less its interval; None: too few answers."""
     stopped_ms: int | None = None
     """From the VM's last stop at one host to its start at the other, by libvirt's events."""
+    stopped_at: float | None = None
+    """Epoch seconds of that stop."""
     events: list[str] = field(default_factory=list)
 
 
@@ -52,7 +54,10 @@ def watched(bench: BenchLab) -> Iterator[Seen]:
         change for host, lines in events.items() for change in parse_events(host, lines, bench)
     )
     seen.events = [f"{at:.3f} {host} {what}" for at, host, what in changes]
-    seen.stopped_ms = stopped_ms(changes)
+    handed_over = stopped(changes)
+    if handed_over is not None:
+        seen.stopped_at = handed_over[0]
+        seen.stopped_ms = round((handed_over[1] - handed_over[0]) * 1000)
 
 
 def outage_ms(lines: list[str]) -> float | None:
@@ -73,14 +78,14 @@ def parse_events(host: str, lines: list[str], bench: BenchLab) -> list[tuple[flo
     ]
 
 
-def stopped_ms(changes: list[tuple[float, str, str]]) -> int | None:
-    """From the last `Suspended` before the first `Resumed` of another host to that."""
+def stopped(changes: list[tuple[float, str, str]]) -> tuple[float, float] | None:
+    """The last `Suspended` before the first `Resumed` of another host, and that."""
     stop: tuple[float, str] | None = None
     for at, host, what in changes:
         if what == "Suspended":
             stop = (at, host)
         elif what == "Resumed" and stop is not None and stop[1] != host:
-            return round((at - stop[0]) * 1000)
+            return stop[0], at
     return None
 
 

@@ -25,6 +25,7 @@ from backend.service.protocol import (
 from tests.console.conftest import Console, Open
 from tui.screens.fleet import FleetScreen
 from tui.screens.migration import MigrationScreen
+from tui.screens.plan import PlanScreen
 
 
 def passing(number: int, migration: Migration) -> bool:
@@ -360,3 +361,54 @@ async def test_a_lane_for_each_disk_before_the_charts(console: Open, size: tuple
         await c.press("b")
         assert not c.asked(SetBandwidth)
         assert "sets a mirror's rate only at its start" in " ".join(c.text.split())
+
+
+async def test_start_again_aborts_and_then_plans_anew(console: Open) -> None:
+    """What can only be set at the start: offered as abort and restart, in one go."""
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(hopeless))
+        await c.press("m")
+        assert "Abort moving cache-1 and plan it anew?" in c.text
+        await c.press("y")
+        assert len(c.asked(Abort)) == 1
+        assert isinstance(c.screen, MigrationScreen)
+        await c.at(c.link.length)
+        assert isinstance(c.screen, PlanScreen)
+        assert "MOVE cache-1 FROM" in c.text
+
+
+async def test_start_again_needs_a_clear_yes(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(hopeless))
+        await c.press("m", "n")
+        await c.at(c.link.length)
+        assert not c.asked(Abort)
+        assert isinstance(c.screen, MigrationScreen)
+
+
+async def test_one_that_stayed_can_be_planned_anew_one_that_moved_cannot(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.length)
+        await c.press("m")
+        assert isinstance(c.screen, PlanScreen)
+    async with console("web") as c:
+        await opened(c, c.link.length)
+        await c.press("m")
+        assert isinstance(c.screen, MigrationScreen)
+        assert "is not on" in c.text
+
+
+async def test_who_watched_the_first_attempt_goes_on_with_the_second(console: Open) -> None:
+    async with console("cache-abort") as c:
+        await opened(c, c.link.when(over))
+        m = c.app.store.migrations[-1]
+        assert m.verdict is not None
+        waiting = replace(m, verdict=replace(m.verdict, again=True), controls=(Control.ABORT,))
+        await c.publish(MigrationChanged(waiting))
+        await c.press("a")
+        assert "Give up moving cache-1" in c.text
+        await c.press("n")
+        second = replace(m, id="second", after=m.id, verdict=None, started=m.started + 60)
+        await c.publish(MigrationChanged(second))
+        assert isinstance(c.screen, MigrationScreen)
+        assert c.screen.migration_id == "second"

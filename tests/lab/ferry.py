@@ -96,6 +96,13 @@ class Running:
         """Read to the end."""
         return await self.until(event="verdict")
 
+    async def ended(self) -> int:
+        """Read on until it ends by itself; its exit code."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.events.append(json.loads(line))
+        return await self.process.wait()
+
     async def _next(self) -> Event:
         assert self.process.stdout is not None
         assert self.process.stderr is not None

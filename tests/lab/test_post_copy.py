@@ -17,8 +17,9 @@ from tests.lab.test_moves import assert_only_on, host_of, other
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 VM = "cache-1"
-LINK = "50mbit"
+LINK = "100mbit"
 """So slow that post-copy lasts long enough to meet every fault in its middle."""
+FETCHED_BYTES = 20_000_000
 STALL_S = 20
 BEYOND_KEEPALIVE_S = 50
 """libvirt's own keepalive gives a connection up after 30 s."""
@@ -43,9 +44,12 @@ def busy(lab: Lab) -> Iterator[None]:
 
 
 async def fetching(running: Running) -> None:
-    """Until the VM runs at the target and has fetched some of its memory there."""
+    """Until the VM runs at the target and has fetched some of its memory there: a stream that
+    breaks before it runs leaves nothing to go on with."""
     await running.until(event="decision", action="post-copy")
-    await running.until(event="sample", post_copy_requests=lambda asked: asked > 0)
+    asked = await running.until(event="sample", post_copy_requests=lambda asked: asked > 0)
+    fetched = asked["sent_bytes"] + FETCHED_BYTES
+    await running.until(event="sample", sent_bytes=lambda sent: sent > fetched)
 
 
 def said(running: Running, part: str) -> bool:

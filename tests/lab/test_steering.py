@@ -1,6 +1,8 @@
 """A migration whose world changes on the way: the link, the VM, both; it still ends as agreed."""
 
 import asyncio
+import contextlib
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Event, Ferry, Running
-from tests.lab.test_moves import assert_only_on, other, slow_links
+from tests.lab.test_moves import assert_only_on, host_of, other, slow_links
 
 pytestmark = pytest.mark.lab
 
@@ -58,7 +60,7 @@ def assert_nothing_repeats(events: list[Event]) -> None:
 
 async def test_a_link_that_halves(lab: Lab, ferry: Ferry) -> None:
     target = other(lab, "cache-1")
-    lab.set_writer("cache-1", "10MB/s", "80M")
+    lab.set_writer("cache-1", "6MB/s", "60M")
     async with ferry.migrating("cache-1", "--to", target) as running:
         await sending(running)
         await asyncio.to_thread(lab.set_link, target, "100mbit")
@@ -79,17 +81,45 @@ async def test_a_vm_that_gets_busy_on_the_way(lab: Lab, ferry: Ferry) -> None:
 
 
 async def test_a_link_that_drops_and_comes_back(lab: Lab, ferry: Ferry) -> None:
-    """Nothing is decided while nothing is sent; then it goes on as if nothing had been."""
-    target = other(lab, "idle-1")
+    """Nothing is decided while nothing is sent; where libvirt gives up, it is tried once more."""
+    source, target = host_of(lab, "idle-1"), other(lab, "idle-1")
     async with ferry.migrating("idle-1", "--to", target) as running:
         await sending(running)
         await asyncio.to_thread(lab.set_link, target, "down")
         before = len(running.events)
-        with pytest.raises(TimeoutError):
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(running.verdict(), CUT_S)
         meanwhile = [one for one in running.events[before:] if one["event"] == "decision"]
         await asyncio.to_thread(lab.set_link, target, "up")
-        verdict = await running.verdict()
+        assert await asyncio.wait_for(running.ended(), 120) == 0
     assert {one["action"] for one in meanwhile} <= {"note"}
-    if verdict["outcome"] == "moved":
-        assert_agreed(lab, "idle-1", verdict, target)
+    *first, verdict = [one for one in running.events if one["event"] == "verdict"]
+    assert_agreed(lab, "idle-1", verdict, target)
+    for one in first:
+        assert (one["outcome"], one["owner"], one["again"]) == ("stayed", source, True)
+        assert "link was lost" in one["reason"]
+
+
+async def test_a_second_attempt_can_be_called_off(lab: Lab, ferry: Ferry) -> None:
+    source, target = host_of(lab, "idle-1"), other(lab, "idle-1")
+    with contextlib.ExitStack() as mended:
+        async with ferry.migrating("idle-1", "--to", target) as running:
+            await sending(running)
+            mended.enter_context(unreachable(lab, source, target))
+            verdict = await running.until(event="verdict")
+            assert (verdict["outcome"], verdict["again"]) == ("stayed", True)
+            assert (await asyncio.to_thread(ferry.run, "abort", "idle-1")).returncode == 0
+            assert await asyncio.wait_for(running.ended(), 20) == 1
+    assert_only_on(lab, "idle-1", source)
+
+
+@contextlib.contextmanager
+def unreachable(lab: Lab, source: str, target: str) -> Iterator[None]:
+    """The operator reaches both, the source does not reach the target."""
+    address = str(lab.host(target)["address"])
+    words = ("ip", "-n", lab.netns(source), "route")
+    subprocess.run([*words, "add", "blackhole", address], check=True, timeout=10)
+    try:
+        yield
+    finally:
+        subprocess.run([*words, "del", "blackhole", address], check=True, timeout=10)

@@ -8,7 +8,7 @@ from tests.bench.loads import MB, Driven, Load, steady
 from tests.bench.measure import Measured
 from tests.bench.migrate import ABOVE, IDLE, NEAR, quick_rounds
 from tests.bench.movers import AUTO_CONVERGE, BALANCED, DEFAULT, MUST_FINISH
-from tests.bench.outside import outage_ms, stopped_ms
+from tests.bench.outside import outage_ms, stopped
 from tests.bench.report import Goal, goals
 
 
@@ -23,8 +23,8 @@ def test_outage_is_the_longest_gap_less_the_interval() -> None:
 
 def test_stop_is_from_source_to_target() -> None:
     changes = [(1.0, "a", "Suspended"), (1.1, "a", "Resumed"), (5.0, "a", "Suspended")]
-    assert stopped_ms([*changes, (5.09, "b", "Resumed")]) == 90
-    assert stopped_ms(changes) is None
+    assert stopped([*changes, (5.09, "b", "Resumed")]) == (5.0, 5.09)
+    assert stopped(changes) is None
 
 
 def test_expected_work_follows_what_was_asked() -> None:

@@ -274,3 +274,29 @@ def test_what_was_asked_for_is_typed() -> None:
 def test_what_cannot_be_typed_names_its_option(words: tuple[str, ...], reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
         wanted.move_options(parsed("plan", "db-1", *words))
+
+
+def test_a_second_attempt_is_followed_to_its_own_verdict(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stayed = replace(VERDICT, outcome=Outcome.STAYED, owner="kvm-a", again=True)
+    follower = Follower([RUNNING], as_json=True)
+    follower.take(MigrationChanged(replace(RUNNING, verdict=stayed)))
+    assert follower.open_ids == ("m-1",)
+    second = replace(RUNNING, id="m-2", after="m-1")
+    follower.take(MigrationChanged(second))
+    follower.take(MigrationChanged(replace(RUNNING, verdict=replace(stayed, again=False))))
+    assert follower.open_ids == ("m-2",)
+    follower.take(MigrationChanged(replace(second, verdict=replace(VERDICT, id="m-2"))))
+    assert not follower.open_ids
+    assert follower.exit_code == 0
+    verdicts = [line for line in printed(capsys) if line["event"] == "verdict"]
+    assert [line["outcome"] for line in verdicts] == ["stayed", "moved"]
+
+
+def test_a_second_attempt_that_does_not_come_ends_it() -> None:
+    stayed = replace(VERDICT, outcome=Outcome.STAYED, owner="kvm-a", again=True)
+    follower = Follower([RUNNING], as_json=True)
+    follower.take(MigrationChanged(replace(RUNNING, verdict=stayed)))
+    follower.take(MigrationChanged(replace(RUNNING, verdict=replace(stayed, again=False))))
+    assert (follower.open_ids, follower.exit_code) == ((), 1)

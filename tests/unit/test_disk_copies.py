@@ -19,6 +19,7 @@ from backend.model import (
     Decision,
     DiskAction,
     DiskMove,
+    DiskProgress,
     Forecast,
     Migration,
     Phase,
@@ -32,7 +33,6 @@ from backend.plan.disk_time import with_disks
 from backend.plan.policy import BALANCED
 from backend.plan.running import Prior
 from backend.remote.shell import CommandResult
-from backend.run import new_volumes as new_volumes_module
 from backend.run import old_images as old_images_module
 from backend.run.controls import Controls, available
 from backend.run.mirrors import NEARLY, Mirrors, each_bytes_s
@@ -120,8 +120,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(f"delete {name}")
         return True
 
-    monkeypatch.setattr(new_volumes_module.volumes, "create", create)
-    monkeypatch.setattr(new_volumes_module.volumes, "delete", delete)
+    monkeypatch.setattr(volumes, "create", create)
+    monkeypatch.setattr(volumes, "delete", delete)
     monkeypatch.setattr(domains, "presence", lambda _conn, _uuid: domains.ABSENT)
     return done
 
@@ -212,9 +212,9 @@ def test_a_mirror_whose_total_grows_never_runs_backwards() -> None:
     state = told(moves=(VDA,))
     mirrors = Mirrors(state)
     looks = [(0, 0), (50, 100), (60, 200), (55, 150), (190, 200), (200, 200)]
-    seen = []
-    for second, (done, total) in enumerate(looks):
-        mirrors.take({"vda": BlockJob(done * MB, total * MB)}, float(second))
+    seen: list[DiskProgress] = []
+    for second, (copied, total) in enumerate(looks):
+        mirrors.take({"vda": BlockJob(copied * MB, total * MB)}, float(second))
         seen += state.state.disks
     done = [one.done_bytes for one in seen]
     progress = [one.progress for one in seen]

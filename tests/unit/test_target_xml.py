@@ -51,7 +51,7 @@ LIVE = """<domain type='qemu' id='3' xmlns:qemu='http://libvirt.org/schemas/doma
 """
 MOVED = Changes({"vda": "/srv/new/files-1.qcow2"}, {"br0": "br1", "lan": "lan2"})
 
-names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=40).filter(
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
     str.isprintable
 )
 

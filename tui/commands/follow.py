@@ -34,6 +34,8 @@ class Follower:
         self._vms = {migration.id: migration.vm for migration in migrations}
         self._phases: dict[str, dict[Phase, PhaseState]] = {}
         self._verdicts: dict[str, Verdict] = {}
+        self._tried: set[str] = set()
+        """Those whose second attempt is there: it is followed instead."""
         self._last_text: dict[str, float] = {}
         self._outlooks: dict[str, Outlook] = {}
         self._disks: dict[str, tuple[DiskProgress, ...]] = {}
@@ -47,8 +49,12 @@ class Follower:
 
     @property
     def open_ids(self) -> tuple[str, ...]:
-        """Those without a verdict."""
-        return tuple(key for key in self._vms if key not in self._verdicts)
+        """Those without a verdict, or whose second attempt is still to come."""
+        return tuple(
+            key
+            for key in self._vms
+            if key not in self._verdicts or (self._verdicts[key].again and key not in self._tried)
+        )
 
     def foretell(self, migrations: Iterable[Migration]) -> None:
         """What is forecast of each, before anything happens; a program has it in the verdict."""
@@ -70,8 +76,9 @@ class Follower:
 
     @property
     def exit_code(self) -> int:
-        """0 moved, 1 stayed, 3 needs the operator: the highest of all."""
-        return max(_EXIT.get(v.outcome, _EXIT_NEEDS_YOU) for v in self._verdicts.values())
+        """0 moved, 1 stayed, 3 needs the operator: the highest of all last attempts."""
+        last = [v for key, v in self._verdicts.items() if key not in self._tried]
+        return max(_EXIT.get(verdict.outcome, _EXIT_NEEDS_YOU) for verdict in last)
 
     def take(self, change: Change) -> None:
         """Print one change, if it is about one of ours."""
@@ -80,8 +87,15 @@ class Follower:
                 self._sample(key, sample)
             case DecisionMade(id=key, decision=decision) if key in self._vms:
                 self._decision(key, decision)
-            case MigrationChanged(migration=migration) if migration.id in self._vms:
+            case MigrationChanged(migration=migration) if self._is_ours(migration):
                 self._migration(migration)
+
+    def _is_ours(self, migration: Migration) -> bool:
+        """Also the second attempt of one of ours, as soon as it is there."""
+        if migration.after in self._vms and migration.after not in self._tried:
+            self._tried.add(migration.after)
+            self._vms[migration.id] = migration.vm
+        return migration.id in self._vms
 
     def _migration(self, migration: Migration) -> None:
         seen = self._phases.setdefault(migration.id, {})
@@ -94,9 +108,11 @@ class Follower:
             self._outlooks[migration.id] = migration.outlook
             newest = migration.sample
             self._outlook(migration.id, newest) if newest else None
-        if migration.verdict is not None and migration.id not in self._verdicts:
+        if migration.verdict is not None:
+            told = migration.id in self._verdicts
             self._verdicts[migration.id] = migration.verdict
-            self._verdict(migration, migration.verdict)
+            if not told:
+                self._verdict(migration, migration.verdict)
 
     def _phase(self, key: str, phase: Phase, state: PhaseState) -> None:
         if self._as_json:

@@ -55,7 +55,7 @@ async def abort(options: argparse.Namespace, choice: FleetChoice) -> int:
         reply = await client.call(GetMigration(options.id))
         assert isinstance(reply, MigrationReply)
         migration = reply.migration
-        if not migration.running:
+        if not migration.running and Control.ABORT not in migration.controls:
             raise BadInput(f"Migration {migration.id} of {clean(migration.vm)} has ended.")
         await client.call(Watch(fleet=False, migrations=True))
         await client.call(Abort(migration.id))

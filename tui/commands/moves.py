@@ -123,10 +123,8 @@ def _print_refusal(refused: Refused, as_json: bool) -> None:
     for one in refused.plans:
         for finding in one.findings:
             if finding.severity is Severity.BLOCK:
-                print(
-                    clean(f"{one.vm}: {finding.sentence} {finding.remedy}".rstrip()),
-                    file=sys.stderr,
-                )
+                said = f"{one.vm}: {finding.sentence.rstrip('.')}. {finding.remedy}".rstrip()
+                print(clean(said), file=sys.stderr)
     print("Nothing was touched.", file=sys.stderr)
 
 

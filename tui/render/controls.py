@@ -10,10 +10,12 @@ ENDED = "This migration has ended."
 
 def why_not(m: Migration, *wanted: Control) -> str:
     """Why none of these can be done now, as a sentence; empty when one can."""
-    if not m.running:
+    if m.verdict is not None and not m.verdict.again:
         return ENDED
     if any(control in m.controls for control in wanted):
         return ""
+    if not m.running:
+        return ENDED
     return _by_phase(m, wanted[0]) or _by_control(m, wanted[0])
 
 
@@ -126,9 +128,26 @@ def switch_question(view: MigrationView) -> list[Line]:
     ]
 
 
+def again_question(view: MigrationView) -> list[Line]:
+    """What can only be set at the start: abort, then a new plan."""
+    m = view.migration
+    return [
+        _yes_no(f"Abort moving {m.vm} and plan it anew?", "abort and plan", "go on"),
+        line(
+            f" It stays on {m.source} until you start the new plan, where policy, throttle,"
+            " post-copy and streams are chosen anew; what was sent is thrown away."
+        ),
+    ]
+
+
 def abort_question(view: MigrationView, near: bool) -> list[Line]:
     """`near`: it is switching over."""
     m = view.migration
+    if not m.running:
+        return [
+            _yes_no(f"Give up moving {m.vm} to {m.target}?", "give up", "try again"),
+            line(f" It stays on {m.source}; it is not tried again when the link is back."),
+        ]
     late = " It is switching over: the abort may come too late." if near else ""
     state = "is resumed there" if m.suspended else "runs on"
     return [

@@ -6,7 +6,7 @@ from typing import ClassVar
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
-from backend.model import Control, Migration, Word
+from backend.model import Control, Migration, Outcome, Vm, Word
 from backend.service.protocol import Abort, Operate, Request, SetBandwidth, SetPauseLimit
 from tui.actions import Action
 from tui.render import charts, controls, headline, units
@@ -49,6 +49,7 @@ class MigrationScreen(FerryScreen):
         Action("hold", "w", "hold", "Wait before the switchover; pressed again: switch over now."),
         Action("recover", "r", "recover", "Go on with a post-copy whose stream broke."),
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
+        Action("again", "m", "again", "Plan it anew; a running one is aborted after a question."),
         Action("next", "n,tab", "next", "The next running migration."),
         Action("previous", "N,shift+tab", "previous", "The one before.", footer=False),
         Action("list", "M", "migrations", "List running and ended ones.", footer=False),
@@ -62,6 +63,10 @@ class MigrationScreen(FerryScreen):
         self._left = TimeChart(charts.size_label, id="left-chart")
         self._rates = TimeChart(charts.rate_label, id="rates-chart")
         self._seen = (0, False)
+        self._again = ""
+        """Id of the migration that is to be planned anew once its abort has ended it."""
+        self._awaits_second = ""
+        """Id of the migration that was seen to wait for its second attempt."""
 
     def body(self) -> Iterable[Widget]:
         """Top to bottom as in the drawing."""
@@ -101,6 +106,8 @@ class MigrationScreen(FerryScreen):
             if box not in (self._left, self._rates):
                 box.redraw()
         self._follow_log()
+        self._plan_after_abort()
+        self._go_on_with_second()
 
     @property
     def _ended(self) -> bool:
@@ -168,9 +175,11 @@ class MigrationScreen(FerryScreen):
         """Reasons, by action."""
         if name in CONTROLS:
             track = self.store.tracks.get(self.migration_id)
-            if track is None or not track.migration.running:
+            if track is None:
                 return controls.ENDED
             return self.needs_engine() or controls.why_not(track.migration, *CONTROLS[name])
+        if name == "again":
+            return self._why_not_again()
         if name in ("next", "previous") and not self._others():
             return "No other migration is running."
         return ""
@@ -226,6 +235,58 @@ class MigrationScreen(FerryScreen):
         near = words.word_of(view.migration) is Word.SWITCHING_OVER
         abort = Abort(self.migration_id)
         self.ask(controls.abort_question(view, near), lambda: self._send(abort, "abort asked"))
+
+    def _why_not_again(self) -> str:
+        track = self.store.tracks.get(self.migration_id)
+        if track is None:
+            return controls.ENDED
+        m = track.migration
+        if m.running:
+            return self.needs_engine() or controls.why_not(m, Control.ABORT)
+        if self._vm_at_source(m) is None:
+            return f"{m.vm} is not on {m.source} any more: plan its next move on the fleet screen."
+        return self.needs_engine()
+
+    def _vm_at_source(self, m: Migration) -> Vm | None:
+        here = self.store.fleet.vms_named(m.uuid)
+        return next((vm for vm in here if vm.host == m.source), None)
+
+    def do_again(self) -> None:
+        """What can only be set at the start is chosen anew: abort first, where it still runs."""
+        m = self._migration
+        if not m.running:
+            self._plan_anew(m)
+            return
+        id = self.migration_id
+
+        def agreed() -> None:
+            self._again = id
+            self._send(Abort(id), "abort asked, a new plan follows")
+
+        self.ask(controls.again_question(self._asked()), agreed)
+
+    def _go_on_with_second(self) -> None:
+        """Who watched the first attempt fail goes on watching the second."""
+        m = self._migration
+        if m.verdict is not None and m.verdict.again:
+            self._awaits_second = m.id
+        second = next((one for one in self.store.running if one.after == m.id), None)
+        if second is not None and self._awaits_second == m.id:
+            self.migration_id, self._awaits_second = second.id, ""
+            self._seen = (-1, False)
+            self.call_after_refresh(self.draw_all)
+
+    def _plan_after_abort(self) -> None:
+        if not self._ended or not self._again or self._again != self.migration_id:
+            return
+        self._again, m = "", self._migration
+        stayed = m.verdict is not None and m.verdict.outcome is Outcome.STAYED
+        self._plan_anew(m) if stayed else self.say(f"{m.vm} did not stay: it is not planned anew.")
+
+    def _plan_anew(self, m: Migration) -> None:
+        vm = self._vm_at_source(m)
+        if vm is not None:
+            self.ferry.open_plan((vm,))
 
     def do_post_copy(self) -> None:
         """Ask first: there is no way back."""
