@@ -47,7 +47,7 @@ class Helm:
         self._held_s = 0.0
         """While held, the deadline waits."""
         self._held_from_s: float | None = None
-        self._disks_s = 0.0
+        self.disks_s = 0.0
         """So long the disks took: the deadline is the memory's."""
         self._released_s = -RELEASED_S
 
@@ -82,7 +82,7 @@ class Helm:
 
     def _time_disks(self, phase: Phase) -> None:
         if phase is Phase.DISK:
-            self._disks_s = time.monotonic() - self._told.zero
+            self.disks_s = time.monotonic() - self._told.zero
 
     def _time_hold(self, held: bool) -> None:
         now_s = time.monotonic()
@@ -100,7 +100,7 @@ class Helm:
             tuning=self._tuning,
             prior=self._prior,
             pause_limit_ms=self._told.limit_ms,
-            elapsed_s=time.monotonic() - self._told.zero - self._held_s - self._disks_s,
+            elapsed_s=time.monotonic() - self._told.zero - self._held_s - self.disks_s,
             deadline_s=state.deadline_s,
             pass_ended=pass_ended,
             post_copy=state.post_copy,

@@ -110,8 +110,9 @@ class MigrationRun:
 
     @property
     def begun_s(self) -> float:
-        """`time.monotonic()` of the migrate call, of the confirm before it."""
-        return self._called or self.begun.confirmed
+        """When its deadline began, by `time.monotonic()`: with the memory, of the migrate call or
+        after its disks; before them the confirm."""
+        return (self._called or self.begun.confirmed) + self._helm.disks_s
 
     @property
     def by_hand(self) -> bool:
