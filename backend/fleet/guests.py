@@ -5,8 +5,10 @@ arrive each second.
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 
 from backend.errors import FerryError
 from backend.hypervisor.domain_xml import DomainConfig, parse_domain
@@ -17,6 +19,7 @@ from backend.model import Disk, Job, Vm, VmState
 log = logging.getLogger(__name__)
 
 _SIZES_EVERY_S = 30.0
+_USUAL_LOOKS = 10
 _MAX_JOBS_ASKED = 16
 """Running VMs asked for a job in each round: each is a call of 0.3 ms; more take turns."""
 
@@ -31,6 +34,7 @@ class Guests:
         self._raw: dict[str, RawDomain] = {}
         self._configs: dict[str, DomainConfig] = {}
         self._stats: dict[str, VmStats] = {}
+        self._cpu_percent: dict[str, deque[float]] = {}
         self._jobs: dict[str, Job] = {}
         self._names: dict[str, str] = {}
         self._stale: set[str] = set()
@@ -71,16 +75,21 @@ class Guests:
             self._names[uuid] = record.name
             was = self._stats.get(uuid)
             stats[uuid] = vm_statistics(record.raw, was, elapsed_s)
+            self._note_cpu(uuid, stats[uuid].cpu_percent)
             for block in stats[uuid].blocks:
                 self._sizes[uuid, block.target] = block
             if was is None or was.state.active != stats[uuid].state.active:
                 self._stale.add(uuid)
         self._stats = stats
-        for known in (self._raw, self._configs, self._jobs, self._names):
+        for known in (self._raw, self._configs, self._jobs, self._names, self._cpu_percent):
             for uuid in [uuid for uuid in known if uuid not in stats]:
                 del known[uuid]
         self._sizes = {key: size for key, size in self._sizes.items() if key[0] in stats}
         self._assemble()
+
+    def _note_cpu(self, uuid: str, cpu_percent: float | None) -> None:
+        if cpu_percent is not None:
+            self._cpu_percent.setdefault(uuid, deque(maxlen=_USUAL_LOOKS)).append(cpu_percent)
 
     def without_config(self) -> tuple[str, ...]:
         """UUIDs whose definition must be read."""
@@ -129,6 +138,7 @@ class Guests:
 
     def _vm(self, uuid: str, stats: VmStats) -> Vm:
         raw, config = self._raw.get(uuid), self._configs.get(uuid)
+        seen = self._cpu_percent.get(uuid)
         rate, at = self._writes.get(uuid, (None, None)) if stats.state.active else (None, None)
         return Vm(
             uuid=uuid,
@@ -139,6 +149,7 @@ class Guests:
             autostart=raw.autostart if raw else False,
             vcpus=(config.vcpus if config else 0) or stats.vcpus,
             cpu_percent=stats.cpu_percent if stats.state.active else None,
+            cpu_usual_percent=median(seen) if seen and stats.state.active else None,
             memory_bytes=(config.memory_bytes if config else 0) or stats.memory_bytes or 0,
             memory_used_bytes=stats.memory_used_bytes if stats.state.active else None,
             disks=tuple(self._sized(uuid, disk) for disk in config.disks) if config else (),

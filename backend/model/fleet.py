@@ -113,6 +113,8 @@ class Vm:
     vcpus: int = 0
     cpu_percent: float | None = None
     """Of one CPU per vCPU: 100 means all its vCPUs are busy."""
+    cpu_usual_percent: float | None = None
+    """The middle of the last seconds: one look alone may meet a host that is busy otherwise."""
     memory_bytes: int = 0
     memory_used_bytes: int | None = None
     """What its QEMU holds resident; None while shut off."""

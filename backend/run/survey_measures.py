@@ -36,7 +36,7 @@ async def ask_measures(
         readings=readings,
         link_probe_bytes_s=link.probe.rate_bytes_s if link else None,
         link_probed_at=link.at if link and link.probe.rate_bytes_s else None,
-        cpu_percent=asking.vm.cpu_percent,
+        cpu_percent=asking.vm.cpu_usual_percent,
         sharing_link=max(source.migrations_out, target.migrations_in),
     )
 

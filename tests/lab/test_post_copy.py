@@ -83,6 +83,7 @@ async def test_a_short_cut_stalls_it_says_so_and_goes_on(lab: Lab, ferry: Ferry)
     assert_moved_whole(lab, verdict, target)
 
 
+@pytest.mark.long
 async def test_a_call_that_fails_although_the_vm_moves(lab: Lab, ferry: Ferry) -> None:
     """The source is left with a definition; the verdict is asked of both, and that is removed."""
     source, target = host_of(lab, VM), other(lab, VM)

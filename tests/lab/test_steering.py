@@ -100,6 +100,7 @@ async def test_a_link_that_drops_and_comes_back(lab: Lab, ferry: Ferry) -> None:
         assert "link was lost" in one["reason"]
 
 
+@pytest.mark.long
 async def test_a_second_attempt_can_be_called_off(lab: Lab, ferry: Ferry) -> None:
     source, target = host_of(lab, "idle-1"), other(lab, "idle-1")
     with contextlib.ExitStack() as mended:
