@@ -30,7 +30,7 @@ from backend.run.departure import Departure
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
-from backend.run.onlooker import Onlooker
+from backend.run.onlooker import Onlooker, Seen
 from backend.run.post_copy import Aftermath, begin_again
 from backend.run.publish import Publisher
 from backend.run.settle import RECHECK_S, settle
@@ -318,7 +318,8 @@ class MigrationRun:
             )
             at_target = await conclude.completed_at(self._target, self.state.uuid)
             self._completed = at_target or self._completed
-        seen = await self._onlooker.finish(self._target, moved)
+        known = judgement.outcome is not Outcome.UNKNOWN or judgement.owner is not None
+        seen = await self._onlooker.finish(self._target, moved) if known else Seen()
         ran = self._called is not None and self._returned is not None
         verdict = conclude.verdict(
             self.state,
