@@ -106,6 +106,10 @@ def flags_and_parameters(order: MigrationOrder) -> tuple[int, dict[str, Any]]:
     parameters: dict[str, Any] = {}
     if order.bandwidth_bytes_s is not None:
         parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = mib_per_s(order.bandwidth_bytes_s)
+    if order.bandwidth_bytes_s is not None and order.post_copy:
+        parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY] = mib_per_s(
+            order.bandwidth_bytes_s
+        )
     if order.throttle_start_percent is not None:
         parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL] = order.throttle_start_percent
         parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT] = order.throttle_step_percent
@@ -128,6 +132,8 @@ def virsh_line(order: MigrationOrder, source_uri: str) -> str:
     words += [option.word for option in _OPTIONS if option.used(order)]
     if order.bandwidth_bytes_s is not None:
         words += ["--bandwidth", str(mib_per_s(order.bandwidth_bytes_s))]
+    if order.bandwidth_bytes_s is not None and order.post_copy:
+        words += ["--postcopy-bandwidth", str(mib_per_s(order.bandwidth_bytes_s))]
     if order.throttle_start_percent is not None:
         words += ["--auto-converge-initial", str(order.throttle_start_percent)]
         words += ["--auto-converge-increment", str(order.throttle_step_percent)]

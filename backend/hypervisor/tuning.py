@@ -51,9 +51,17 @@ def read_bandwidth(conn: Connection, uuid: str) -> int | None:
     return int(limit) * MIB if limit and limit < UNLIMITED_MIB_S else None
 
 
-def set_bandwidth(conn: Connection, uuid: str, rate_bytes_s: int | None) -> None:
+def set_bandwidth(
+    conn: Connection, uuid: str, rate_bytes_s: int | None, post_copy: bool = False
+) -> None:
     """Limit the migration of a VM's memory; None lifts the limit.
 
-    While the disk mirror of a live migration runs libvirt applies it to the memory only.
+    While the disk mirror of a live migration runs libvirt applies it to the memory only. Once a
+    post-copy has begun QEMU goes by a limit of its own.
     """
-    conn.lookupByUUIDString(uuid).migrateSetMaxSpeed(mib_per_s(rate_bytes_s), 0)
+    dom = conn.lookupByUUIDString(uuid)
+    if post_copy:
+        rate = 0 if rate_bytes_s is None else mib_per_s(rate_bytes_s)
+        dom.migrateSetMaxSpeed(rate, libvirt.VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY)
+    else:
+        dom.migrateSetMaxSpeed(mib_per_s(rate_bytes_s), 0)

@@ -8,9 +8,6 @@ from backend.plan.facts import Survey
 from backend.plan.found import block, ok, warn
 from backend.plan.wording import seconds_band
 
-POST_COPY_STREAMS_SINCE = 10_001_000
-"""QEMU 10.1: the first in which post-copy and several streams go together."""
-
 
 def settings(
     facts: Survey,
@@ -48,14 +45,12 @@ def _post_copy(facts: Survey, policy: Policy) -> list[Finding]:
     if not policy.post_copy:
         return []
     found = []
-    versions = [facts.source_versions, facts.target_versions]
-    old = any(one is None or one.qemu < POST_COPY_STREAMS_SINCE for one in versions)
-    if policy.streams > 1 and old:
+    if policy.streams > 1:
         found.append(
             block(
                 "post-copy-streams",
                 "settings",
-                "post-copy and several streams do not go together in QEMU before 10.1",
+                "post-copy and several streams do not go together",
                 "Set streams = 1 or post_copy = false in the policy.",
             )
         )

@@ -46,13 +46,12 @@ def candidates_ms(policy: Policy) -> tuple[int, ...]:
 def choose(outset: Outset, policy: Policy, views: Views | None, hold: bool = False) -> Tuning:
     """The settings for the start. `views` None: the link is not known, so the safe ones.
 
-    A VM that is to be held would be throttled all the while: then only where it must be.
+    A hold slows the sending below what the VM writes, which would drive a throttle up to its end:
+    a VM that is to be held has none.
     """
     throttle = None
-    if policy.throttle_percent > 0 and not outset.paused:
+    if policy.throttle_percent > 0 and not outset.paused and not hold:
         throttle = _throttle(policy, views)
-        if hold and views is not None and _quick(views):
-            throttle = None
     post_copy = policy.post_copy and not outset.paused and policy.streams == 1
     return Tuning(
         pause_limit_ms=first_pause_limit_ms(policy),
@@ -60,15 +59,9 @@ def choose(outset: Outset, policy: Policy, views: Views | None, hold: bool = Fal
         throttle_step_percent=_step(throttle, policy),
         post_copy=post_copy,
         switch=_moment(policy, views) if post_copy and views is not None else None,
-        compression=policy.compression,
+        compression=policy.compression and policy.streams == 1,
         streams=policy.streams,
     )
-
-
-def _quick(views: Views) -> bool:
-    """It converges without a throttle, and soon."""
-    run = simulate(views.unlucky, FIRST_PAUSE_LIMIT_MS)
-    return run.converges and not _pays(run, views.unlucky)
 
 
 def _throttle(policy: Policy, views: Views | None) -> int:

@@ -60,12 +60,22 @@ class SecondAttempt:
         first = state.after is None and state.verdict is None  # nobody was told otherwise
         return first and not by_abort and not state.suspended and in_time
 
-    def options(self, options: MoveOptions, begun_s: float) -> MoveOptions:
-        """As asked for the first one, with what is left of its deadline."""
-        deadline_s = self._told.state.deadline_s
-        if deadline_s is not None:
-            deadline_s = max(1.0, self._left_s(deadline_s, begun_s))
-        return replace(options, deadline_s=deadline_s, at=None)
+    def options(self, options: MoveOptions, begun_s: float) -> MoveOptions | None:
+        """As the first one was asked for and changed meanwhile, with what is left of its deadline;
+        None when that is over.
+        """
+        state = self._told.state
+        deadline_s = state.deadline_s
+        if deadline_s is not None and (deadline_s := self._left_s(deadline_s, begun_s)) <= 0:
+            return None
+        held_until = state.at if state.hold and state.at and state.at > time.time() else None
+        return replace(
+            options,
+            deadline_s=deadline_s,
+            bandwidth_bytes_s=state.bandwidth_bytes_s,
+            hold=state.hold,
+            at=held_until,
+        )
 
     @staticmethod
     def _left_s(deadline_s: float, begun_s: float) -> float:

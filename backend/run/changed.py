@@ -38,6 +38,13 @@ class ChangedParameters:
             what="set the pause limit",
         )
 
+    async def set_post_copy_bandwidth(self, rate_bytes_s: int | None) -> None:
+        """Limit a post-copy that has begun; the limit ends with it. Raises HypervisorError."""
+        await self.host.call(
+            lambda conn: tuning.set_bandwidth(conn, self.uuid, rate_bytes_s, post_copy=True),
+            what="set the bandwidth",
+        )
+
     async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
         """Limit the migration's rate; None lifts the limit. Raises HypervisorError."""
         if "bandwidth" not in self._changed:

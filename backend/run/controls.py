@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from backend.errors import BadInput, FerryError, HostUnreachable
+from backend.errors import BadInput, FerryError, HostUnreachable, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, migrate
 from backend.model import Control, Migration, Outcome, Phase
@@ -42,9 +42,14 @@ def available(state: Migration) -> tuple[Control, ...]:
         found.append(Control.SUSPEND)
     if state.hold:
         found.append(Control.SWITCH)
-    elif state.can_hold and not state.suspended:
+    elif state.can_hold and not state.suspended and not _throttles(state):
         found.append(Control.HOLD)
     return (*found, Control.ABORT)
+
+
+def _throttles(state: Migration) -> bool:
+    """QEMU may slow the VM: a hold would drive that up to its end."""
+    return state.tuning is not None and state.tuning.throttle_start_percent is not None
 
 
 @dataclass(slots=True)
@@ -86,7 +91,11 @@ class Controls:
 
     async def _limit_bandwidth(self, *limits_bytes_s: int | None) -> None:
         known = [one for one in limits_bytes_s if one]
-        await self.changed.set_bandwidth(min(known) if known else None)
+        limit = min(known) if known else None
+        if self.told.state.post_copy:
+            await self.changed.set_post_copy_bandwidth(limit)
+        else:
+            await self.changed.set_bandwidth(limit)
 
     async def set_pause_limit(self, pause_ms: int, reason: str = "", by: str = OPERATOR) -> None:
         """Allow another pause from now on."""
@@ -119,11 +128,14 @@ class Controls:
         """Stop the VM at the source; it goes on at the target."""
         uuid = self.told.state.uuid
         await self._unheld()
-        begun_s = time.monotonic()
-        await self.source.call(
-            lambda conn: domains.suspend(conn, uuid), timeout_s=10.0, what="suspend the VM"
-        )
-        self.suspended_s = begun_s
+        self.suspended_s = time.monotonic()  # before it is asked: an answer that is late counts
+        try:
+            await self.source.call(
+                lambda conn: domains.suspend(conn, uuid), timeout_s=10.0, what="suspend the VM"
+            )
+        except HypervisorError:
+            self.suspended_s = None
+            raise
         self.told.update(suspended=True)
         self.told.note("suspend", reason, by=by)
 

@@ -229,7 +229,11 @@ class Engine:
         await run.run()
         self._learn(run, planned)
         if run.second.wanted and await run.second.link_is_back():
-            await self._try_again(run, run.second.options(options, run.begun_s))
+            again = run.second.options(options, run.begun_s)
+            if again is None:
+                run.second.end("its deadline is over")
+            else:
+                await self._try_again(run, again)
 
     async def _try_again(self, run: MigrationRun, options: MoveOptions) -> None:
         """Planned anew, as everything may have changed meanwhile."""

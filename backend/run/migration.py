@@ -34,7 +34,7 @@ from backend.run.hold import HOLD_PAUSE_MS
 from backend.run.mirrors import Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
-from backend.run.onlooker import Onlooker
+from backend.run.onlooker import Onlooker, Seen
 from backend.run.post_copy import Aftermath, begin_again
 from backend.run.publish import Publisher
 from backend.run.settle import RECHECK_S, settle
@@ -364,7 +364,8 @@ class MigrationRun:
             at_target = await conclude.completed_at(self._target, self.state.uuid)
             self._completed = at_target or self._completed
             leftovers += await self._old_images.finish()
-        seen = await self._onlooker.finish(self._target, moved)
+        known = judgement.outcome is not Outcome.UNKNOWN or judgement.owner is not None
+        seen = await self._onlooker.finish(self._target, moved) if known else Seen()
         ran = self._called is not None and self._returned is not None
         verdict = conclude.verdict(
             self.state,

@@ -89,8 +89,10 @@ def decide(view: View) -> Action | None:
     if at_once and view.samples[-1].sent_bytes > 0 and "post-copy" not in view.refused:
         return Action("post-copy", "post-copy at once, as planned: copying ahead would take longer")
     ended_or_late = view.pass_ended or _overdue(view)
-    if view.hold or not (ended_or_late or _may_suspend(view)) or not can_tell(view.samples):
+    if view.hold or not (ended_or_late or _may_suspend(view)):
         return None
+    if not can_tell(view.samples):
+        return _give_up_silent(view)
     now = _now(view)
     steps = (_planned_post_copy, _raise_limit, _post_copy, _suspend, _give_up)
     for step in steps if ended_or_late else (_suspend,):
@@ -184,17 +186,20 @@ def _limit(view: View, limit_ms: int, why: str) -> Action:
 
 
 def _post_copy(view: View, now: _Now) -> Action | None:
-    if not view.tuning.post_copy or now.sends_bytes_s <= 0 or now.sample.pass_number < 2:
+    early = now.sample.pass_number < 2 and not _overdue(view)
+    if not view.tuning.post_copy or now.sends_bytes_s <= 0 or early:
         return None
     fetch_s = now.sample.remaining_bytes / now.sends_bytes_s
     course = now.course(view.pause_limit_ms)
     left = f"{size(now.sample.remaining_bytes)} left to fetch, {seconds(fetch_s)}"
+    if _overdue(view):
+        return Action("post-copy", f"post-copy: its deadline is over; {left}")
     if course is not None and course.converges:
         if course.seconds <= POST_COPY_GAIN * fetch_s + POST_COPY_GAIN_S:
             return None
         why = f"copying ahead would take {seconds(course.seconds)} more"
         return Action("post-copy", f"post-copy: {why}; {left}")
-    if course is None and not _overdue(view):
+    if course is None:
         return None
     return Action("post-copy", f"post-copy: copying ahead does not converge; {left}")
 
@@ -232,6 +237,21 @@ def _pass_s(now: _Now) -> float:
         return 0.0
     ended = [one.took_s for one in now.passes if one.took_s]
     return ended[-1] if ended else 0.0
+
+
+def _give_up_silent(view: View) -> Action | None:
+    """Nothing has been sent for longer than a switchover would be waited for, and it is late."""
+    quiet_s = silent_s(view.samples)
+    if view.deadline_s is None or quiet_s <= GRACE_S or "abort" in view.refused:
+        return None
+    if view.elapsed_s < view.deadline_s + GRACE_S:
+        return None
+    allowed = seconds(view.deadline_s)
+    return Action(
+        "abort",
+        f"given up: nothing has been sent for {seconds(quiet_s)}, and the {allowed} that"
+        f" {view.policy.name} allows are over",
+    )
 
 
 def _give_up(view: View, now: _Now) -> Action | None:

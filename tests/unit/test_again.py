@@ -93,10 +93,21 @@ def test_once_never_after_an_abort_and_within_the_deadline() -> None:
 
 def test_it_is_asked_for_alike_with_what_is_left_of_the_deadline() -> None:
     asked = MoveOptions(policy="gentle", pause_ms=200, at=123.0, hold=True)
-    second = attempt(deadline_s=300.0)[1].options(asked, time.monotonic() - 40)
+    first = attempt(deadline_s=300.0, hold=True)[1]
+    second = first.options(asked, time.monotonic() - 40)
+    assert second is not None
     assert second.deadline_s == pytest.approx(260 - LEAST_LEFT_S, abs=1)
     assert replace(second, deadline_s=None) == replace(asked, at=None)
-    assert attempt()[1].options(asked, 0.0).deadline_s is None
+    assert first.options(asked, time.monotonic() - 300) is None
+
+
+def test_what_was_changed_meanwhile_holds_for_the_second_attempt_too() -> None:
+    soon = time.time() + 60
+    changed = {"hold": True, "bandwidth_bytes_s": 5_000_000, "at": soon}
+    second = attempt(**changed)[1].options(MoveOptions(), 0.0)
+    assert second == MoveOptions(hold=True, bandwidth_bytes_s=5_000_000, at=soon)
+    released = attempt(hold=False)[1].options(MoveOptions(hold=True), 0.0)
+    assert released == MoveOptions()
 
 
 async def test_it_waits_until_the_source_reaches_the_target(monkeypatch: Any) -> None:

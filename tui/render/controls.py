@@ -63,6 +63,8 @@ def _by_control(m: Migration, control: Control) -> str:
             return f"{m.vm} is suspended already." if m.suspended else early
         case Control.HOLD if m.suspended:
             return f"{m.vm} is suspended: it goes on only at {m.target}."
+        case Control.HOLD if m.tuning and m.tuning.throttle_start_percent is not None:
+            return f"A hold would throttle {m.vm} ever more: abort, and plan it anew with a hold."
         case Control.HOLD:
             return f"{m.vm} writes too little to be held: QEMU ends as soon as nothing is left."
     return "The engine does not offer that now."
