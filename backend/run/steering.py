@@ -30,6 +30,8 @@ SENDING_AGAIN_S = 1.5
 """After a stall: how long it must have been sending before its rate says anything."""
 GRACE_S = 10.0
 """A switchover predicted within this is waited for beyond the deadline, and for as long again."""
+SILENCE_ENDS_S = 60.0
+"""libvirt's keepalive ends a migration after 30 s, unless only QEMU's own stream is cut."""
 SUSPEND_MARGIN = 1.3
 """A suspended VM's memory is sent at about the link's rate; the deadline should still be kept."""
 
@@ -240,13 +242,11 @@ def _pass_s(now: _Now) -> float:
 
 
 def _give_up_silent(view: View) -> Action | None:
-    """Nothing has been sent for longer than a switchover would be waited for, and it is late."""
+    """The deadline is over, and nothing has been sent for longer than libvirt itself waits."""
     quiet_s = silent_s(view.samples)
-    if view.deadline_s is None or quiet_s <= GRACE_S or "abort" in view.refused:
+    if not _overdue(view) or quiet_s <= SILENCE_ENDS_S or "abort" in view.refused:
         return None
-    if view.elapsed_s < view.deadline_s + GRACE_S:
-        return None
-    allowed = seconds(view.deadline_s)
+    allowed = seconds(view.deadline_s or 0.0)
     return Action(
         "abort",
         f"given up: nothing has been sent for {seconds(quiet_s)}, and the {allowed} that"

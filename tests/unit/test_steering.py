@@ -351,6 +351,14 @@ def test_the_deadline_may_pass_in_a_stall_and_the_last_seconds_are_waited_for() 
     assert run.end == "moved"
 
 
+def test_a_stream_that_stays_cut_is_given_up_after_its_deadline() -> None:
+    run = guest(5 * MB, GENTLE, stall_at_s=4.0, stall_s=500.0, deadline_s=30.0).run()
+    assert run.end == "stayed"
+    ((t_s, action),) = [one for one in run.actions if one[1].kind == "abort"]
+    assert 60 <= t_s < 75
+    assert "nothing has been sent for" in action.reason
+
+
 def test_a_refused_post_copy_does_not_end_the_steering() -> None:
     run = guest(60 * MB, MUST_FINISH, deadline_s=60.0, refuses=frozenset({"post-copy"})).run()
     assert run.tuning.switch is Moment.AT_ONCE
