@@ -39,8 +39,8 @@ def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]
 
 
 @pytest.fixture(autouse=True)
-def alone(lab: Lab) -> None:
-    """Only the VM's own host has an image of it, and the links are quick."""
+def alone(lab: Lab) -> Iterator[None]:
+    """Only the VM's own host has an image of it, and the links are quick, also afterwards."""
     lab.run("quiet")
     for host in HOSTS:
         lab.run("link", host, FAST)
@@ -48,6 +48,9 @@ def alone(lab: Lab) -> None:
         if host != host_of(lab):
             lab.virsh(host, "pool-refresh", "default")
             lab.virsh(host, "vol-delete", "--pool", "default", IMAGE, check=False)
+    yield
+    for host in HOSTS:
+        lab.run("link", host, FAST)
 
 
 @pytest.fixture
