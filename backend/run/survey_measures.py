@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from backend.model import Host, Reading
+from backend.model import Host, Reading, Vm
 from backend.plan.facts import Measures
 from backend.remote.memory_use import LIMIT_S as MEMORY_LIMIT_S
 from backend.remote.memory_use import memory_in_use
@@ -36,9 +36,15 @@ async def ask_measures(
         readings=readings,
         link_probe_bytes_s=link.probe.rate_bytes_s if link else None,
         link_probed_at=link.at if link and link.probe.rate_bytes_s else None,
-        cpu_percent=asking.vm.cpu_usual_percent,
+        cpu_percent=_cpu_percent(asking.vm),
         sharing_link=max(source.migrations_out, target.migrations_in),
     )
+
+
+def _cpu_percent(vm: Vm) -> float | None:
+    """The usual, unless it has just got busier."""
+    known = [one for one in (vm.cpu_usual_percent, vm.cpu_percent) if one is not None]
+    return max(known, default=None)
 
 
 async def _memory(asking: Asking) -> int | None:

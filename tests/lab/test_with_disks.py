@@ -41,16 +41,20 @@ def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]
 @pytest.fixture(autouse=True)
 def alone(lab: Lab) -> Iterator[None]:
     """Only the VM's own host has an image of it, and the links are quick, also afterwards."""
+    tidy(lab)
+    yield
+    tidy(lab)
+
+
+def tidy(lab: Lab) -> None:
     lab.run("quiet")
     for host in HOSTS:
         lab.run("link", host, FAST)
+    home = host_of(lab)
     for host in HOSTS:
-        if host != host_of(lab):
+        if host != home:
             lab.virsh(host, "pool-refresh", "default")
             lab.virsh(host, "vol-delete", "--pool", "default", IMAGE, check=False)
-    yield
-    for host in HOSTS:
-        lab.run("link", host, FAST)
 
 
 @pytest.fixture
