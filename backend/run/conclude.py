@@ -1,11 +1,12 @@
 """The end of a migration: what is carried over, the last figures, the verdict's words."""
 
 import logging
+from collections.abc import Sequence
 
 from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, stats
-from backend.model import Migration, Outcome, Outlook, Verdict, Word
+from backend.model import Migration, Outcome, Outlook, Sample, Verdict, Word
 from backend.run.onlooker import Seen
 from backend.run.verdict import Before, Judgement
 
@@ -55,6 +56,7 @@ def verdict(
     stall_ms: int | None,
     seen: Seen,
     leftovers: tuple[str, ...],
+    samples: Sequence[Sample] = (),
 ) -> Verdict:
     """All that is to be said; figures that are not known stay None."""
     newest = state.sample
@@ -82,7 +84,7 @@ def verdict(
         outage_ms=seen.outage_ms,
         lost_probes=seen.lost,
         network=seen.network,
-        throttle_percent=_most_throttle(state, completed),
+        throttle_percent=_most_throttle(samples, completed),
         forecast=state.forecast,
         record=state.record,
         sent_bytes=sent or 0,
@@ -108,11 +110,10 @@ def _pause_ms(
     return max(known)
 
 
-def _most_throttle(state: Migration, completed: stats.CompletedJob | None) -> int | None:
-    """It only rises while a migration runs."""
-    newest = state.sample.throttle_percent if state.sample else None
-    known = [one for one in (newest, completed.throttle_percent if completed else None) if one]
-    return max(known) if known else None
+def _most_throttle(samples: Sequence[Sample], completed: stats.CompletedJob | None) -> int | None:
+    """The last samples may have none: QEMU lets go of it as it hands over."""
+    seen = [sample.throttle_percent or 0 for sample in samples]
+    return max(*seen, (completed.throttle_percent if completed else None) or 0, 0) or None
 
 
 def opening(state: Migration) -> str:

@@ -381,6 +381,7 @@ class MigrationRun:
             stall_ms=stalled_ms(self._watching.samples) if self.state.post_copy else None,
             seen=seen,
             leftovers=tuple(leftovers),
+            samples=self._watching.samples,
         )
         verdict = replace(verdict, disks=self._old_images.sentences, kept=self._old_images.kept)
         self._told.update(

@@ -116,7 +116,7 @@ class Watching:
         return new_pass
 
     def _note_throttle(self, was: int, now: int) -> None:
-        if now != was:
+        if now > was:
             text = f"throttle {was} → {now} %: the VM wrote more than half of what was sent"
             self._told.note("throttle", text)
 
