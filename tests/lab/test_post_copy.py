@@ -71,6 +71,7 @@ async def cut_for(lab: Lab, host: str, running: Running, seconds: float) -> None
     await asyncio.to_thread(lab.set_link, host, "up")
 
 
+@pytest.mark.long
 async def test_a_short_cut_stalls_it_says_so_and_goes_on(lab: Lab, ferry: Ferry) -> None:
     target = other(lab, VM)
     async with ferry.migrating(VM, "--to", target, "--policy", "must-finish") as running:
