@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_options(plan)
     migrate = verb("migrate", "moves VMs; prints phases, samples, decisions and the verdict")
     migrate.add_argument("vm", nargs="+", metavar="VM")
-    migrate.add_argument("--to", metavar="HOST", required=True)
+    migrate.add_argument("--to", metavar="HOST", help="not for --mode storage")
     wanted.add_options(migrate)
     listing = verb("jobs", "running migrations, and those that ended since the engine began")
     listing.add_argument("--running", action="store_true", help="only those that run")

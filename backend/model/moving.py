@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.model.disks import DiskMove, DiskProgress, NewVolume
-from backend.model.planning import Band, Forecast, Policy, TrackRecord, Tuning
+from backend.model.planning import Band, Forecast, Mode, Policy, TrackRecord, Tuning
 
 
 class Phase(StrEnum):
@@ -151,7 +151,7 @@ class Verdict:
     outage_ms: int | None = None
     sent_bytes: int = 0
     passes: int = 0
-    mode: str = "live"
+    mode: Mode = Mode.LIVE
     policy: str = "balanced"
     encrypted: bool = True
     authenticated: bool = True
@@ -187,7 +187,7 @@ class Migration:
     started: float
     """Epoch seconds of the operator's confirm."""
     policy: Policy
-    mode: str = "live"
+    mode: Mode = Mode.LIVE
     encrypted: bool = True
     phase: Phase = Phase.PREPARE
     phases: dict[Phase, PhaseState] = field(default_factory=dict)

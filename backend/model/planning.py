@@ -117,6 +117,19 @@ class Tuning:
     streams: int = 1
 
 
+class Mode(StrEnum):
+    """What kind of move it is."""
+
+    LIVE = "live"
+    """It runs on, and its memory is copied meanwhile."""
+    COLD = "cold"
+    """It is shut off and stays so."""
+    RESTART = "restart"
+    """It is shut down, moved, and started there."""
+    STORAGE = "storage"
+    """Only disks move, to other pools of the same host."""
+
+
 @dataclass(frozen=True, slots=True)
 class MoveOptions:
     """What an operator asks for beside VM and target; None: as the policy says."""
@@ -137,6 +150,12 @@ class MoveOptions:
     networks: tuple[NetworkChoice, ...] = ()
     remove_source: bool = False
     """Remove the source's images once the target is seen to run the VM from its own."""
+    mode: Mode | None = None
+    """None: live, or cold for a VM that is shut off."""
+    flatten: bool = False
+    """Chains of images become one image each."""
+    shutdown_s: float | None = None
+    """How long a VM that is to be restarted may take to shut down; None: the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +168,7 @@ class Plan:
     target: str
     findings: tuple[Finding, ...]
     policy: Policy
-    mode: str = "live"
+    mode: Mode = Mode.LIVE
     encrypted: bool = True
     forecast: Forecast | None = None
     fit: int | None = None

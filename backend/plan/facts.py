@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from backend.model import Disk, DiskChoice, Host, HostState, Nic, Reading, Vm
+from backend.model import Disk, DiskChoice, Host, HostState, Mode, Nic, Reading, Vm
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,8 @@ class Survey:
     source: Host
     target: Host
     encrypted: bool = True
+    mode: Mode = Mode.LIVE
+    flatten: bool = False
     migrate_uri: str = ""
     definition: Definition | None = None
     paused_reason: str = ""

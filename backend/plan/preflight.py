@@ -4,9 +4,12 @@ A fact that is not known is a warning, not a refusal: except where going on coul
 unseen (a block device that might be another one).
 """
 
-from backend.model import Finding, Severity
+from collections.abc import Iterator
+
+from backend.model import Finding, Mode, Severity, VmState
 from backend.plan import preflight_host, preflight_vm
 from backend.plan.facts import Survey
+from backend.plan.found import block
 from backend.plan.preflight_network import network
 from backend.plan.preflight_storage import needs_unsafe, storage
 
@@ -29,7 +32,7 @@ _OF_THE_PAIR = (
 
 def preflight(survey: Survey) -> tuple[Finding, ...]:
     """Every finding. Of a target that is down, or is the source, nothing else is asked."""
-    findings = [*preflight_host.same_host(survey)]
+    findings = [*_kind(survey), *preflight_host.same_host(survey)]
     judged = not survey.same_host
     if judged:
         findings += preflight_host.target_up(survey)
@@ -39,6 +42,12 @@ def preflight(survey: Survey) -> tuple[Finding, ...]:
         for of_pair in _OF_THE_PAIR:
             findings += of_pair(survey)
     return tuple(findings)
+
+
+def _kind(survey: Survey) -> Iterator[Finding]:
+    if survey.mode is Mode.LIVE or survey.vm.state is VmState.SHUT_OFF:
+        return
+    yield block("mode", "mode", f"a {survey.mode} move is not done yet", "Move it live.")
 
 
 def fit_score(survey: Survey, findings: tuple[Finding, ...]) -> int | None:

@@ -36,8 +36,9 @@ from backend.run.lessons import lesson
 from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
 from backend.run.outage import OutageProbe
-from backend.run.planning import Planner
+from backend.run.planning import Planner, check_target
 from backend.run.publish import Publisher
+from backend.run.runs import Run
 from backend.run.together import Planned
 from backend.run.verdict import Before
 
@@ -63,7 +64,7 @@ class Engine:
         that cannot be.
         """
         self._publisher = publisher
-        self._runs: dict[str, MigrationRun] = {}
+        self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inventory = Inventory(settings, agent, self._moving, publisher.fleet, self._enrich)
         own = own_policies(
@@ -112,9 +113,10 @@ class Engine:
         return tuple(one.plan for one in planned)
 
     async def start(
-        self, vms: tuple[str, ...], target: str, options: MoveOptions
+        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
         """Plan once more, then start all of them, or none if one is blocked. Raises BadInput."""
+        check_target(target, options)
         confirmed = time.monotonic()
         planned = await self._planner.plan(vms, target, options)
         plans = tuple(one.plan for one in planned)
@@ -158,7 +160,7 @@ class Engine:
         """Whether there is a migration of that id, or one of a VM of that name."""
         return wanted in self._runs or any(r.state.vm == wanted for r in self._runs.values())
 
-    def _run(self, wanted: str) -> MigrationRun:
+    def _run(self, wanted: str) -> Run:
         """By id, or by the name of a VM that moves now."""
         if wanted in self._runs:
             return self._runs[wanted]
@@ -209,14 +211,12 @@ class Engine:
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
         tuning = plan.tuning or Tuning(plan.policy.pause_ms)
-        run = MigrationRun(
-            Undertaking(state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed),
-            source,
-            target,
-            Onlooker(probe, vm),
-            self._publisher,
-            self._elsewhere(plan.source, plan.target),
+        begun = Undertaking(
+            state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed
         )
+        elsewhere = self._elsewhere(plan.source, plan.target)
+        looker = Onlooker(probe, vm)
+        run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
         self._remember(run)
         carried_out = self._carry_out(run, planned, options)
         task = asyncio.create_task(carried_out, name=f"migration-{state.id}")
@@ -225,8 +225,10 @@ class Engine:
         self._publisher.migration(run.state)
         return run.state
 
-    async def _carry_out(self, run: MigrationRun, planned: Planned, options: MoveOptions) -> None:
+    async def _carry_out(self, run: Run, planned: Planned, options: MoveOptions) -> None:
         await run.run()
+        if not isinstance(run, MigrationRun):
+            return
         self._learn(run, planned)
         if run.second.wanted and await run.second.link_is_back():
             again = run.second.options(options, run.begun_s)
@@ -268,7 +270,7 @@ class Engine:
             pass
         return new
 
-    def _remember(self, run: MigrationRun) -> None:
+    def _remember(self, run: Run) -> None:
         self._runs[run.state.id] = run
         ended = [key for key, run in self._runs.items() if not run.state.running]
         for key in ended[:-_KEPT]:
@@ -299,7 +301,7 @@ def _before(vm: Vm, plan: Plan) -> Before:
     )
 
 
-def _learned(vm: Vm, run: MigrationRun) -> Vm:
+def _learned(vm: Vm, run: Run) -> Vm:
     verdict, sample = run.state.verdict, run.state.sample
     if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
         left = sample.remaining_bytes + sample.disk_remaining_bytes if sample else None
@@ -310,7 +312,7 @@ def _learned(vm: Vm, run: MigrationRun) -> Vm:
     return replace(vm, last_move_at=run.state.started, last_pause_ms=verdict.pause_ms)
 
 
-def _with_writes(vm: Vm, run: MigrationRun) -> Vm:
+def _with_writes(vm: Vm, run: Run) -> Vm:
     """The newer of what was measured and what the migration saw."""
     sample, called_at = run.state.sample, run.state.called_at
     if sample is None or called_at is None or sample.dirty_bytes_s is None:

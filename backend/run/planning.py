@@ -9,9 +9,20 @@ from backend.errors import BadInput
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
 from backend.hypervisor.migrate import virsh_line
-from backend.model import DiskAction, DiskMove, Finding, MoveOptions, Plan, Policy, Severity, Vm
+from backend.model import (
+    DiskAction,
+    DiskMove,
+    Finding,
+    Mode,
+    MoveOptions,
+    Plan,
+    Policy,
+    Severity,
+    Vm,
+)
 from backend.plan.disk_time import with_disks
 from backend.plan.disks import disk_cases
+from backend.plan.modes import mode_of
 from backend.plan.policy import all_policies, deadline_s, policy_for
 from backend.plan.preflight import fit_score, preflight
 from backend.plan.remarks import disk_remarks
@@ -59,14 +70,19 @@ class Planner:
         checked(options, len(vms))
         await self._inventory.settled(SETTLE_S)
         await self._inventory.informed(LOAD_LIMIT_S)
-        targets = [self._inventory.host(target)] if target is not None else None
+        wanted = self._inventory.host(target) if target is not None else None
         found = {(vm.uuid, vm.host): vm for vm in map(self._vm, vms)}.values()
-        pairs = [(vm, to) for vm in found for to in targets or self._others(vm)]
+        pairs = [(vm, to) for vm in found for to in self._targets(vm, wanted, options)]
         planned = await asyncio.gather(*(self._plan_one(vm, to, options) for vm, to in pairs))
         return tuple(fit_together(planned))
 
-    def _others(self, vm: Vm) -> list[HostWatch]:
-        return [host for host in self._inventory.hosts.values() if host.name != vm.host]
+    def _targets(self, vm: Vm, wanted: HostWatch | None, options: MoveOptions) -> list[HostWatch]:
+        """The one that was named; else all others, or, where only disks move, its own host."""
+        if wanted is not None:
+            return [wanted]
+        hosts = self._inventory.hosts.values()
+        stays = mode_of(vm, options) is Mode.STORAGE
+        return [host for host in hosts if (host.name == vm.host) is stays]
 
     def _vm(self, wanted: str) -> Vm:
         """By name, UUID, or HOST/NAME where a name alone is not enough."""
@@ -110,10 +126,11 @@ class Planner:
             target=target.name,
             findings=findings,
             policy=policy,
+            mode=facts.mode,
             encrypted=encrypted,
             fit=fit_score(facts, findings),
             free_bytes=facts.target_free_bytes,
-            summary=_summary(policy.name, encrypted, moves),
+            summary=_summary(facts.mode, policy.name, encrypted, moves),
             virsh=virsh_line(order, source.source_uri),
             deadline_s=deadline_s(policy, vm.memory_bytes),
             disks=moves,
@@ -138,10 +155,16 @@ class Planner:
         )
 
 
-def _summary(policy: str, encrypted: bool, moves: Sequence[DiskMove]) -> str:
+def check_target(target: str | None, options: MoveOptions) -> None:
+    """A start needs one target, unless only disks move. Raises BadInput."""
+    if target is None and options.mode is not Mode.STORAGE:
+        raise BadInput("It is not said where to.", "Name the target: --to HOST.")
+
+
+def _summary(mode: Mode, policy: str, encrypted: bool, moves: Sequence[DiskMove]) -> str:
     size = copied_bytes(moves)
     disks = f" + {memory(size)} of disk" if size else ""
-    return f"live{disks}, {policy}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}"
+    return f"{mode}{disks}, {policy}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}"
 
 
 def _with_forecast(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from backend.model import HostState, MoveOptions, Vm, VmState
 from backend.plan.facts import Survey, renamed
+from backend.plan.modes import mode_of
 from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
 from backend.run.survey_measures import ask_measures
@@ -109,6 +110,8 @@ def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:
         source=source.host,
         target=target.host,
         encrypted=source.tls and target.tls,
+        mode=mode_of(vm, asking.options),
+        flatten=asking.options.flatten,
         migrate_uri=target.migrate_uri,
         choices=asking.options.disks,
         networks={one.source: one.target for one in asking.options.networks},

@@ -79,10 +79,13 @@ class MakePlan(_Message, frozen=True):
 
 
 class Start(_Message, frozen=True):
-    """Move these VMs -> Started, or Refused with every plan (all or nothing is started)."""
+    """Move these VMs -> Started, or Refused with every plan (all or nothing is started).
+
+    `target` None: their own hosts, for disks that move between pools.
+    """
 
     vms: tuple[str, ...]
-    target: str
+    target: str | None
     options: MoveOptions = MoveOptions()
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from backend.model import DiskChoice, MoveOptions, NetworkChoice
+from backend.model import DiskChoice, Mode, MoveOptions, NetworkChoice
 from backend.service.client import BadInput
 from tui.render import typed, units
 
@@ -21,6 +21,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", action="store_true", help="copy now, switch over when told")
     parser.add_argument("--at", metavar="TIME", help="when the pause is to fall: 02:00")
     parser.add_argument("--address", metavar="IP", help="the VM's, for the outage probe")
+    parser.add_argument(
+        "--mode",
+        choices=[one.value for one in Mode],
+        help="live; cold: of a VM that is shut off; restart: shut down, move, start; storage: only"
+        " disks, to other pools of the same host",
+    )
+    parser.add_argument(
+        "--shutdown-time",
+        metavar="TIME",
+        help="how long a restart waits for the guest to end: 3min",
+    )
+    parser.add_argument(
+        "--flatten", action="store_true", help="chains of images become one image each"
+    )
     parser.add_argument(
         "--disk",
         metavar="DISK=POOL[:NAME]",
@@ -53,6 +67,9 @@ def move_options(options: argparse.Namespace) -> MoveOptions:
         disks=tuple(map(_disk, options.disk or ())),
         networks=tuple(map(_network, options.network or ())),
         remove_source=options.remove_source,
+        mode=Mode(options.mode) if options.mode else None,
+        flatten=options.flatten,
+        shutdown_s=_typed("--shutdown-time", options.shutdown_time, typed.parse_span),
     )
 
 
