@@ -130,9 +130,8 @@ class StorageDaemon:
         """Let it quit, and wait for that; at most 6 s."""
         self._tasks[1].cancel()
         self._process.close_input()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_LIMIT_S):
-                await self._over.wait()
+        # Not only QEMU's end: its shell's, too.
+        await asyncio.wait(self._tasks[:1], timeout=_END_LIMIT_S)
         self._process.close()
         self._tasks[0].cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from backend.errors import CopyFailed
 from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
 from backend.remote.images import absolute
-from backend.remote.nodes import file_node, lock_node
+from backend.remote.nodes import Node, file_node, lock_node
 from backend.remote.process import AnyHost, own_connection
 
 
@@ -43,12 +43,12 @@ async def hold(host: AnyHost, paths: Sequence[str]) -> AsyncIterator[Hold]:
 
 
 async def lock_file(
-    daemon: StorageDaemon, name: str, path: str, block_device: bool = False
+    daemon: StorageDaemon, name: str, path: str, *, block_device: bool = False
 ) -> None:
-    """Open a file as read-only node `name` and lock it. Raises CopyFailed."""
+    """Lock a file, with nodes that begin with `name`. Raises CopyFailed."""
     try:
-        await add_node(daemon, file_node(name, path, block_device=block_device))
-        await add_node(daemon, lock_node(f"{name}-lock", name))
+        await add_node(daemon, file_node(f"{name}-held", path, block_device=block_device))
+        await add_node(daemon, lock_node(f"{name}-lock", f"{name}-held"))
     except QmpRefused as error:
         if "lock" not in error.said:
             raise CopyFailed(f"{path} on {daemon.host} cannot be read: {error.said}.") from None
@@ -58,7 +58,6 @@ async def lock_file(
         ) from None
 
 
-async def add_node(daemon: StorageDaemon, node: object, limit_s: float = 30.0) -> None:
+async def add_node(daemon: StorageDaemon, node: Node, limit_s: float = 30.0) -> None:
     """blockdev-add. Raises QmpRefused and what StorageDaemon.call raises."""
-    assert isinstance(node, dict)
     await daemon.call("blockdev-add", limit_s, **node)

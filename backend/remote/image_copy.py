@@ -32,7 +32,7 @@ from backend.remote.nbd_link import (
     serve,
     serve_on_free_port,
 )
-from backend.remote.nodes import Node, file_node, format_node, inet, nbd_node, unix
+from backend.remote.nodes import file_node, format_node, inet, nbd_node, unix
 from backend.remote.process import AnyHost, own_connection
 from backend.remote.relay import relay
 
@@ -171,14 +171,14 @@ class ImageCopy:
             await self._mirror(job, data)
 
     async def _open_source(self, daemon: StorageDaemon, before: FileStamp) -> None:
-        path = self._order.source_path
-        if not self._order.flatten:
-            await lock_file(daemon, "source", path, before.is_block_device)
-            return
-        await lock_file(daemon, "container", path, before.is_block_device)
-        file = file_node("source-file", path, block_device=before.is_block_device)
+        path, device = self._order.source_path, before.is_block_device
+        await lock_file(daemon, "source", path, block_device=device)
+        flatten = self._order.flatten
+        node = file_node("source-file" if flatten else "source", path, block_device=device)
+        if flatten:
+            node = format_node("source", self._order.source_format, node)
         try:
-            await add_node(daemon, format_node("source", self._order.source_format, file))
+            await add_node(daemon, node)
         except QmpRefused as error:
             raise CopyFailed(f"{path} on {daemon.host} cannot be read: {error.said}.") from None
 
@@ -186,7 +186,7 @@ class ImageCopy:
         path, local = self._order.target_path, self._order.route is CopyRoute.LOCAL
         name = "target" if local else "served"
         file_name = f"{name}-file" if self._order.flatten else name
-        node: Node = file_node(file_name, path, writable=True, block_device=there.is_block_device)
+        node = file_node(file_name, path, writable=True, block_device=there.is_block_device)
         if self._order.flatten:
             node = format_node(name, self._order.target_format, node, writable=True)
         try:
