@@ -55,6 +55,12 @@ class HypervisorError(FerryError):
         self.code = code
 
 
+class CopyFailed(FerryError):
+    """An image was not copied, or is not what was copied; the one at the source is untouched."""
+
+    exit_code = 1
+
+
 class VmGone(HypervisorError):
     """The VM is not on that host (any more)."""
 

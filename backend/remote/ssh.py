@@ -89,6 +89,18 @@ class SshHost:
                 fault = SshFault.CHANGED_KEY
             raise from_ssh(self.alias, fault, detail) from None
 
+    def another(self) -> "SshHost":
+        """A connection of its own to the same host, not connected yet.
+
+        sshd allows ten sessions on one (MaxSessions), and bulk data would hold up libvirt's calls.
+        """
+        return SshHost(self.alias, self._config_path, self._agent_path)
+
+    @property
+    def connection(self) -> asyncssh.SSHClientConnection:
+        """For this room alone. Raises HostUnreachable when it is lost."""
+        return self._connected()
+
     async def run(
         self, command: str, timeout_s: float = 10.0, input: str | None = None
     ) -> CommandResult:

@@ -1,0 +1,250 @@
+"""Copying one image from host to host (or within one), with QEMU's storage daemon at both ends.
+
+The file is copied byte for byte: formats, snapshots, compressed clusters, headers stay as they
+are, holes stay holes. Only `flatten` reads through the format and writes what a guest sees.
+The target's daemon serves the file over NBD (TLS, an unguessable name), the source's daemon
+mirrors into it. Where the source does not reach the target, the bytes go through us over SSH.
+"""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backend.errors import CopyFailed
+from backend.remote.copy_job import CopyJob, Reach, granularity_bytes
+from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
+from backend.remote.hold import add_node, lock_file
+from backend.remote.images import (
+    DataMap,
+    FileStamp,
+    absolute,
+    data_map,
+    file_stamp,
+    set_length,
+    sync_file,
+)
+from backend.remote.nbd_link import (
+    add_credentials,
+    answers,
+    connect,
+    export_node,
+    serve,
+    serve_on_free_port,
+)
+from backend.remote.nodes import file_node, format_node, inet, nbd_node, unix
+from backend.remote.process import AnyHost, own_connection
+from backend.remote.relay import relay
+
+SECTOR_BYTES = 512
+
+
+class CopyRoute(StrEnum):
+    """Which way the bytes go."""
+
+    DIRECT = "direct"
+    """From host to host."""
+    RELAY = "relay"
+    """Through this machine, over its two SSH connections."""
+    LOCAL = "local"
+    """Within one host."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOrder:
+    """What is to be copied, and how."""
+
+    source_path: str
+    target_path: str
+    """A file that is there already, of any length, empty as far as its content matters; flatten:
+    an image of `target_format` with the source's virtual size."""
+    encrypted: bool = True
+    """With TLS when the route is direct; a relay is always encrypted, by SSH."""
+    route: CopyRoute = CopyRoute.DIRECT
+    target_address: str = ""
+    """How the source reaches the target: a name or address that the target's certificate has."""
+    flatten: bool = False
+    """Copy what a guest sees, backing images included, instead of the file."""
+    source_format: str = "raw"
+    """For `flatten`, and for knowing where data lies."""
+    target_format: str = "qcow2"
+    """For `flatten`."""
+    bandwidth_bytes_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Both hosts, each over a connection of the copy's own, and the daemons there."""
+
+    source: AnyHost
+    reading: StorageDaemon
+    target: AnyHost
+    writing: StorageDaemon
+
+
+class ImageCopy:
+    """One copy; `run` it once."""
+
+    def __init__(
+        self,
+        source: AnyHost,
+        target: AnyHost,
+        order: CopyOrder,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        """`on_progress(done, total)`: bytes of data, without holes; never falling."""
+        self._source = source
+        self._target = target
+        self._order = order
+        self._on_progress = on_progress
+        self._rate_bytes_s = order.bandwidth_bytes_s
+        self._job: CopyJob | None = None
+
+    async def run(self) -> None:
+        """Copy it; on return all of it is on the target's disk, and no process is left.
+
+        Cancelling ends all processes at both ends. The file at the source is locked meanwhile
+        (no VM can start on it), and never written to. What failed may leave part of the content
+        in the target's file.
+
+        Raises:
+            CopyFailed: It was not copied; the sentence names the end that failed.
+            HostUnreachable: One of the hosts does not answer.
+        """
+        absolute(self._order.source_path)
+        absolute(self._order.target_path)
+        async with AsyncExitStack() as stack:
+            source = await stack.enter_async_context(own_connection(self._source))
+            target = source
+            if self._order.route is not CopyRoute.LOCAL:
+                target = await stack.enter_async_context(own_connection(self._target))
+            before = await file_stamp(source, self._order.source_path)
+            there = await file_stamp(target, self._order.target_path)
+            await self._make_room(target, before, there)
+            await self._copy(source, target, before, there)
+            await self._finish(source, target, before, there)
+
+    async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
+        """Change its limit while it runs (or before); None: no limit.
+
+        Raises:
+            CopyFailed: QEMU refused.
+            HostUnreachable: The source does not answer.
+        """
+        self._rate_bytes_s = rate_bytes_s
+        if self._job is not None:
+            await self._job.set_bandwidth(rate_bytes_s)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    async def _make_room(self, target: AnyHost, before: FileStamp, there: FileStamp) -> None:
+        """QEMU counts in sectors: an odd length is rounded up for the copy, cut afterwards."""
+        if self._order.flatten:
+            return
+        length = _whole_sectors(before.length_bytes)
+        if there.is_block_device and there.length_bytes < length:
+            raise CopyFailed(
+                f"{self._order.target_path} on {target.name} holds {there.length_bytes} bytes, "
+                f"{before.length_bytes} are needed."
+            )
+        if not there.is_block_device and there.length_bytes != length:
+            await set_length(target, self._order.target_path, length)
+
+    async def _copy(
+        self, source: AnyHost, target: AnyHost, before: FileStamp, there: FileStamp
+    ) -> None:
+        if before.length_bytes == 0:
+            return
+        order = self._order
+        format = order.source_format if order.flatten else "raw"
+        data = await data_map(source, order.source_path, format, before.length_bytes)
+        async with AsyncExitStack() as stack:
+            reading = await stack.enter_async_context(storage_daemon(source))
+            await self._open_source(reading, before)
+            writing, reach = reading, None
+            if order.route is not CopyRoute.LOCAL:
+                writing = await stack.enter_async_context(storage_daemon(target))
+            await self._open_target(writing, there)
+            if order.route is not CopyRoute.LOCAL:
+                reach = await self._connect(stack, _Ends(source, reading, target, writing))
+            job = CopyJob(reading, writing, order.source_path, order.target_path, reach)
+            await self._mirror(job, data)
+
+    async def _open_source(self, daemon: StorageDaemon, before: FileStamp) -> None:
+        path, device = self._order.source_path, before.is_block_device
+        await lock_file(daemon, "source", path, block_device=device)
+        flatten = self._order.flatten
+        node = file_node("source-file" if flatten else "source", path, block_device=device)
+        if flatten:
+            node = format_node("source", self._order.source_format, node)
+        try:
+            await add_node(daemon, node)
+        except QmpRefused as error:
+            raise CopyFailed(f"{path} on {daemon.host} cannot be read: {error.said}.") from None
+
+    async def _open_target(self, daemon: StorageDaemon, there: FileStamp) -> None:
+        path, local = self._order.target_path, self._order.route is CopyRoute.LOCAL
+        name = "target" if local else "served"
+        file_name = f"{name}-file" if self._order.flatten else name
+        node = file_node(file_name, path, writable=True, block_device=there.is_block_device)
+        if self._order.flatten:
+            node = format_node(name, self._order.target_format, node, writable=True)
+        try:
+            await add_node(daemon, node)
+        except QmpRefused as error:
+            raise CopyFailed(
+                f"{path} on {daemon.host} cannot be written: {error.said}.",
+                "See that nothing else uses that file.",
+            ) from None
+
+    async def _connect(self, stack: AsyncExitStack, ends: "_Ends") -> Reach | None:
+        """Serve the file at the target and open it at the source, as node `target`."""
+        if self._order.route is CopyRoute.RELAY:
+            await self._connect_relayed(stack, ends)
+            return None
+        order, encrypted = self._order, self._order.encrypted
+        if encrypted:
+            await add_credentials(ends.writing, ends.target, "server")
+            await add_credentials(ends.reading, ends.source, "client")
+        port = await serve_on_free_port(ends.writing, encrypted)
+        export = await export_node(ends.writing)
+        node = nbd_node("target", inet(order.target_address, port), export, encrypted=encrypted)
+        await connect(ends.reading, ends.writing, node)
+        return lambda: answers(ends.source, order.target_address, port)
+
+    async def _connect_relayed(self, stack: AsyncExitStack, ends: "_Ends") -> None:
+        here, there = f"{ends.reading.directory}/nbd", f"{ends.writing.directory}/nbd"
+        await serve(ends.writing, unix(there), encrypted=False)
+        export = await export_node(ends.writing)
+        await stack.enter_async_context(relay(ends.source, here, ends.target, there))
+        node = nbd_node("target", unix(here), export, encrypted=False)
+        await connect(ends.reading, ends.writing, node)
+
+    async def _mirror(self, job: CopyJob, data: DataMap) -> None:
+        await job.start(granularity_bytes(data), self._rate_bytes_s)
+        self._job = job
+        try:
+            await job.follow(lambda offset: self._tell(data, offset))
+        finally:
+            self._job = None
+        self._on_progress(data.data_bytes, data.data_bytes)
+
+    def _tell(self, data: DataMap, offset: int) -> None:
+        self._on_progress(data.before(offset), data.data_bytes)
+
+    async def _finish(
+        self, source: AnyHost, target: AnyHost, before: FileStamp, there: FileStamp
+    ) -> None:
+        order = self._order
+        if not order.flatten and not there.is_block_device:
+            await set_length(target, order.target_path, before.length_bytes)
+        await sync_file(target, order.target_path)
+        if await file_stamp(source, order.source_path) != before:
+            raise CopyFailed(
+                f"{order.source_path} on {source.name} was changed while it was copied.",
+                "Find out what writes to it, then move again.",
+            )
+
+
+def _whole_sectors(length_bytes: int) -> int:
+    return -(-length_bytes // SECTOR_BYTES) * SECTOR_BYTES
