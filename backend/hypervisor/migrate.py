@@ -150,6 +150,12 @@ def virsh_line(order: MigrationOrder, source_uri: str) -> str:
     return shlex.join([*words, _virsh_name(order), order.target_uri])
 
 
+def offline_line(order: MigrationOrder, source_uri: str) -> str:
+    """The equal command for a VM that does not run and whose disks both hosts see."""
+    words = ["virsh", "-c", source_uri, "migrate", "--offline", "--persistent", "--undefinesource"]
+    return shlex.join([*words, "--p2p", _virsh_name(order), order.target_uri])
+
+
 def _virsh_name(order: MigrationOrder) -> str:
     """The name, unless virsh would take it for a number (of a running VM) or an option."""
     risky = order.vm.isdigit() or order.vm.startswith("-") or not order.vm.isprintable()

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from xml.dom import minidom
-from xml.dom.minidom import Element
+from xml.dom.minidom import Element, Text
 
 from backend.errors import BadInput
 from backend.hypervisor.domain_xml import parse_xml
 
 _NAMING = ("file", "dev", "dir", "pool", "volume", "mode", "protocol", "name", "index")
 """Attributes of a `<source>` that say where the image lies."""
+GUARD = "/virt-ferry/this-VM-is-still-being-moved-here-from-"
+"""How the path of a kernel begins that keeps a VM from being started."""
+_OWN_KERNEL = "//"
+"""Then comes the kernel it had, which no path of libvirt's has twice in it."""
 _NIC_KINDS = ("bridge", "network")
 _RUNTIME = ("portid", "bridge")
 """What libvirt adds to the `<source>` of a running VM's network interface."""
@@ -47,12 +51,82 @@ def at_target(xml: str, changes: Changes) -> str:
     document = minidom.parseString(xml.encode())
     root = document.documentElement
     assert root is not None
-    for device in _devices(root):
+    _change(root, changes)
+    return root.toxml()
+
+
+def snapshot_at_target(xml: str, changes: Changes) -> str:
+    """The document of a snapshot, with the VM's definition in it changed likewise.
+
+    Raises:
+        BadDocument: It cannot be read.
+    """
+    parse_xml(xml)
+    document = minidom.parseString(xml.encode())
+    root = document.documentElement
+    assert root is not None
+    for kind in ("domain", "inactiveDomain"):
+        for domain in _children(root, kind):
+            _change(domain, changes)
+    return root.toxml()
+
+
+def guarded(xml: str, source: str) -> str:
+    """A definition that cannot be started: its kernel is a file that does not exist, and that
+    says why. Everything else stays as it is; the definition without the guard replaces it.
+
+    libvirt has no flag for this; it takes any path of a kernel and QEMU's start fails over it.
+    """
+    parse_xml(xml)
+    document = minidom.parseString(xml.encode())
+    root = document.documentElement
+    assert root is not None
+    (system,) = _children(root, "os")
+    own = "".join(_take_kernel(system))
+    kernel = document.createElement("kernel")
+    kernel.appendChild(document.createTextNode(f"{GUARD}{source}{_OWN_KERNEL}{own}"))
+    system.appendChild(kernel)
+    return root.toxml()
+
+
+def unguarded(xml: str) -> str:
+    """The definition that `guarded` was given."""
+    parse_xml(xml)
+    document = minidom.parseString(xml.encode())
+    root = document.documentElement
+    assert root is not None
+    (system,) = _children(root, "os")
+    for was in _take_kernel(system):
+        own = was.partition(_OWN_KERNEL)[2] if was.startswith(GUARD) else was
+        if own:
+            kernel = document.createElement("kernel")
+            kernel.appendChild(document.createTextNode(own))
+            system.appendChild(kernel)
+    return root.toxml()
+
+
+def _take_kernel(system: Element) -> list[str]:
+    """Remove the kernel; its path."""
+    found = []
+    for kernel in _children(system, "kernel"):
+        texts = (node.data for node in kernel.childNodes if isinstance(node, Text))
+        found.append("".join(texts).strip())
+        system.removeChild(kernel)
+    return found
+
+
+def is_guarded(xml: str) -> bool:
+    """Whether a definition is one that `guarded` made."""
+    kernel = parse_xml(xml).find("os/kernel")
+    return kernel is not None and (kernel.text or "").startswith(GUARD)
+
+
+def _change(domain: Element, changes: Changes) -> None:
+    for device in _devices(domain):
         if device.tagName == "disk":
             _move_disk(device, changes.disks)
         elif device.tagName == "interface":
             _rename(device, changes.networks)
-    return root.toxml()
 
 
 def _devices(root: Element) -> Iterator[Element]:

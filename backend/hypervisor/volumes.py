@@ -144,6 +144,11 @@ def create(conn: Connection, pool: str, name: str, format: str, virtual_bytes: i
     return str(volume.path())
 
 
+def refresh(conn: Connection, pool: str) -> None:
+    """Make libvirt look at what lies in a pool."""
+    conn.storagePoolLookupByName(pool).refresh(0)
+
+
 def delete(conn: Connection, pool: str, name: str, path: str) -> bool:
     """Remove a volume; False when it is gone already. Refused if it lies elsewhere than at `path`
     or a VM of that host names it."""

@@ -6,6 +6,7 @@ units are in the names. `None` means not known, never zero.
 """
 
 from backend.model.disks import (
+    CopyRoute,
     DiskAction,
     DiskChoice,
     DiskMove,
@@ -54,6 +55,7 @@ from backend.model.planning import (
 __all__ = [
     "Band",
     "Control",
+    "CopyRoute",
     "Decision",
     "Disk",
     "DiskAction",

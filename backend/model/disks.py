@@ -23,6 +23,17 @@ class NetworkChoice:
     target: str
 
 
+class CopyRoute(StrEnum):
+    """How the image of a VM that does not run gets from one place to the other."""
+
+    DIRECT = "direct"
+    """From host to host."""
+    RELAY = "relay"
+    """Through the engine, over its connections to both."""
+    LOCAL = "local"
+    """Within one host."""
+
+
 class DiskAction(StrEnum):
     """What a plan does about one disk."""
 
@@ -60,6 +71,8 @@ class DiskMove:
     """What that pool has left now."""
     verified_by: str = ""
     """How it will be checked after the move, as a sentence's part."""
+    length_bytes: int | None = None
+    """Of the image file, holes included; known of VMs that are shut off."""
 
     @property
     def needed_bytes(self) -> int:

@@ -238,6 +238,10 @@ class Migration:
     volumes: tuple[NewVolume, ...] = ()
     """What was made at the target for them; each is here before it exists."""
     remove_source: bool = False
+    autostart: bool = False
+    """The VM starts with its host."""
+    carried: tuple[str, ...] = ()
+    """Firmware and TPM files put at the target; each is here before it is."""
     after: str | None = None
     """Id of the migration of which this is the second attempt."""
 

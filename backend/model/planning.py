@@ -178,6 +178,7 @@ class Plan:
     summary: str = ""
     """`live, balanced, encrypted`."""
     virsh: str = ""
+    """The equal command line; empty where no one command does it."""
     tuning: Tuning | None = None
     """None where it is blocked."""
     remarks: tuple[str, ...] = ()

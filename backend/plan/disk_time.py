@@ -11,6 +11,8 @@ from backend.plan.wording import memory
 
 SLOWEST_PART = 0.6
 """Of the link's slow end: where the target's storage, or the guest's own writing, is the slower."""
+HASHED_BYTES_S = 400e6
+"""Read and hashed by one CPU (SHA-256)."""
 SETUP_S = Band(0.2, 0.5, 1.5)
 """Creating the volumes, opening the target's NBD server, ending the mirrors."""
 
@@ -39,3 +41,16 @@ def copy_time_s(copied_bytes: int, link_bytes_s: Band) -> Band:
         SETUP_S.mid + copied_bytes / link_bytes_s.mid,
         SETUP_S.high + copied_bytes / (SLOWEST_PART * link_bytes_s.low),
     )
+
+
+def idle_forecast(copied_bytes: int, link_bytes_s: Band | None) -> Forecast:
+    """Of a VM that does not run: its disks, sent once and then read at both ends."""
+    if copied_bytes <= 0:
+        return Forecast(True, Band(0.5, 2.0, 6.0), sent_bytes=0, basis="only its definition moves")
+    basis = f"{memory(copied_bytes)} of disk, sent once, then hashed at both ends"
+    if link_bytes_s is None:
+        return Forecast(True, sent_bytes=copied_bytes, basis=basis)
+    sent_s = copy_time_s(copied_bytes, link_bytes_s)
+    hashed_s = copied_bytes / HASHED_BYTES_S
+    total = Band(sent_s.low + 1.0, sent_s.mid + hashed_s + 2.0, sent_s.high + 5 * hashed_s + 8.0)
+    return Forecast(True, total, sent_bytes=copied_bytes, basis=basis)

@@ -12,8 +12,10 @@ from enum import StrEnum
 from backend.model import Disk, DiskAction, DiskChoice, DiskMove
 from backend.model.disks import needed_bytes
 from backend.plan.facts import DiskProof, PoolFacts, Survey
+from backend.plan.modes import MOVED_WHILE_OFF
 
 FORMATS = ("raw", "qcow2")
+BY_HASH = "a hash of every byte at both ends, qemu-img check of the copy"
 VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
 
 
@@ -92,7 +94,8 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
     """Why an image cannot be copied yet, as a sentence's end; empty when it can."""
     if disk.kind not in ("file", "volume"):
         return f"disks of kind {disk.kind} are not copied yet, only image files"
-    if disk.format not in FORMATS:
+    idle = survey.mode in MOVED_WHILE_OFF
+    if disk.format not in FORMATS and not idle:
         return f"images of format {disk.format} are not copied yet, only raw and qcow2"
     if disk.device not in ("disk", ""):
         return f"a {disk.device} is not copied yet"
@@ -104,8 +107,8 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (disk.mirrored, "a block job copies it already"),
         (disk.shareable, "it is shareable: other VMs would go on writing to the old image"),
         (disk.transient, "it is a transient disk"),
-        # Of a VM that is shut off, which is refused anyway, sizes are read only now and then.
-        (disk.virtual_bytes is None and survey.vm.state.active, "its virtual size is not known"),
+        (disk.virtual_bytes is None and not idle, "its virtual size is not known"),
+        (disk.length_bytes is None and idle, "the size of its file is not known"),
     )
     return next((why for is_so, why in reasons if is_so), "")
 
@@ -145,8 +148,9 @@ def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
         pool=pool.name if pool else None,
         volume=name,
         destination=posixpath.join(pool.path, name) if pool else None,
+        length_bytes=disk.length_bytes,
         room_bytes=place.room_bytes if pool else None,
-        verified_by=VERIFIED_BY,
+        verified_by=BY_HASH if survey.mode in MOVED_WHILE_OFF else VERIFIED_BY,
     )
     return DiskCase(disk, move, place)
 

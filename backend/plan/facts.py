@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from backend.model import Disk, DiskChoice, Host, HostState, Mode, Nic, Reading, Vm
+from backend.model import CopyRoute, Disk, DiskChoice, Host, HostState, Mode, Nic, Reading, Vm
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +180,13 @@ class Survey:
     target_pools: tuple[PoolFacts, ...] | None = None
     occupied: frozenset[str] = frozenset()
     """Paths at the target where a copy would go and a file is already."""
+    copy_route: CopyRoute = CopyRoute.DIRECT
+    """How images of a VM that does not run are copied."""
+    copy_why: str = ""
+    """That, and why so, as a sentence."""
+    copy_refused: str = ""
+    """Why they cannot be."""
+    copy_remedy: str = ""
     networks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """What the operator renames: name at the source -> at the target."""
     attachments: Mapping[str, bool | None] = field(default_factory=lambda: MappingProxyType({}))

@@ -4,20 +4,27 @@ A fact that is not known is a warning, not a refusal: except where going on coul
 unseen (a block device that might be another one).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from backend.model import Finding, Mode, Severity, VmState
-from backend.plan import preflight_host, preflight_vm
+from backend.model import Finding, Mode, Severity
+from backend.plan import preflight_cold, preflight_host, preflight_vm
 from backend.plan.facts import Survey
 from backend.plan.found import block
+from backend.plan.modes import MOVED_WHILE_OFF
 from backend.plan.preflight_network import network
 from backend.plan.preflight_storage import needs_unsafe, storage
 
 __all__ = ["fit_score", "needs_unsafe", "preflight"]
 
-_OF_THE_VM = (preflight_vm.state, preflight_vm.job, preflight_vm.saved, preflight_vm.devices)
+Check = Callable[[Survey], Iterable[Finding]]
 
-_OF_THE_PAIR = (
+_OF_THE_VM: tuple[Check, ...] = (
+    preflight_vm.state,
+    preflight_vm.job,
+    preflight_vm.saved,
+    preflight_vm.devices,
+)
+_OF_THE_PAIR: tuple[Check, ...] = (
     preflight_host.held,
     preflight_host.reach,
     preflight_host.encryption,
@@ -28,26 +35,46 @@ _OF_THE_PAIR = (
     network,
     preflight_host.versions,
 )
+_OF_AN_IDLE_VM: tuple[Check, ...] = (
+    preflight_cold.state,
+    preflight_vm.job,
+    preflight_cold.saved,
+    preflight_cold.bound,
+)
+
+
+def _to_run_there(survey: Survey) -> Iterator[Finding]:
+    for check in (preflight_host.cpu, preflight_host.memory, preflight_host.machine, network):
+        yield from preflight_cold.eased(survey, check(survey))
+
+
+_OF_AN_IDLE_PAIR: tuple[Check, ...] = (
+    preflight_host.held,
+    preflight_host.encryption,
+    _to_run_there,
+    lambda survey: preflight_cold.undoubted(storage(survey)),
+    preflight_cold.copying,
+)
 
 
 def preflight(survey: Survey) -> tuple[Finding, ...]:
     """Every finding. Of a target that is down, or is the source, nothing else is asked."""
+    idle = survey.mode in MOVED_WHILE_OFF
     findings = [*_kind(survey), *preflight_host.same_host(survey)]
     judged = not survey.same_host
     if judged:
         findings += preflight_host.target_up(survey)
-    for of_vm in _OF_THE_VM:
+    for of_vm in _OF_AN_IDLE_VM if idle else _OF_THE_VM:
         findings += of_vm(survey)
     if judged and survey.target_up:
-        for of_pair in _OF_THE_PAIR:
+        for of_pair in _OF_AN_IDLE_PAIR if idle else _OF_THE_PAIR:
             findings += of_pair(survey)
     return tuple(findings)
 
 
 def _kind(survey: Survey) -> Iterator[Finding]:
-    if survey.mode is Mode.LIVE or survey.vm.state is VmState.SHUT_OFF:
-        return
-    yield block("mode", "mode", f"a {survey.mode} move is not done yet", "Move it live.")
+    if survey.mode is Mode.STORAGE:
+        yield block("mode", "mode", "a storage move is not done yet", "Move it live.")
 
 
 def fit_score(survey: Survey, findings: tuple[Finding, ...]) -> int | None:

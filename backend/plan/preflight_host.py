@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from backend.model import Finding
 from backend.plan.facts import Held, ReachProblem, Survey
 from backend.plan.found import block, ok, warn
+from backend.plan.modes import MOVED_WHILE_OFF
 from backend.plan.wording import memory as sized
 
 TIGHT_PART = 0.05
@@ -122,15 +123,17 @@ def reach(survey: Survey) -> Iterator[Finding]:
 
 def encryption(survey: Survey) -> Iterator[Finding]:
     """Plaintext only where the fleet file says so, and then loudly."""
+    idle = survey.mode in MOVED_WHILE_OFF
+    what = "the VM's images travel" if idle else "the VM's memory travels"
     if survey.encrypted:
-        yield ok("tls-on", "encryption", "the VM's memory travels encrypted (TLS)")
+        yield ok("tls-on", "encryption", f"{what} encrypted (TLS)")
         return
     off = [host.name for host in (survey.source, survey.target) if not host.tls]
     who = " and ".join(off) or "the fleet file"
     yield warn(
         "tls-off",
         "encryption",
-        f"NOT ENCRYPTED: the VM's memory travels in plaintext (tls is off for {who})",
+        f"NOT ENCRYPTED: {what} in plaintext (tls is off for {who})",
         'Set tls = "require" in the fleet file.',
     )
 

@@ -7,7 +7,7 @@ from backend.plan.facts import Definition, Survey
 from backend.plan.found import block, ok, warn
 
 _REMEDY_STATE = {
-    VmState.SHUT_OFF: "Start it first, or copy its definition and disks by hand.",
+    VmState.SHUT_OFF: "Move it with --mode cold, or start it first.",
     VmState.CRASHED: "Look at its log, then start it anew.",
     VmState.SHUTTING_DOWN: "Wait until it is shut off or running again.",
     VmState.SUSPENDED: "Wake it with `virsh dompmwakeup`, then move it.",
@@ -16,7 +16,7 @@ _REMEDY_STATE = {
 
 
 def state(survey: Survey) -> Iterator[Finding]:
-    """Only VMs with a live QEMU can be moved for now."""
+    """Only VMs with a live QEMU can be moved live."""
     vm = survey.vm
     if vm.state is VmState.RUNNING:
         yield ok("state-running", "state", f"{vm.name} is running")
@@ -24,7 +24,7 @@ def state(survey: Survey) -> Iterator[Finding]:
         yield _paused(survey)
     else:
         what = "is in an unknown state" if vm.state is VmState.UNKNOWN else f"is {vm.state}"
-        sentence = f"{vm.name} {what}; only running VMs can be moved for now"
+        sentence = f"{vm.name} {what}; only running VMs can be moved live"
         yield block("state-not-running", "state", sentence, _REMEDY_STATE[vm.state])
     if survey.io_error and vm.state is not VmState.PAUSED:
         yield block(

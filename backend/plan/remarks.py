@@ -1,6 +1,6 @@
 """What the choice of settings means for the VM: its risks and costs, one sentence each. Pure."""
 
-from backend.model import Forecast, Moment, MoveOptions, Policy, Tuning
+from backend.model import Forecast, Mode, Moment, MoveOptions, Policy, Tuning
 from backend.plan.wording import seconds, seconds_band
 
 
@@ -36,6 +36,18 @@ def remarks(
     if options.at is not None and forecast.total_s is not None:
         said.append(f"It starts {seconds(forecast.total_s.mid)} before the time that was set.")
     return tuple(said)
+
+
+def idle_remarks(mode: Mode) -> tuple[str, ...]:
+    """What moving a VM that does not run means for it, and for an engine that dies."""
+    steps = (
+        "The engine does it in steps: if it is killed meanwhile, the VM is whole at its source, and"
+        " the next engine takes away what was made at the target."
+    )
+    if mode is not Mode.RESTART:
+        return (steps,)
+    back = "If anything fails it is started again at its source."
+    return (f"Its guest is asked to shut down, and is never forced. {back}", steps)
 
 
 def disk_remarks(copied: int, source: str, remove_source: bool) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ mirrors into it. Where the source does not reach the target, the bytes go throug
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 
 from backend.errors import CopyFailed
+from backend.model import CopyRoute
 from backend.remote.copy_job import CopyJob, Reach, granularity_bytes
 from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
 from backend.remote.hold import add_node, lock_file
@@ -37,17 +37,6 @@ from backend.remote.process import AnyHost, own_connection
 from backend.remote.relay import relay
 
 SECTOR_BYTES = 512
-
-
-class CopyRoute(StrEnum):
-    """Which way the bytes go."""
-
-    DIRECT = "direct"
-    """From host to host."""
-    RELAY = "relay"
-    """Through this machine, over its two SSH connections."""
-    LOCAL = "local"
-    """Within one host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,18 @@ class ImageCheck:
         """Nothing is wrong; leaked clusters only waste room."""
         return not self.corruptions and not self.errors
 
+    @property
+    def words(self) -> str:
+        """As the part of a sentence that follows what was checked."""
+        if not self.has_checks:
+            return "has a format that qemu-img has no check for"
+        if self.corruptions:
+            return f"FAILS qemu-img check: {self.corruptions} corruptions"
+        if self.errors:
+            return f"could not be checked by qemu-img in {self.errors} places"
+        leaks = f" but for {self.leaks} leaked clusters" if self.leaks else ""
+        return f"passes qemu-img check{leaks}"
+
 
 @dataclass(frozen=True, slots=True)
 class DataMap:

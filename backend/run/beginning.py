@@ -6,7 +6,11 @@ from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan
 
 
 def first_state(
-    migration_id: str, plan: Plan, options: MoveOptions, after: str | None = None
+    migration_id: str,
+    plan: Plan,
+    options: MoveOptions,
+    after: str | None = None,
+    autostart: bool = False,
 ) -> Migration:
     """Confirmed now; nothing has been touched."""
     return Migration(
@@ -31,5 +35,6 @@ def first_state(
         deadline_s=plan.deadline_s,
         moves=plan.disks,
         remove_source=options.remove_source,
+        autostart=autostart,
         after=after,
     )

@@ -31,12 +31,14 @@ from backend.model import (
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.run.beginning import first_state
+from backend.run.cold_move import ColdRun, taken_up
 from backend.run.history import History
 from backend.run.lessons import lesson
 from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
+from backend.run.open_moves import OpenMoves
 from backend.run.outage import OutageProbe
-from backend.run.planning import Planner, check_target
+from backend.run.planning import SETTLE_S, Planner, check_target
 from backend.run.publish import Publisher
 from backend.run.runs import Run
 from backend.run.together import Planned
@@ -59,9 +61,10 @@ class Engine:
         publisher: Publisher,
         agent: Callable[[], str | None],
         history: Path | None = None,
+        open_moves: Path | None = None,
     ) -> None:
-        """`history`: the file that keeps what past moves taught. Raises BadInput for policies
-        that cannot be.
+        """`history`: the file that keeps what past moves taught; `open_moves`: the directory of
+        moves that are not done. Raises BadInput for policies that cannot be.
         """
         self._publisher = publisher
         self._runs: dict[str, Run] = {}
@@ -71,6 +74,7 @@ class Engine:
             settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
         )
         self._history = History(history)
+        self._open_moves = OpenMoves(open_moves)
         self._planner = Planner(self._inventory, self._running_uuids, own, self._history)
 
     @property
@@ -86,6 +90,8 @@ class Engine:
     def begin(self) -> None:
         """Start watching the fleet."""
         self._inventory.begin()
+        for state in self._open_moves.found():
+            self._take_up(state)
 
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
@@ -206,7 +212,7 @@ class Engine:
         self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
     ) -> Migration:
         plan, vm = planned.plan, planned.vm
-        state = first_state(self._new_id(), plan, options, after)
+        state = first_state(self._new_id(), plan, options, after, vm.autostart)
         source = self._inventory.host(plan.source)
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
@@ -215,8 +221,12 @@ class Engine:
             state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed
         )
         elsewhere = self._elsewhere(plan.source, plan.target)
-        looker = Onlooker(probe, vm)
-        run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
+        run: Run
+        if planned.cold is not None:
+            run = ColdRun(begun, planned.cold, source, target, self._publisher, self._open_moves)
+        else:
+            looker = Onlooker(probe, vm)
+            run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
         self._remember(run)
         carried_out = self._carry_out(run, planned, options)
         task = asyncio.create_task(carried_out, name=f"migration-{state.id}")
@@ -224,6 +234,22 @@ class Engine:
         task.add_done_callback(self._ended)
         self._publisher.migration(run.state)
         return run.state
+
+    def _take_up(self, state: Migration) -> None:
+        """A move that an engine before this one has left: undone, or finished."""
+        try:
+            source, target = map(self._inventory.host, (state.source, state.target))
+        except BadInput:
+            return  # of another fleet, whose engine will see to it
+        run = taken_up(state, source, target, self._publisher, self._open_moves)
+        self._remember(run)
+        task = asyncio.create_task(self._settle_open(run), name=f"open-{state.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _settle_open(self, run: ColdRun) -> None:
+        await self._inventory.settled(SETTLE_S)
+        await run.settle_open()
 
     async def _carry_out(self, run: Run, planned: Planned, options: MoveOptions) -> None:
         await run.run()

@@ -14,13 +14,25 @@ from backend.hypervisor import domains, volumes
 from backend.hypervisor.connection import Connection
 from backend.model import DiskMove, NewVolume, VolumeState
 from backend.plan.wording import memory
+from backend.remote.shell import run_script
 from backend.run.mirrors import copied
 from backend.run.told import Told
 
 log = logging.getLogger(__name__)
 
 CREATE_LIMIT_S = 60.0
+RENAME_LIMIT_S = 30.0
+REFRESH_LIMIT_S = 60.0
 REMOVE_LIMIT_S = 60.0
+
+_EXISTS = 17
+# A hard link is refused where the name is taken; `mv` would replace what lies there.
+_RENAME = r"""
+export LC_ALL=C
+[ ! -e "$2" ] || exit 17
+ln -- "$1" "$2" || { [ ! -e "$2" ] || exit 17; exit 1; }
+rm -f -- "$1"
+"""
 
 
 class NewVolumes:
@@ -38,17 +50,22 @@ class NewVolumes:
             await self._create(move)
 
     async def _create(self, move: DiskMove) -> None:
-        pool, name, size = move.pool or "", move.volume or "", move.virtual_bytes or 0
-        path = move.destination or ""
-        self._record(NewVolume(move.target, self._target.name, pool, name, path))
+        pool, name = move.pool or "", move.volume or ""
+        volume = NewVolume(move.target, self._target.name, pool, name, move.destination or "")
+        await self.make(volume, move.format, move.virtual_bytes or 0)
+
+    async def make(self, volume: NewVolume, format: str, size: int) -> None:
+        """An empty sparse one of `size` bytes. Raises FerryError."""
+        pool, name, path = volume.pool, volume.name, volume.path
+        self._record(volume)
         self._told.note(
             "volume",
-            f"{move.target}: creating {path} on {self._target.name} (pool {pool},"
-            f" {move.format}, {memory(size)})",
+            f"{volume.disk}: creating {path} on {self._target.name} (pool {pool},"
+            f" {format}, {memory(size)})",
         )
         try:
             made = await self._target.call(
-                lambda conn: volumes.create(conn, pool, name, move.format, size),
+                lambda conn: volumes.create(conn, pool, name, format, size),
                 CREATE_LIMIT_S,
                 f"create the volume {name}",
             )
@@ -63,6 +80,26 @@ class NewVolumes:
                 f"The pool {pool} of {self._target.name} put {name} at {made}, not at {path}.",
                 "Plan again.",
             )
+
+    async def rename(self, was: NewVolume, now: NewVolume) -> None:
+        """Give a finished copy its name; never over a file that is there. Raises FerryError."""
+        shell = self._target.shell
+        if shell is None:
+            raise FerryError(f"There is no SSH to {self._target.name} to rename {was.path}.")
+        self._record(now)
+        done = await run_script(shell, _RENAME, was.path, now.path, timeout_s=RENAME_LIMIT_S)
+        if done.exit_status != 0:
+            if done.exit_status == _EXISTS:
+                self._mark(now.path, VolumeState.REFUSED)
+            said = " ".join(done.stderr.split())[:200] or "the name is taken"
+            raise FerryError(
+                f"{was.path} on {self._target.name} could not be renamed to {now.path}: {said}."
+            )
+        self._mark(now.path, VolumeState.CREATED)
+        self._mark(was.path, VolumeState.REMOVED)
+        await self._target.call(
+            lambda conn: volumes.refresh(conn, now.pool), REFRESH_LIMIT_S, "look at its pool anew"
+        )
 
     async def remove(self) -> tuple[str, ...]:
         """The VM stayed: take them away. Returns what is left, each with how to remove it."""

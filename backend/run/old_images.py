@@ -1,15 +1,14 @@
 """After a move: what the copies are worth, and what becomes of the images at the source."""
 
-import json
 import logging
 from dataclasses import replace
 
 from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import volumes
-from backend.model import DiskMove
+from backend.model import DiskMove, Mode
 from backend.plan.wording import memory
-from backend.remote.shell import run_script
+from backend.remote.images import check_image
 from backend.run.mirrors import copied
 from backend.run.settle import ask_both
 from backend.run.told import Told
@@ -19,12 +18,6 @@ log = logging.getLogger(__name__)
 DESCRIBE_LIMIT_S = 30.0
 CHECK_LIMIT_S = 60.0
 REMOVE_LIMIT_S = 60.0
-
-_CHECK = r"""
-export LC_ALL=C
-command -v qemu-img >/dev/null 2>&1 || exit 127
-exec qemu-img check --output=json -f "$2" -- "$1"
-"""
 
 
 class OldImages:
@@ -39,13 +32,18 @@ class OldImages:
         """Of each disk, what was proven and what not."""
         self.kept: tuple[str, ...] = ()
 
-    async def finish(self) -> tuple[str, ...]:
-        """Check the copies, then keep or remove the source's images; what is left to do."""
+    async def finish(self, proven: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """Check the copies, then keep or remove the source's images; what is left to do.
+
+        `proven`: what was shown of each already, before it was used.
+        """
         left: list[str] = []
-        sentences, kept = [], []
+        sentences, kept = list(proven or ()), []
         for move in copied(self._told.state.moves):
-            sentence, same = await self._verify(move)
-            sentences.append(sentence)
+            same = proven is not None
+            if proven is None:
+                sentence, same = await self._verify(move)
+                sentences.append(sentence)
             problem = "" if same else "the copy could not be shown to be equal in size and format"
             if self._told.state.remove_source:
                 problem = problem or await self._remove(move)
@@ -103,24 +101,21 @@ class OldImages:
 
     async def _checked(self, move: DiskMove) -> str:
         """qemu-img's word on the image at the source, which nobody uses any more."""
-        if move.format != "qcow2":
-            return f"{move.format} has nothing that qemu-img could check"
         name, shell = self._source.name, self._source.shell
         if shell is None:
             return f"{name}'s image was not checked: there is no SSH to it"
         try:
-            done = await run_script(
-                shell, _CHECK, move.source, move.format, timeout_s=CHECK_LIMIT_S
-            )
+            found = await check_image(shell, move.source, move.format, CHECK_LIMIT_S)
         except FerryError as error:
             return f"{name}'s image was not checked ({error.sentence.rstrip('.')})"
-        return f"{name}'s image {checked_words(done.exit_status, done.stdout)}"
+        return f"{name}'s image {found.words}"
 
     async def _remove(self, move: DiskMove) -> str:
         """Remove one; why not, as a sentence's part."""
         uuid = self._told.state.uuid
         _, at_source, at_target = await ask_both(self._before, uuid, self._source, self._target)
-        if not _safely_away(at_source, at_target):
+        may_rest = self._told.state.mode is Mode.COLD
+        if not _safely_away(at_source, at_target, may_rest):
             return f"{self._target.name} was not seen to hold {self._before.vm} alone"
         path = move.source
         try:
@@ -137,31 +132,14 @@ class OldImages:
         return f"{move.source} on {self._source.name} was not removed ({why}): {pool} there"
 
 
-def checked_words(exit_status: int, printed: str) -> str:
-    """What `qemu-img check` said, as a sentence's part."""
-    try:
-        report = json.loads(printed)
-    except ValueError:
-        report = {}
-    wrong = {key: report.get(key) for key in ("corruptions", "check-errors") if report.get(key)}
-    if exit_status == 0 and not wrong:
-        return "passes qemu-img check"
-    if exit_status == 3 and not wrong:
-        return f"passes qemu-img check but for {report.get('leaks', 'some')} leaked clusters"
-    if exit_status == 127:
-        return "was not checked: qemu-img is not installed there"
-    if exit_status == 2:
-        return f"FAILS qemu-img check: {report.get('corruptions', 'some')} corruptions"
-    return "could not be checked by qemu-img"
-
-
-def _safely_away(source: End | None, target: End | None) -> bool:
-    """The source has nothing of the VM; the target holds it and no job runs on it."""
+def _safely_away(source: End | None, target: End | None, may_rest: bool = False) -> bool:
+    """The source has nothing of the VM; the target holds it (or, `may_rest`, has it stored) and
+    no job runs on it."""
     return (
         source is not None
         and source.absent
         and target is not None
-        and target.active
+        and (target.active or (may_rest and target.defined))
         and target.job is None
         and not target.in_post_copy
     )

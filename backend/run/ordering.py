@@ -1,10 +1,12 @@
 """From what a plan has found to the order libvirt is given. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from backend.hypervisor.migrate import MigrationOrder
 from backend.hypervisor.target_xml import Changes
-from backend.model import DiskAction, DiskMove, MoveOptions, Tuning
+from backend.model import CopyRoute, DiskAction, DiskMove, MoveOptions, Tuning
 from backend.plan.disks import disks_of
 from backend.plan.facts import Survey, renamed
 from backend.plan.preflight import needs_unsafe
@@ -36,6 +38,38 @@ def order_for(
         copy_disks=tuple(move.target for move in _copied(moves)),
         changes=changes(facts, moves),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ColdOrder:
+    """What moving a VM that does not run takes beside its definition's changes."""
+
+    route: CopyRoute
+    address: str
+    """What the source calls the target."""
+    images: tuple[str, ...]
+    """Paths at the source that nobody may start it on meanwhile."""
+    copies: int
+    """How many of them are copied."""
+    shutdown_s: float | None = None
+
+
+def cold_order(facts: Survey, moves: Sequence[DiskMove], options: MoveOptions) -> ColdOrder:
+    """For a VM that is moved while it does not run."""
+    written = (DiskAction.COPY, DiskAction.SHARED)
+    held = [one.source for one in moves if one.action in written and one.source[:1] == "/"]
+    return ColdOrder(
+        route=facts.copy_route,
+        address=host_of(facts.migrate_uri),
+        images=tuple(held),
+        copies=len(_copied(moves)),
+        shutdown_s=options.shutdown_s,
+    )
+
+
+def host_of(uri: str) -> str:
+    """The host that a migration URI names; empty for none."""
+    return urlsplit(uri).hostname or ""
 
 
 def changes(facts: Survey, moves: Sequence[DiskMove]) -> Changes:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from backend.errors import BadInput
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
-from backend.hypervisor.migrate import virsh_line
+from backend.hypervisor.migrate import MigrationOrder, offline_line, virsh_line
 from backend.model import (
     DiskAction,
     DiskMove,
@@ -20,18 +20,19 @@ from backend.model import (
     Severity,
     Vm,
 )
-from backend.plan.disk_time import with_disks
+from backend.plan.disk_time import idle_forecast, with_disks
 from backend.plan.disks import disk_cases
-from backend.plan.modes import mode_of
+from backend.plan.facts import Survey
+from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.plan.policy import all_policies, deadline_s, policy_for
 from backend.plan.preflight import fit_score, preflight
-from backend.plan.remarks import disk_remarks
+from backend.plan.remarks import disk_remarks, idle_remarks
 from backend.plan.wording import memory
 from backend.run.asked import checked
 from backend.run.foreseeing import Foreseen, foresee
 from backend.run.history import History
 from backend.run.links import Links
-from backend.run.ordering import copied_bytes, order_for
+from backend.run.ordering import cold_order, copied_bytes, order_for
 from backend.run.survey import survey
 from backend.run.together import Planned, fit_together
 
@@ -115,7 +116,9 @@ class Planner:
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         policy = policy_for(options, self._own, vm.policy)
         seen = foresee(facts, policy, options, self.links, self._history)
-        findings = (*self._own_job(vm), *preflight(facts), *seen.findings)
+        idle = facts.mode in MOVED_WHILE_OFF
+        settings = () if idle else seen.findings
+        findings = (*self._own_job(vm), *preflight(facts), *settings)
         encrypted = source.tls and target.tls
         moves = tuple(case.move for case in disk_cases(facts))
         order = order_for(facts, target.migrate_uri, encrypted, moves, seen.tuning, options)
@@ -131,14 +134,21 @@ class Planner:
             fit=fit_score(facts, findings),
             free_bytes=facts.target_free_bytes,
             summary=_summary(facts.mode, policy.name, encrypted, moves),
-            virsh=virsh_line(order, source.source_uri),
+            virsh=self._virsh(facts, order, source),
             deadline_s=deadline_s(policy, vm.memory_bytes),
             disks=moves,
         )
         if not plan.blocked:
-            plan = _with_forecast(plan, seen, options)
+            plan = (_when_off if idle else _with_forecast)(plan, seen, options)
         needed, in_use = facts.needed_bytes, facts.measures.in_use_bytes
-        return Planned(plan, vm, order, seen.prior, in_use, needed)
+        cold = cold_order(facts, moves, options) if idle else None
+        needed = 0 if facts.mode is Mode.COLD else needed
+        return Planned(plan, vm, order, seen.prior, in_use, needed, cold)
+
+    def _virsh(self, facts: Survey, order: MigrationOrder, source: HostWatch) -> str:
+        if facts.mode not in MOVED_WHILE_OFF:
+            return virsh_line(order, source.source_uri)
+        return offline_line(order, source.source_uri) if not order.copy_disks else ""
 
     def _own_job(self, vm: Vm) -> tuple[Finding, ...]:
         """A migration of ours that libvirt may not show yet."""
@@ -165,6 +175,18 @@ def _summary(mode: Mode, policy: str, encrypted: bool, moves: Sequence[DiskMove]
     size = copied_bytes(moves)
     disks = f" + {memory(size)} of disk" if size else ""
     return f"{mode}{disks}, {policy}, {'encrypted' if encrypted else 'NOT ENCRYPTED'}"
+
+
+def _when_off(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
+    """Its disks are all there is to copy."""
+    copied = sum(move.action is DiskAction.COPY for move in plan.disks)
+    remarks = (*idle_remarks(plan.mode), *disk_remarks(copied, plan.source, options.remove_source))
+    return replace(
+        plan,
+        forecast=idle_forecast(copied_bytes(plan.disks), seen.link_bytes_s),
+        remarks=remarks,
+        deadline_s=None,
+    )
 
 
 def _with_forecast(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:

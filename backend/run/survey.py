@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from backend.model import HostState, MoveOptions, Vm, VmState
 from backend.plan.facts import Survey, renamed
-from backend.plan.modes import mode_of
+from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
+from backend.run.survey_copy import with_copy_route
 from backend.run.survey_measures import ask_measures
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
-from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_occupied
+from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images, with_occupied
 from backend.run.survey_target import (
     ask_attachments,
     ask_cpu,
@@ -54,7 +55,7 @@ async def survey(
         ask_reach(asking),
         ask_measures(asking, links),
     )
-    return replace(
+    facts = replace(
         facts,
         held=held[0] if held else None,
         held_uuid=held[1] if held else "",
@@ -62,6 +63,7 @@ async def survey(
         reach=reach,
         measures=measures,
     )
+    return await with_copy_route(asking, facts) if facts.mode in MOVED_WHILE_OFF else facts
 
 
 async def _of_pair(asking: Asking) -> Survey:
@@ -99,6 +101,8 @@ async def _of_pair(asking: Asking) -> Survey:
             path for path in needed_paths(config) if path in files and not files[path].exists
         ),
     )
+    if facts.mode in MOVED_WHILE_OFF:
+        facts = await with_images(asking, facts)
     return await with_occupied(asking, facts)
 
 

@@ -10,11 +10,14 @@ from backend.model import Disk
 from backend.plan.disks import disk_cases
 from backend.plan.facts import DiskProof, PoolFacts, Survey
 from backend.remote import probes
+from backend.remote.images import FACTS_LIMIT_S, image_facts
 from backend.remote.probes import FileFacts, SharedProof
 from backend.remote.shell import Shell, run_script
 from backend.run.survey_asking import PROBE_LIMIT_S, Asking
 from backend.run.survey_source import AtSource, needed_paths
 from backend.run.survey_target import device_path
+
+IMAGE_LIMIT_S = FACTS_LIMIT_S + 2
 
 # What names a device across hosts: the device mapper's uuid (LVM, multipath), or WWN and serial.
 _DEVICE_SCRIPT = r"""
@@ -51,6 +54,35 @@ async def ask_pools(asking: Asking) -> tuple[PoolFacts, ...] | None:
         return None
     return tuple(
         PoolFacts(p.name, p.kind, p.active, p.path, p.available_bytes, p.volumes) for p in found
+    )
+
+
+async def with_images(asking: Asking, facts: Survey) -> Survey:
+    """The disks of a VM that is to be copied while it does not run, as qemu-img reads them."""
+    shell = asking.shell("images", asking.source)
+    if shell is None or facts.definition is None:
+        return facts
+    disks = await asyncio.gather(
+        *(_read_image(asking, shell, disk) for disk in facts.definition.disks)
+    )
+    return replace(facts, definition=replace(facts.definition, disks=tuple(disks)))
+
+
+async def _read_image(asking: Asking, shell: Shell, disk: Disk) -> Disk:
+    path = disk.source or ""
+    if disk.device not in ("disk", "") or disk.kind == "network" or not path.startswith("/"):
+        return disk
+    found = await asking.ask("images", image_facts(shell, path, disk.format), IMAGE_LIMIT_S)
+    if found is None:
+        return disk
+    return replace(
+        disk,
+        virtual_bytes=found.virtual_bytes,
+        allocated_bytes=found.allocated_bytes,
+        length_bytes=found.length_bytes,
+        snapshots=len(found.snapshots),
+        backing=found.backing[0].path if found.backing else None,
+        encrypted=disk.encrypted or found.encrypted,
     )
 
 

@@ -7,6 +7,7 @@ from backend.hypervisor.migrate import MigrationOrder
 from backend.model import DiskAction, DiskMove, Finding, Plan, Severity, Vm
 from backend.plan.running import NOTHING, Prior
 from backend.plan.wording import memory
+from backend.run.ordering import ColdOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Planned:
     in_use_bytes: int | None = None
     needed_bytes: int = 0
     """Memory it takes at the target."""
+    cold: ColdOrder | None = None
+    """Of a VM that is moved while it does not run."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,9 @@ from backend.run.publish import Publisher
 MOST_DECISIONS = 300
 """A migration that runs all night ends a pass every few seconds: the oldest notes go."""
 
+_KEPT = frozenset({"volumes", "carried", "phase"})
+"""Fields that an engine which dies must not forget."""
+
 
 class Told:
     """Every change of `state` goes through here and is published."""
@@ -20,8 +23,11 @@ class Told:
         publisher: Publisher,
         confirmed: float,
         controls: Callable[[Migration], tuple[Control, ...]] = lambda _: (),
+        keep: Callable[[Migration], None] | None = None,
     ) -> None:
-        """`controls`: what can be done to a migration that stands so."""
+        """`controls`: what can be done to a migration that stands so. `keep` is called before
+        anybody is told of what was made at the target."""
+        self._keep = keep
         self._controls = controls
         self.state = state
         self.zero = confirmed
@@ -37,6 +43,8 @@ class Told:
         """Change fields of the state."""
         state = replace(self.state, **fields)  # type: ignore[arg-type]
         self.state = replace(state, controls=self._controls(state))
+        if self._keep is not None and fields.keys() & _KEPT:
+            self._keep(self.state)
         self._publisher.migration(self.state)
 
     def note(self, action: str, reason: str, by: str = "engine") -> None:

@@ -49,6 +49,11 @@ def history_path() -> Path:
     return state_directory() / "history.jsonl"
 
 
+def open_moves_path() -> Path:
+    """Moves in several steps that have no verdict yet (`run.open_moves`)."""
+    return state_directory() / "open"
+
+
 @contextmanager
 def short_address(path: Path) -> Iterator[str]:
     """An address for `path` within the 108 bytes of sockaddr_un, through its directory's fd."""

@@ -97,7 +97,13 @@ class Server:
         served = self._served.get(settings)
         if served is None:
             hub = Hub()
-            engine = Engine(settings, hub, lambda: self.ssh_agent, paths.history_path())
+            engine = Engine(
+                settings,
+                hub,
+                lambda: self.ssh_agent,
+                paths.history_path(),
+                paths.open_moves_path(),
+            )
             served = Served(engine, hub)
             self._served[settings] = served
             served.engine.begin()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -71,6 +72,11 @@ class Ferry:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+    def kill_engine(self) -> None:
+        """As a crash would."""
+        lock = self.state / "virt-ferry" / "engine.lock"
+        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
 
     def stop(self) -> None:
         """End the engine."""

@@ -1,6 +1,5 @@
 """Copies under way: what is made and taken away again, how far they are, what they are worth."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -32,12 +31,13 @@ from backend.plan.copying import copying_disk
 from backend.plan.disk_time import with_disks
 from backend.plan.policy import BALANCED
 from backend.plan.running import Prior
+from backend.remote.images import ImageCheck
 from backend.remote.shell import CommandResult
 from backend.run import old_images as old_images_module
 from backend.run.controls import Controls, available
 from backend.run.mirrors import NEARLY, Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
-from backend.run.old_images import OldImages, checked_words
+from backend.run.old_images import OldImages
 from backend.run.sampling import Account
 from backend.run.told import Told
 from backend.run.verdict import Before, End
@@ -428,10 +428,8 @@ async def test_it_is_not_removed_when_the_copy_is_not_alike(
 
 
 def test_what_qemu_img_says() -> None:
-    broken = json.dumps({"corruptions": 3, "check-errors": 0})
-    leaky = json.dumps({"leaks": 2, "check-errors": 0})
-    assert checked_words(0, "{}") == "passes qemu-img check"
-    assert checked_words(2, broken) == "FAILS qemu-img check: 3 corruptions"
-    assert checked_words(3, leaky) == "passes qemu-img check but for 2 leaked clusters"
-    assert "not installed" in checked_words(127, "")
-    assert "could not be checked" in checked_words(1, "nonsense")
+    assert ImageCheck().words == "passes qemu-img check"
+    assert ImageCheck(corruptions=3).words == "FAILS qemu-img check: 3 corruptions"
+    assert ImageCheck(leaks=2).words == "passes qemu-img check but for 2 leaked clusters"
+    assert "could not be checked" in ImageCheck(errors=1).words
+    assert "no check" in ImageCheck(has_checks=False).words

@@ -132,7 +132,7 @@ def test_a_shut_off_vm_is_told_with_what_else_would_forbid_it() -> None:
         cpu=CpuAnswer(False, ("avx512f", "rtm"), running=False),
     )
     assert blocks(survey) == ["state-not-running", "cpu-missing-features"]
-    assert "is shut off; only running VMs can be moved for now" in sentence(
+    assert "is shut off; only running VMs can be moved live" in sentence(
         survey, "state-not-running"
     )
     assert "avx512f, rtm" in sentence(survey, "cpu-missing-features")

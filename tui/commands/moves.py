@@ -140,4 +140,5 @@ def _print_plan(one: Plan) -> None:
             print(clean(f"  {'' if index else disk.target:<10} {said}"))
     for label, said, _ in detail_rows(one):
         print(clean(f"  {label:<10} {said}"))
-    print(clean(f"  virsh      {one.virsh}"))
+    if one.virsh:
+        print(clean(f"  virsh      {one.virsh}"))

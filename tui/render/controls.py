@@ -1,6 +1,6 @@
 """What can be done to a running migration: why not, and what it would mean. Pure."""
 
-from backend.model import Control, Migration, Phase
+from backend.model import Control, Migration, Mode, Phase
 from tui.render import units
 from tui.render.ink import Ink, Line, Span, line
 from tui.render.migration_lines import MigrationView
@@ -26,6 +26,8 @@ def _by_phase(m: Migration, control: Control) -> str:
         return f"Its post-copy broke and {m.vm} stands still: recover it, nothing else helps."
     if m.phase is Phase.VERIFY:
         return f"Too late: both hosts are being asked where {m.vm} runs now."
+    if m.mode in (Mode.COLD, Mode.RESTART):
+        return _when_off(m, control)
     if m.called_at is None:
         return f"{m.target} is still being prepared; nothing has been sent yet."
     if m.phase is Phase.DISK and control is not Control.RECOVER:
@@ -33,6 +35,12 @@ def _by_phase(m: Migration, control: Control) -> str:
     if m.post_copy and control is not Control.RECOVER:
         return f"{m.vm} runs on {m.target} already, only its memory follows: no way back."
     return ""
+
+
+def _when_off(m: Migration, control: Control) -> str:
+    if control in (Control.ABORT, Control.BANDWIDTH):
+        return f"Too late: {m.source} is letting go of {m.vm}."
+    return f"{m.vm} does not run while it is moved: there is nothing to steer."
 
 
 def _while_copying(m: Migration, control: Control) -> str:

@@ -196,5 +196,7 @@ def _limits(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:
 
 def virsh_lines(plan: Plan, width: int) -> list[Line]:
     """The equal command line, wrapped."""
-    spans = spans_of((" VIRSH EQUAL  ", Ink.HEAD), (plan.virsh or units.DASH, Ink.DIM))
+    spans = spans_of(
+        (" VIRSH EQUAL  ", Ink.HEAD), (plan.virsh or "no one command does this", Ink.DIM)
+    )
     return [Line(row) for row in wrap(spans, width, indent=14)]

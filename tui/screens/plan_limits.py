@@ -8,7 +8,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from backend.model import MoveOptions, Plan, Policy
+from backend.model import Mode, MoveOptions, Plan, Policy
 from backend.service.protocol import ListPolicies, PoliciesReply
 from tui.actions import Action
 from tui.render import typed, units
@@ -22,6 +22,7 @@ class PlanLimits(FerryScreen):
     LIMITS: ClassVar[tuple[Action, ...]] = (
         Action("policy", "right,l", "policy", "The next policy (or l): what a move may do."),
         Action("policy_back", "left,h", "policy before", "The one before (or h).", footer=False),
+        Action("mode", "o", "live/restart", "Move it as it runs, or shut down, move and start it."),
         Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
         Action("deadline", "D", "deadline", "The VM stays where it is if not moved by then."),
         Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
@@ -59,6 +60,8 @@ class PlanLimits(FerryScreen):
             return "There is no plan yet."
         if name in ("policy", "policy_back") and len(self._policies) < 2:
             return "The engine has not said which policies there are."
+        if name == "mode" and self._plan.mode is Mode.COLD:
+            return f"{self._plan.vm} is shut off: it moves cold."
         if name == "hold" and not self._options.hold:
             return self._why_no_hold(self._plan)
         return ""
@@ -97,6 +100,11 @@ class PlanLimits(FerryScreen):
     def do_hold(self) -> None:
         """On or off."""
         self._change(hold=not self._options.hold)
+
+    def do_mode(self) -> None:
+        """Live, or by a restart."""
+        restarts = self._options.mode is Mode.RESTART
+        self._change(mode=None if restarts else Mode.RESTART)
 
     def do_pause(self) -> None:
         """The pause limit, before the start."""

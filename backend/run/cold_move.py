@@ -1,0 +1,281 @@
+"""One move of a VM that does not run, or that is shut down for it: from the confirm to the verdict.
+
+Unlike a live one it is the engine's own work, in steps; each leaves the source whole until the
+target has been shown to be equal. What an engine that dies leaves is in a file (`open_moves`).
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from backend.errors import BadInput, FerryError, HypervisorError
+from backend.fleet.host import HostWatch
+from backend.hypervisor import definitions, domains
+from backend.hypervisor.definitions import WholeVm
+from backend.hypervisor.migrate import MigrationOrder
+from backend.model import Control, CopyRoute, Migration, Mode, Phase, Sample, Tuning, VmState
+from backend.plan.running import NOTHING
+from backend.remote.hold import hold
+from backend.remote.shell import LocalShell
+from backend.remote.ssh import SshHost
+from backend.run.cold_disks import ColdDisks
+from backend.run.cold_end import ColdEnd
+from backend.run.cold_state import SmallState
+from backend.run.cold_target import ColdTarget
+from backend.run.migration import Undertaking
+from backend.run.new_volumes import NewVolumes
+from backend.run.old_images import OldImages
+from backend.run.open_moves import OpenMoves
+from backend.run.ordering import ColdOrder
+from backend.run.publish import Publisher
+from backend.run.shutdown import Shutdown
+from backend.run.told import Told
+from backend.run.verdict import Before
+
+log = logging.getLogger(__name__)
+CALL_LIMIT_S = 10.0
+START_LIMIT_S = 60.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far it is: what a failure has to undo."""
+
+    handed_over: bool = False
+    """The source has begun to let go: from here it goes forward."""
+    stopped_s: float | None = None
+    """`time.monotonic()` when the VM that is to be restarted had ended."""
+    started_s: float | None = None
+    error: str = ""
+    given_back: bool = False
+
+
+class ColdRun:
+    """Runs one; all that is known of it is in `state`."""
+
+    def __init__(
+        self,
+        begun: Undertaking,
+        order: ColdOrder,
+        source: HostWatch,
+        target: HostWatch,
+        publisher: Publisher,
+        open_moves: OpenMoves,
+    ) -> None:
+        self._begun = begun
+        self._order = order
+        self._source = source
+        self._target = target
+        self._told = Told(begun.state, publisher, begun.confirmed, self._controls, self._keep)
+        self._open = open_moves
+        self._progress = Progress()
+        self._volumes = NewVolumes(self._told, target)
+        self._disks = ColdDisks(
+            self._told, source, target, order.route, order.address, self._volumes
+        )
+        self._small = SmallState(self._told, source, target)
+        self._definition = ColdTarget(self._told, source, target, begun.before.autostart)
+        self._shutdown = Shutdown(self._told, source)
+        self._end = ColdEnd(
+            self._told,
+            begun,
+            self._progress,
+            self._definition,
+            self._volumes,
+            self._small,
+            OldImages(self._told, begun.before, source, target),
+            lambda: self._disks.sentences,
+        )
+        self._whole: WholeVm | None = None
+        self._work: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> Migration:
+        """All but the samples."""
+        return self._told.state
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """None: no memory is copied."""
+        return ()
+
+    async def run(self) -> None:
+        """Do it. Never raises: what goes wrong is in the verdict."""
+        self._told.update(called_at=time.time())
+        self._work = asyncio.create_task(self._move())
+        try:
+            await asyncio.wait({self._work})
+        finally:
+            self._work.cancel()
+        self._take_error(self._work)
+        await self._end.conclude()
+        self._open.forget(self.state.id)
+
+    async def settle_open(self) -> None:
+        """Of one that an engine before this one has left: undo it, or finish it."""
+        self._progress.error = "The engine ended while it moved."
+        await self._end.conclude(after_crash=True)
+        self._open.forget(self.state.id)
+
+    def _take_error(self, work: asyncio.Task[None]) -> None:
+        if work.cancelled():
+            self._progress.error = ""
+            return
+        error = work.exception()
+        if isinstance(error, FerryError):
+            self._progress.error = str(error)
+            self._told.note("note", error.sentence)
+        elif error is not None:
+            log.error("move %s", self.state.id, exc_info=error)
+            self._progress.error = f"The engine met a fault of its own: {error!r}."
+
+    # -- controls ------------------------------------------------------------------------------
+
+    async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
+        """Limit the copying from now on; None lifts the limit. Raises FerryError."""
+        self._must_run()
+        await self._disks.set_bandwidth(rate_bytes_s)
+        self._told.update(bandwidth_bytes_s=rate_bytes_s)
+        said = f"limited to {rate_bytes_s} bytes/s" if rate_bytes_s else "limit lifted"
+        self._told.note("bandwidth", said, by="operator")
+
+    async def set_pause_limit(self, pause_ms: int) -> None:
+        """There is none. Raises BadInput."""
+        raise BadInput("A VM that does not run has no pause to limit.")
+
+    async def operate(self, control: Control) -> None:
+        """There is nothing to steer. Raises BadInput."""
+        raise BadInput(f"{control.value} cannot be done to a VM that does not run.")
+
+    async def abort(self) -> None:
+        """Stop, and undo it. Raises BadInput when the source has let go already."""
+        self._must_run()
+        if self._progress.handed_over:
+            raise BadInput(
+                f"{self.state.vm}: too late to abort, {self._source.name} has let go of it.",
+                "It can be moved back once this has ended.",
+            )
+        self._told.update(abort_asked=True)
+        self._told.note("abort", "abort asked for", by="operator")
+        if self._work is not None and not self._shutdown.asked_only:
+            self._work.cancel()
+
+    def _must_run(self) -> None:
+        if not self.state.running:
+            raise BadInput(f"Move {self.state.id} of {self.state.vm} has ended.")
+
+    def _controls(self, state: Migration) -> tuple[Control, ...]:
+        early = state.running and state.phase in (Phase.PREPARE, Phase.DISK)
+        return (Control.BANDWIDTH, Control.ABORT) if early and not state.abort_asked else ()
+
+    def _keep(self, state: Migration) -> None:
+        if state.running and not self._open.keep(state):
+            log.warning("move %s goes on without its file", state.id)
+
+    # -- the steps -----------------------------------------------------------------------------
+
+    async def _move(self) -> None:
+        self._told.enter(Phase.PREPARE)
+        if self.state.mode is Mode.RESTART:
+            await self._shutdown.down(self._order.shutdown_s)
+            self._progress.stopped_s = time.monotonic()
+            self._stop_if_asked()
+        async with self._locked():
+            await self._copy_and_hand_over()
+        if self.state.mode is Mode.RESTART:
+            await self._start_there()
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        """Nobody starts it at the source while this lasts."""
+        shell = self._source.shell
+        if not isinstance(shell, SshHost | LocalShell) or not self._order.images:
+            yield
+            return
+        async with hold(shell, self._order.images):
+            yield
+
+    async def _copy_and_hand_over(self) -> None:
+        uuid = self.state.uuid
+        await self._must_be_off()
+        whole = await self._source.call(
+            lambda conn: definitions.read_whole(conn, uuid), CALL_LIMIT_S, "tell its definition"
+        )
+        self._whole = whole
+        if self._order.copies:
+            self._told.enter(Phase.DISK)
+            await self._disks.copy()
+        skipped = (Phase.MEMORY,) if self._order.copies else (Phase.DISK, Phase.MEMORY)
+        self._told.enter(Phase.SWITCHOVER, skipped=skipped)
+        await self._small.carry(whole)
+        await self._definition.define(whole, self._begun.order.changes)
+        await self._must_be_off()
+        self._stop_if_asked()
+        self._progress.handed_over = True
+        await asyncio.shield(self._definition.hand_over())
+
+    async def _must_be_off(self) -> None:
+        uuid = self.state.uuid
+        seen = await self._source.call(
+            lambda conn: domains.presence(conn, uuid), CALL_LIMIT_S, "say whether it runs"
+        )
+        if seen.active or not seen.persistent:
+            raise HypervisorError(
+                f"{self.state.vm} was started, or undefined, on {self._source.name} meanwhile.",
+                "Shut it down and plan again.",
+            )
+
+    def _stop_if_asked(self) -> None:
+        if self.state.abort_asked:
+            raise HypervisorError("Aborted as asked.")
+
+    async def _start_there(self) -> None:
+        uuid = self.state.uuid
+        self._told.note("start", f"starting it on {self._target.name}")
+        try:
+            await self._target.call(
+                lambda conn: definitions.start(conn, uuid), START_LIMIT_S, "start the VM"
+            )
+            self._progress.started_s = time.monotonic()
+        except FerryError as error:
+            await self._way_back(error)
+
+    async def _way_back(self, why: FerryError) -> None:
+        """It would not start there: the source gets it again."""
+        uuid = self.state.uuid
+        self._told.note("note", f"{why.sentence} Going back to {self._source.name}.")
+        seen = await self._target.call(
+            lambda conn: domains.presence(conn, uuid), CALL_LIMIT_S, "say whether it runs"
+        )
+        if seen.active:
+            self._progress.started_s = time.monotonic()
+            return
+        assert self._whole is not None
+        await self._definition.give_back(self._whole)
+        self._progress.given_back = True
+        raise why
+
+
+def taken_up(
+    state: Migration,
+    source: HostWatch,
+    target: HostWatch,
+    publisher: Publisher,
+    open_moves: OpenMoves,
+) -> ColdRun:
+    """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
+    order = MigrationOrder(
+        uuid=state.uuid,
+        vm=state.vm,
+        target_uri=target.migrate_uri,
+        persistent=True,
+        tls=state.encrypted,
+    )
+    before = Before(state.vm, state.source, state.target, True, VmState.SHUT_OFF, state.autostart)
+    confirmed = time.monotonic() - max(0.0, time.time() - state.started)
+    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed)
+    nothing = ColdOrder(CopyRoute.DIRECT, "", (), 0)
+    return ColdRun(begun, nothing, source, target, publisher, open_moves)
