@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backend.errors import FerryError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 START_LIMIT_S = 60.0
+TIDY_S = 900.0
 
 
 class ColdEnd:
@@ -49,6 +51,8 @@ class ColdEnd:
         self._images = images
         self._proven = proven
         self._returned_s: float | None = None
+        self._undone: tuple[str, ...] = ()
+        """What could not be taken away yet."""
 
     async def conclude(self, after_crash: bool = False) -> None:
         """Until a verdict stands; an `unknown` one is published, and looked at again."""
@@ -64,6 +68,21 @@ class ColdEnd:
                 return
             self._publish(judgement)
             await asyncio.sleep(RECHECK_S)
+
+    async def tidy(self) -> bool:
+        """What a host that was not reached still holds is removed once it can be. False: it could
+        not be for `TIDY_S`; the next engine tries again."""
+        until_s = time.monotonic() + TIDY_S
+        while (verdict := self._told.state.verdict) is not None and self._undone:
+            if time.monotonic() > until_s:
+                return False
+            await asyncio.sleep(RECHECK_S)
+            left = await self._undo()
+            if left != self._undone:
+                kept = tuple(one for one in verdict.leftovers if one not in self._undone)
+                self._told.update(verdict=replace(verdict, leftovers=(*left, *kept)))
+            self._undone = left
+        return True
 
     async def _ask(self) -> tuple[End | None, End | None]:
         uuid = self._told.state.uuid
@@ -95,7 +114,8 @@ class ColdEnd:
     async def _conclude(self, judgement: Judgement, after_crash: bool) -> None:
         leftovers = list(judgement.leftovers)
         if judgement.outcome is Outcome.STAYED:
-            leftovers += await self._undo()
+            self._undone = await self._undo()
+            leftovers += self._undone
             leftovers += await self._running_again(after_crash)
             judgement = await self._as_it_is(judgement)
         elif judgement.outcome is Outcome.MOVED:
@@ -130,10 +150,11 @@ class ColdEnd:
     async def _as_it_is(self, judgement: Judgement) -> Judgement:
         """What the source says once all is undone."""
         source, target = self._names()
-        end = await ask(self._definition.source, self._told.state.uuid)
+        end, there = await self._ask()
         if end is None:
             return judgement
-        return Judgement(judgement.outcome, judgement.owner, stayed_words(end, source, target))
+        words = stayed_words(end, source, target, gone=there is not None and there.absent)
+        return Judgement(judgement.outcome, judgement.owner, words)
 
     def _publish(self, judgement: Judgement, leftovers: tuple[str, ...] = ()) -> None:
         was = self._told.state.verdict
@@ -210,10 +231,11 @@ def judge_cold(
     return Judgement(Outcome.LOST, None, f"Neither {here} nor {there} has it.", settled=False)
 
 
-def stayed_words(source: End, here: str, there: str) -> str:
-    """What is true of a VM that stayed."""
+def stayed_words(source: End, here: str, there: str, gone: bool = False) -> str:
+    """What is true of a VM that stayed; `gone`: the target has said that it has nothing of it."""
     runs = "runs" if source.active else "is shut off, and whole,"
-    return f"It {runs} on {here}; it cannot be started on {there}."
+    other = f"{there} has nothing of it" if gone else f"it cannot be started on {there}"
+    return f"It {runs} on {here}; {other}."
 
 
 def _needs(verdict: Verdict) -> Outlook:

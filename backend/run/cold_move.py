@@ -91,6 +91,7 @@ class ColdRun:
         )
         self._whole: WholeVm | None = None
         self._work: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[bool] | None = None
 
     @property
     def state(self) -> Migration:
@@ -111,14 +112,32 @@ class ColdRun:
         finally:
             self._work.cancel()
         self._take_error(self._work)
-        await self._end.conclude()
-        self._open.forget(self.state.id)
+        await self._to_the_end()
 
     async def settle_open(self) -> None:
         """Of one that an engine before this one has left: undo it, or finish it."""
         self._progress.error = "The engine ended while it moved."
-        await self._end.conclude(after_crash=True)
-        self._open.forget(self.state.id)
+        await self._to_the_end(after_crash=True)
+
+    @property
+    def tidying(self) -> bool:
+        """It has its verdict; only what a host still holds is being removed."""
+        return self._tidying is not None and not self._tidying.done()
+
+    def leave_be(self) -> None:
+        """Tidy up no further: its VM moves again."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+
+    async def _to_the_end(self, after_crash: bool = False) -> None:
+        await self._end.conclude(after_crash)
+        self._tidying = asyncio.create_task(self._end.tidy())
+        try:
+            await asyncio.wait({self._tidying})
+        finally:
+            self._tidying.cancel()
+        if self._tidying.cancelled() or self._tidying.result():
+            self._open.forget(self.state.id)
 
     def _take_error(self, work: asyncio.Task[None]) -> None:
         if work.cancelled():

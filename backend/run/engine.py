@@ -85,7 +85,8 @@ class Engine:
     @property
     def running_count(self) -> int:
         """Migrations without a verdict that is final."""
-        return len(self._tasks)
+        tidying = (isinstance(run, ColdRun) and run.tidying for run in self._runs.values())
+        return len(self._tasks) - sum(tidying)
 
     def begin(self) -> None:
         """Start watching the fleet."""
@@ -227,6 +228,9 @@ class Engine:
         else:
             looker = Onlooker(probe, vm)
             run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
+        for other in self._runs.values():
+            if isinstance(other, ColdRun) and other.state.uuid == plan.uuid:
+                other.leave_be()
         self._remember(run)
         carried_out = self._carry_out(run, planned, options)
         task = asyncio.create_task(carried_out, name=f"migration-{state.id}")

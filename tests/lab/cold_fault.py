@@ -1,0 +1,137 @@
+"""An engine of its own that moves one VM cold and meets a fault at one step; run as a process, so
+that the fault may be its own death. Prints the verdict as one JSON line, or dies.
+
+    python -m tests.lab.cold_fault FLEET STATE VM TARGET STEP FAULT POOL
+
+The step is held (its code does not go on) until the fault has happened: nothing is timed.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from backend.fleet.config import load
+from backend.model import (
+    Decision,
+    DiskChoice,
+    FleetSnapshot,
+    Migration,
+    MoveOptions,
+    Sample,
+    Verdict,
+)
+from backend.run.cold_disks import ColdDisks
+from backend.run.cold_state import SmallState
+from backend.run.cold_target import ColdTarget
+from backend.run.engine import Engine
+from backend.run.new_volumes import NewVolumes
+
+VERDICT_LIMIT_S = 150.0
+
+BEFORE: dict[str, tuple[type, str]] = {
+    "create": (NewVolumes, "make"),
+    "copy": (ColdDisks, "_copied"),
+    "verify": (ColdDisks, "_verified"),
+    "rename": (NewVolumes, "rename"),
+    "carry": (SmallState, "carry"),
+    "define": (ColdTarget, "define"),
+    "hand-over": (ColdTarget, "hand_over"),
+    "release": (ColdTarget, "release"),
+}
+"""A step's name -> the method before which the fault comes."""
+
+
+class News:
+    """Waits for a verdict."""
+
+    def __init__(self) -> None:
+        self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+    def fleet(self, fleet: FleetSnapshot) -> None:
+        """Nothing."""
+
+    def migration(self, migration: Migration) -> None:
+        """Its first verdict."""
+        if migration.verdict is not None and not self.verdict.done():
+            self.verdict.set_result(migration.verdict)
+
+    def sample(self, migration_id: str, sample: Sample) -> None:
+        """Nothing."""
+
+    def decision(self, migration_id: str, decision: Decision) -> None:
+        """Nothing."""
+
+
+def hold_before(step: str, fault: Callable[[], Awaitable[None]]) -> None:
+    """The step begins once the fault has happened."""
+    owner, name = BEFORE[step]
+    inner = getattr(owner, name)
+    met = False
+
+    async def held(self: object, *args: Any, **named: Any) -> Any:
+        nonlocal met
+        if not met:
+            met = True
+            await fault()
+        return await inner(self, *args, **named)
+
+    setattr(owner, name, held)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(
+    fleet: str, state: str, vm: str, target: str, step: str, fault: str, pool: str
+) -> None:
+    news = News()
+    engine = Engine(
+        load(Path(fleet)), news, lambda: None, None, Path(state) / "virt-ferry" / "open"
+    )
+    engine.begin()
+
+    async def happen() -> None:
+        if fault == "kill":
+            _die()
+        elif fault == "abort":
+            # From outside of the step, as an operator would: the step may be cancelled by it.
+            aborting.append(asyncio.create_task(engine.abort(vm)))
+            await asyncio.sleep(0)
+        else:
+            words = fault.split()
+            await asyncio.to_thread(subprocess.run, words, check=True, capture_output=True)
+
+    aborting: list[asyncio.Task[None]] = []
+    hold_before(step, happen)
+    plans, started = await engine.start(
+        (vm,), target, MoveOptions(disks=(DiskChoice("vda", pool),))
+    )
+    if not started:
+        blocking = [f.sentence for plan in plans for f in plan.findings if f.severity == "block"]
+        print(json.dumps({"refused": blocking}))
+        return
+    async with asyncio.timeout(VERDICT_LIMIT_S):
+        verdict = await news.verdict
+    print(
+        json.dumps(
+            {
+                "outcome": verdict.outcome,
+                "owner": verdict.owner,
+                "reason": verdict.reason,
+                "leftovers": verdict.leftovers,
+            }
+        ),
+        flush=True,
+    )
+    await engine.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:8]))
