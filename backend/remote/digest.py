@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import CallTimedOut, CopyFailed, HostUnreachable, plain
+from backend.remote.daemon import storage_daemon
+from backend.remote.hold import add_node, lock_file
 from backend.remote.images import absolute, file_stamp
-from backend.remote.process import AnyHost, Process, own_connection, start
+from backend.remote.nbd_link import export_node, serve
+from backend.remote.nodes import file_node, format_node, unix
+from backend.remote.process import AnyHost, own_connection, start
 from backend.remote.shell import Shell, run_script
 
 _PROGRAM = Path(__file__).with_name("digest_program.py")
@@ -71,14 +75,38 @@ async def digest(
     if kind is DigestKind.WHOLE:
         silence += length / _SLOWEST_BYTES_S
     async with own_connection(host) as own:
-        process = await start(own, ["/bin/sh", "-c", _GUARD, "sh", *_command(kind, path)])
-        try:
-            found = await _followed(host, path, process, on_progress, silence)
-        finally:
-            process.close_input()
-            process.close()
+        found = await _run(own, path, _command(kind, path), on_progress, silence)
     on_progress(length)
     return f"{kind} {found}"
+
+
+async def guest_digest(
+    host: AnyHost,
+    path: str,
+    format: str,
+    on_progress: Callable[[int], None] = lambda _at: None,
+) -> str:
+    """The SPARSE digest of what a guest sees in an image, its backing images included.
+
+    It is the one that a raw file of that content has. The host needs python3.
+
+    Raises:
+        CopyFailed: The image cannot be read, or is in use.
+        CallTimedOut: Nothing was heard of it for too long.
+        HostUnreachable: The connection is lost.
+    """
+    block_device = (await file_stamp(host, absolute(path))).is_block_device
+    async with own_connection(host) as own, storage_daemon(own) as daemon:
+        await lock_file(daemon, "image", path, block_device=block_device)
+        file = file_node("file", path, block_device=block_device)
+        await add_node(daemon, format_node("served", format, file))
+        address = unix(f"{daemon.directory}/nbd")
+        await serve(daemon, address, encrypted=False)
+        export = await export_node(daemon, writable=False)
+        command = [*_command(DigestKind.SPARSE, path), format, address["path"], export]
+        found = await _run(own, path, command, on_progress, _SILENCE_S)
+    on_progress(int(found.split()[1]))
+    return f"{DigestKind.SPARSE} {found}"
 
 
 async def same_content(
@@ -95,6 +123,42 @@ async def same_content(
         HostUnreachable: One of the hosts does not answer.
     """
     kind = await digest_kind(source, target)
+    tells = _tellers(on_progress)
+    first, second = await _both(
+        digest(source, source_path, tells[0], kind), digest(target, target_path, tells[1], kind)
+    )
+    if first != second:
+        raise _differ(source, source_path, target, target_path)
+    return first
+
+
+async def same_guest_content(
+    source: AnyHost,
+    source_image: tuple[str, str],
+    target: AnyHost,
+    target_image: tuple[str, str],
+    on_progress: Callable[[int], None] = lambda _at: None,
+) -> str:
+    """The same for what a guest sees in two images, each given as path and format."""
+    tells = _tellers(on_progress)
+    first, second = await _both(
+        guest_digest(source, *source_image, tells[0]), guest_digest(target, *target_image, tells[1])
+    )
+    if first != second:
+        raise _differ(source, source_image[0], target, target_image[0])
+    return first
+
+
+def _differ(source: AnyHost, source_path: str, target: AnyHost, target_path: str) -> CopyFailed:
+    return CopyFailed(
+        f"{target_path} on {target.name} is not the same as {source_path} on {source.name}: "
+        "their digests differ.",
+        f"Look at the kernel's log and the disk of {target.name}, then move again.",
+    )
+
+
+def _tellers(on_progress: Callable[[int], None]) -> tuple[Callable[[int], None], ...]:
+    """One for each end; what is told on is where the slower one is."""
     ats = [0, 0]
 
     def teller(end: int) -> Callable[[int], None]:
@@ -104,16 +168,7 @@ async def same_content(
 
         return tell
 
-    first, second = await _both(
-        digest(source, source_path, teller(0), kind), digest(target, target_path, teller(1), kind)
-    )
-    if first != second:
-        raise CopyFailed(
-            f"{target_path} on {target.name} is not the same as {source_path} on {source.name}: "
-            "their digests differ.",
-            f"Look at the kernel's log and the disk of {target.name}, then move again.",
-        )
-    return first
+    return teller(0), teller(1)
 
 
 async def _both(one: Coroutine[Any, Any, str], other: Coroutine[Any, Any, str]) -> list[str]:
@@ -133,22 +188,26 @@ def _command(kind: DigestKind, path: str) -> list[str]:
     return ["python3", "-I", "-c", _PROGRAM.read_text(), path]
 
 
-async def _followed(
+async def _run(
     host: AnyHost,
     path: str,
-    process: Process,
+    command: list[str],
     on_progress: Callable[[int], None],
     silence_s: float,
 ) -> str:
-    said = ""
-    lines = process.lines()
-    while (line := await _next(host, lines, silence_s)) is not None:
-        if at := _AT.fullmatch(line):
-            on_progress(int(at[1]))
-        elif found := _DIGEST.fullmatch(line) or _SUM.fullmatch(line):
-            return found[1]
-        else:
-            said = line
+    process = await start(host, ["/bin/sh", "-c", _GUARD, "sh", *command])
+    said, lines = "", process.lines()
+    try:
+        while (line := await _next(host, lines, silence_s)) is not None:
+            if at := _AT.fullmatch(line):
+                on_progress(int(at[1]))
+            elif found := _DIGEST.fullmatch(line) or _SUM.fullmatch(line):
+                return found[1]
+            else:
+                said = line
+    finally:
+        process.close_input()
+        process.close()
     if not said:
         raise HostUnreachable(f"The connection to {host.name} was lost.", "Move again.")
     said = plain(said.removeprefix("failed ")).rstrip(".")
