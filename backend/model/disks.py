@@ -73,6 +73,8 @@ class DiskMove:
     """How it will be checked after the move, as a sentence's part."""
     length_bytes: int | None = None
     """Of the image file, holes included; known of VMs that are shut off."""
+    flattened: bool = False
+    """The images below it go into its copy."""
 
     @property
     def needed_bytes(self) -> int:

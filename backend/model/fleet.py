@@ -82,7 +82,9 @@ class Disk:
     shared: bool | None = None
     """As it looks from every host that is up (one inode everywhere); a plan proves it."""
     backing: str | None = None
-    """The image below it; known only while the VM runs."""
+    """The image below it; known while the VM runs, and in plans."""
+    below_bytes: int = 0
+    """What the images below it take; asked only of VMs that do not run."""
     encrypted: bool = False
     mirrored: bool = False
     """A block job copies it already."""

@@ -15,6 +15,7 @@ from backend.plan.facts import DiskProof, PoolFacts, Survey
 from backend.plan.modes import MOVED_WHILE_OFF
 
 FORMATS = ("raw", "qcow2")
+BY_CONTENT = "a hash at both ends of what the guest sees, qemu-img check of the copy"
 BY_HASH = "a hash of every byte at both ends, qemu-img check of the copy"
 VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
 
@@ -99,10 +100,12 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         return f"images of format {disk.format} are not copied yet, only raw and qcow2"
     if disk.device not in ("disk", ""):
         return f"a {disk.device} is not copied yet"
+    flat = flattened(survey, disk)
     stored = survey.stored_sources.get(disk.target, disk.source)
     reasons = (
         (stored != disk.source, f"its stored definition names another image ({stored})"),
-        (disk.backing, f"it lies on {disk.backing}, and chains of images are not copied yet"),
+        (disk.backing and not flat, _on_a_chain(disk, idle)),
+        (flat and disk.snapshots, f"flattened it would lose its {disk.snapshots} own snapshots"),
         (disk.encrypted, "it is encrypted, and such images are not copied yet"),
         (disk.mirrored, "a block job copies it already"),
         (disk.shareable, "it is shareable: other VMs would go on writing to the old image"),
@@ -111,6 +114,16 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (disk.length_bytes is None and idle, "the size of its file is not known"),
     )
     return next((why for is_so, why in reasons if is_so), "")
+
+
+def _on_a_chain(disk: Disk, idle: bool) -> str:
+    remedy = "--flatten makes one of them" if idle else "shut off, it moves with --flatten"
+    return f"it lies on {disk.backing}, and chains of images are not copied: {remedy}"
+
+
+def flattened(survey: Survey, disk: Disk) -> bool:
+    """The copy of a chain is to be one image."""
+    return survey.flatten and survey.mode in MOVED_WHILE_OFF and disk.backing is not None
 
 
 def choice_for(survey: Survey, target: str) -> DiskChoice | None:
@@ -132,7 +145,11 @@ def _left(disk: Disk, action: DiskAction, survey: Survey) -> DiskMove:
 
 def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
     choice = choice_for(survey, disk.target)
-    wanted = needed_bytes(disk.virtual_bytes, disk.allocated_bytes)
+    flat = flattened(survey, disk)
+    allocated = disk.allocated_bytes
+    if flat and allocated is not None:
+        allocated = min(allocated + disk.below_bytes, disk.virtual_bytes or allocated)
+    wanted = needed_bytes(disk.virtual_bytes, allocated)
     own = survey.source_pools.get(disk.target)
     place = choose_pool(survey.target_pools, wanted, choice, own, taken)
     name = (choice.volume if choice else None) or posixpath.basename(disk.source or "")
@@ -143,16 +160,23 @@ def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
         source=disk.source or "",
         format=disk.format,
         virtual_bytes=disk.virtual_bytes,
-        allocated_bytes=disk.allocated_bytes,
+        allocated_bytes=allocated,
         source_pool=own,
         pool=pool.name if pool else None,
         volume=name,
         destination=posixpath.join(pool.path, name) if pool else None,
         length_bytes=disk.length_bytes,
+        flattened=flat,
         room_bytes=place.room_bytes if pool else None,
-        verified_by=BY_HASH if survey.mode in MOVED_WHILE_OFF else VERIFIED_BY,
+        verified_by=_verified_by(survey, flat),
     )
     return DiskCase(disk, move, place)
+
+
+def _verified_by(survey: Survey, flat: bool) -> str:
+    if flat:
+        return BY_CONTENT
+    return BY_HASH if survey.mode in MOVED_WHILE_OFF else VERIFIED_BY
 
 
 def choose_pool(

@@ -136,8 +136,9 @@ class CopyJob:
                 "Check the network between them, then move again.",
             )
         return CopyFailed(
-            f"{self._target_path} on {writing} cannot be written: {said}.",
-            f"Look at the kernel's log and the disk of {writing}.",
+            f"{self._target_path} could not be written on {writing}: {said}. Its disk failed, or "
+            f"the connection from {reading} broke for a moment.",
+            f"Look at the kernel's log and the disk of {writing}, then move again.",
         )
 
     async def _subsided(self) -> bool:

@@ -5,7 +5,6 @@ Image files travel as they are, byte for byte: whatever they hold (snapshots of 
 compressed clusters, saved memory beyond the virtual size) arrives.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from backend.errors import HypervisorError
 from backend.fleet.host import HostWatch
 from backend.model import CopyRoute, DiskMove, DiskProgress, NewVolume, Outlook, Word
 from backend.plan.wording import memory, rate, seconds
-from backend.remote.digest import digest
+from backend.remote.digest import same_content, same_guest_content
 from backend.remote.image_copy import CopyOrder, ImageCopy
 from backend.remote.images import check_image
 from backend.remote.process import AnyHost
@@ -76,7 +75,11 @@ class ColdDisks:
         suffix = f".part-{state.id}"
         part = replace(final, name=name + suffix, path=final.path + suffix)
         await self._sound(move)
-        await self._volumes.make(part, "raw", move.length_bytes or 0)
+        if move.flattened:
+            await self._volumes.make(part, "qcow2", move.virtual_bytes or 0)
+        else:
+            # Its length alone counts: the bytes bring their format with them.
+            await self._volumes.make(part, "raw", move.length_bytes or 0)
         await self._copied(move, part.path)
         await self._verified(move, part.path)
         await self._volumes.rename(part, final)
@@ -101,6 +104,7 @@ class ColdDisks:
             route=self._route,
             target_address=self._address,
             source_format=move.format,
+            flatten=move.flattened,
             bandwidth_bytes_s=state.bandwidth_bytes_s,
         )
         take = self._taker(move)
@@ -132,24 +136,30 @@ class ColdDisks:
         return take
 
     async def _verified(self, move: DiskMove, path: str) -> None:
-        self._say(f"{move.target}: comparing the hashes of both images")
-        here, there = await asyncio.gather(
-            digest(_host(self._source), move.source), digest(_host(self._target), path)
-        )
-        if here != there:
-            raise HypervisorError(
-                f"The copy of {move.target} is not equal to {move.source}: the hashes differ.",
-                "The source is untouched. Look at the storage of both hosts, then move it again.",
-            )
-        checked = await self._checked(move, path)
+        """Raises CopyFailed where they are not equal."""
+        total = (move.virtual_bytes if move.flattened else move.length_bytes) or 1
+
+        def tell(at: int) -> None:
+            done = min(100, 100 * at // total)
+            self._say_now(f"{move.target}: comparing the hashes of both images, {done} %")
+
+        here, there = _host(self._source), _host(self._target)
+        if move.flattened:
+            images = ((move.source, move.format), (path, "qcow2"))
+            await same_guest_content(here, images[0], there, images[1], tell)
+            what = "all that the guest sees"
+        else:
+            await same_content(here, move.source, there, path, tell)
+            what = "every byte"
         self.sentences += (
-            f"{move.target}: every byte is equal on {self._source.name} and"
-            f" {self._target.name} ({here.partition(':')[0]}); {checked}",
+            f"{move.target}: {what} is equal on {self._source.name} and {self._target.name}"
+            f" (SHA-256 at both ends); {await self._checked(move, path)}",
         )
         self._told.note("verify", self.sentences[-1])
 
     async def _checked(self, move: DiskMove, path: str) -> str:
-        found = await check_image(_host(self._target), path, move.format)
+        format = "qcow2" if move.flattened else move.format
+        found = await check_image(_host(self._target), path, format)
         return f"the copy {found.words}"
 
     def _further(self, target: str, **fields: object) -> None:
@@ -161,6 +171,13 @@ class ColdDisks:
                 for one in self._told.state.disks
             )
         )
+
+    def _say_now(self, reason: str) -> None:
+        """At most twice a second."""
+        now_s = time.monotonic()
+        if now_s - self._told_at_s >= TELL_EVERY_S:
+            self._told_at_s = now_s
+            self._say(reason)
 
     def _say(self, reason: str) -> None:
         self._told.update(outlook=Outlook(Word.COPYING_DISK, reason))

@@ -86,7 +86,7 @@ def changes(facts: Survey, moves: Sequence[DiskMove]) -> Changes:
             move.target: move.destination
             for move in _copied(moves)
             if move.destination is not None
-            and (move.destination != move.source or move.target in by_volume)
+            and (move.destination != move.source or move.target in by_volume or move.flattened)
         },
         networks={was: new for was, new in facts.networks.items() if was in used},
     )

@@ -82,6 +82,7 @@ async def _read_image(asking: Asking, shell: Shell, disk: Disk) -> Disk:
         length_bytes=found.length_bytes,
         snapshots=len(found.snapshots),
         backing=found.backing[0].path if found.backing else None,
+        below_bytes=sum(one.allocated_bytes for one in found.backing),
         encrypted=disk.encrypted or found.encrypted,
     )
 
