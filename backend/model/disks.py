@@ -112,6 +112,8 @@ class NewVolume:
     name: str
     path: str
     state: VolumeState = VolumeState.INTENDED
+    inode: int | None = None
+    """Of the finished copy that is to get this name: what has it there is ours."""
 
 
 @dataclass(frozen=True, slots=True)

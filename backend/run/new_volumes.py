@@ -5,8 +5,11 @@ Only what libvirt said it created is ever removed: it refuses to create over a f
 there, and a volume whose creation was not answered may be somebody else's.
 """
 
+import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from backend.errors import FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
@@ -14,10 +17,12 @@ from backend.hypervisor import domains, volumes
 from backend.hypervisor.connection import Connection
 from backend.model import DiskMove, NewVolume, VolumeState
 from backend.plan.wording import memory
-from backend.remote.shell import run_script
+from backend.remote.images import file_stamp
+from backend.remote.shell import Shell, run_script
 from backend.run.mirrors import copied
 from backend.run.told import Told
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CREATE_LIMIT_S = 60.0
@@ -64,10 +69,13 @@ class NewVolumes:
             f" {format}, {memory(size)})",
         )
         try:
-            made = await self._target.call(
-                lambda conn: volumes.create(conn, pool, name, format, size),
-                CREATE_LIMIT_S,
-                f"create the volume {name}",
+            made = await to_its_end(
+                self._target.call(
+                    lambda conn: volumes.create(conn, pool, name, format, size),
+                    CREATE_LIMIT_S,
+                    f"create the volume {name}",
+                ),
+                lambda: self._mark(path, VolumeState.CREATED),
             )
         except HostUnreachable:
             raise  # whether it exists now is not known: it stays `intended`
@@ -86,7 +94,14 @@ class NewVolumes:
         shell = self._target.shell
         if shell is None:
             raise FerryError(f"There is no SSH to {self._target.name} to rename {was.path}.")
-        self._record(now)
+        stamp = await file_stamp(shell, was.path)
+        self._record(replace(now, inode=stamp.inode))
+        await to_its_end(self._rename(shell, was, now), lambda: None)
+        await self._target.call(
+            lambda conn: volumes.refresh(conn, now.pool), REFRESH_LIMIT_S, "look at its pool anew"
+        )
+
+    async def _rename(self, shell: Shell, was: NewVolume, now: NewVolume) -> None:
         done = await run_script(shell, _RENAME, was.path, now.path, timeout_s=RENAME_LIMIT_S)
         if done.exit_status != 0:
             if done.exit_status == _EXISTS:
@@ -97,9 +112,6 @@ class NewVolumes:
             )
         self._mark(now.path, VolumeState.CREATED)
         self._mark(was.path, VolumeState.REMOVED)
-        await self._target.call(
-            lambda conn: volumes.refresh(conn, now.pool), REFRESH_LIMIT_S, "look at its pool anew"
-        )
 
     async def remove(self) -> tuple[str, ...]:
         """The VM stayed: take them away. Returns what is left, each with how to remove it."""
@@ -120,7 +132,7 @@ class NewVolumes:
 
     async def _remove(self, volume: NewVolume) -> list[str]:
         by_hand = f"virsh vol-delete --pool {volume.pool} {volume.name} there"
-        if volume.state is VolumeState.INTENDED:
+        if volume.state is VolumeState.INTENDED and not await self._is_ours(volume):
             return [
                 f"{volume.path} on {volume.host} may have been created by this migration:"
                 f" look at it, then {by_hand}"
@@ -139,6 +151,19 @@ class NewVolumes:
         self._told.note("volume", f"{volume.disk}: removed {volume.path} on {volume.host}")
         return []
 
+    async def _is_ours(self, volume: NewVolume) -> bool:
+        """One whose making was not answered: by its name, which only this move gives, or because
+        the file is the one that was to be renamed."""
+        if volume.name.endswith(f".part-{self._told.state.id}"):
+            return True
+        shell = self._target.shell
+        if volume.inode is None or shell is None:
+            return False
+        try:
+            return (await file_stamp(shell, volume.path)).inode == volume.inode
+        except FerryError:
+            return False
+
     def _record(self, volume: NewVolume) -> None:
         self._told.update(volumes=(*self._told.state.volumes, volume))
 
@@ -151,8 +176,23 @@ class NewVolumes:
         )
 
 
+async def to_its_end(work: Coroutine[Any, Any, T], done: Callable[[], None]) -> T:
+    """Not cancelled half-way: who cancels it waits until it is known what came of it; `done` is
+    called where it came to its end then."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            done()
+        raise
+
+
 def _remove_unused(conn: Connection, uuid: str, volume: NewVolume) -> None:
     """Refused while a QEMU there holds the VM: it would lose its disk."""
     if domains.presence(conn, uuid).active:
         raise FerryError("That host still holds the VM.", "Look at both hosts.")
+    if volume.state is VolumeState.INTENDED:
+        volumes.refresh(conn, volume.pool)
     volumes.delete(conn, volume.pool, volume.name, volume.path)
