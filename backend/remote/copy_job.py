@@ -114,7 +114,8 @@ class CopyJob:
 
     async def _failure(self, said: str) -> FerryError:
         reading, writing = self._reading.host, self._writing.host
-        if self._failed_operation == "read":
+        # Without an event: it was not even told where the source's data lies.
+        if said and self._failed_operation != "write":
             return CopyFailed(
                 f"{self._source_path} on {reading} cannot be read: {said}.",
                 f"Look at the kernel's log and the disk of {reading}.",
