@@ -41,6 +41,10 @@ class HostUnreachable(FerryError):
     exit_code = 3
 
 
+class DaemonStopped(HostUnreachable):
+    """The host is there; its libvirt is not."""
+
+
 class CallTimedOut(HostUnreachable):
     """A call did not return in time. It may still take effect on the host."""
 
@@ -197,14 +201,14 @@ _RULES = tuple(
     )
 )
 
+_NOBODY_LISTENS = (
+    r"failed to connect socket.*(no such file|connection refused)|cannot connect to.*daemon"
+)
+_START_LIBVIRT = "Start libvirt there: `systemctl start libvirtd` (or virtqemud.socket)."
 _CONNECT_RULES = tuple(
     _Rule((), pattern, remedy)
     for pattern, remedy in (
-        (
-            r"failed to connect socket.*(no such file|connection refused)|"
-            r"cannot connect to.*daemon",
-            "Start libvirt there: `systemctl start libvirtd` (or virtqemud.socket).",
-        ),
+        (_NOBODY_LISTENS, _START_LIBVIRT),
         (
             r"permission denied|authentication|polkit",
             "Add the user to the libvirt group there, or connect as root.",
@@ -234,7 +238,9 @@ def from_libvirt(
     doing = plain(what) or "do what was asked"
     if opening:
         sentence = f"No libvirt connection to {host}: {said}."
-        return HostUnreachable(sentence, _remedy(_CONNECT_RULES + _RULES, code, said))
+        stopped = re.search(_NOBODY_LISTENS, said, re.IGNORECASE)
+        kind = DaemonStopped if stopped else HostUnreachable
+        return kind(sentence, _remedy(_CONNECT_RULES + _RULES, code, said))
     if not connected:
         return HostUnreachable(
             f"The connection to {host} broke while trying to {doing}: {said}.",

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from backend.errors import FerryError, HostUnreachable, HypervisorError
+from backend.errors import DaemonStopped, FerryError, HostUnreachable, HypervisorError
 from backend.fleet.config import HostSettings
 from backend.fleet.guests import Guests
 from backend.fleet.write_turns import Measurable
@@ -175,14 +175,14 @@ class HostWatch:
     async def _live(self) -> None:
         delay_s = FIRST_RETRY_S
         while True:
-            reason = "The connection was lost."
+            reason: str | FerryError = "The connection was lost."
             try:
                 async with asyncio.timeout(CONNECT_LIMIT_S * 2):
                     await self._connect()
                 delay_s = FIRST_RETRY_S
                 reason = await self._watch()
             except FerryError as error:
-                reason = error.sentence
+                reason = error
             except TimeoutError:
                 reason = f"{self.name} did not answer within {CONNECT_LIMIT_S * 2:.0f} s."
             except Exception:
@@ -210,11 +210,14 @@ class HostWatch:
         log.info("%s is up", self.name)
 
     async def _connect_ssh(self, alias: str) -> None:
-        if self.ssh is not None and self.ssh.alive:
+        if self.ssh is not None and self.ssh.alive and self._uri:
+            await self.ssh.try_libvirt()
             return
-        self.ssh = SshHost(alias, self.settings.ssh_config, self._agent())
-        self.ssh.on_lost = self._on_lost
-        await self.ssh.connect(CONNECT_LIMIT_S)
+        if self.ssh is None or not self.ssh.alive:
+            self._uri = ""  # a forward ends with its connection
+            self.ssh = SshHost(alias, self.settings.ssh_config, self._agent())
+            self.ssh.on_lost = self._on_lost
+            await self.ssh.connect(CONNECT_LIMIT_S)
         local = self._sockets / f"{self.name}.sock"
         local.unlink(missing_ok=True)
         await self.ssh.forward_libvirt(str(local))
@@ -259,13 +262,15 @@ class HostWatch:
             with contextlib.suppress(Exception):
                 await ssh.close()
 
-    def _unreachable(self, reason: str, delay_s: float) -> None:
-        log.info("%s: %s", self.name, reason)
+    def _unreachable(self, why: str | FerryError, delay_s: float) -> None:
+        log.info("%s: %s", self.name, why)
         self._guests.lose_sight()
         self.host = Host(
             self.name,
             HostState.UNREACHABLE,
-            reason=reason,
+            reason=why if isinstance(why, str) else why.sentence,
+            remedy="" if isinstance(why, str) else why.remedy,
+            daemon_stopped=isinstance(why, DaemonStopped),
             retry_at=round(time.time() + delay_s, 1),
             hostname=self.host.hostname,
             tls=self.settings.tls,

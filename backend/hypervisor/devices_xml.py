@@ -76,9 +76,13 @@ def backing_files(disk: Element) -> tuple[str, ...]:
 
 
 def read_nic(interface: Element) -> Nic:
-    """An `<interface>` as the model's Nic."""
-    kind = attribute(interface, "type", "unknown")
+    """An `<interface>` as the model's Nic. On a libvirt network a running VM's has the type of
+    what that network made of it (bridge, direct), and names the network beside.
+    """
     source = interface.find("source")
+    kind = attribute(interface, "type", "unknown")
+    if attribute(source, "network"):
+        kind = "network"
     return Nic(
         mac=attribute(interface.find("mac"), "address"),
         kind=kind,

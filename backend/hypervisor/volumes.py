@@ -40,6 +40,7 @@ class Pool:
     available_bytes: int
     volumes: frozenset[str] = frozenset()
     """Names, as libvirt last saw them; only where they were asked for."""
+    autostart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,13 @@ def read_pools(conn: Connection, with_volumes: bool = False) -> list[Pool]:
     return sorted(found, key=lambda pool: pool.name)
 
 
+def pools_if_any(conn: Connection) -> tuple[Pool, ...]:
+    """The same; none where the host has no storage driver."""
+    with contextlib.suppress(libvirt.libvirtError):
+        return tuple(read_pools(conn))
+    return ()
+
+
 def _read_pool(pool: Any, with_volumes: bool) -> Pool:
     root = parse_xml(pool.XMLDesc(0))
     state, capacity, _allocation, available = pool.info()
@@ -85,6 +93,7 @@ def _read_pool(pool: Any, with_volumes: bool) -> Pool:
         capacity_bytes=capacity,
         available_bytes=available,
         volumes=frozenset(pool.listVolumes()) if with_volumes and active else frozenset(),
+        autostart=bool(pool.autostart()) if pool.isPersistent() else False,
     )
 
 
@@ -108,6 +117,15 @@ def pool_of(conn: Connection, path: str) -> str | None:
 def volume_path(conn: Connection, pool: str, name: str) -> str:
     """Where a volume that a domain names by pool lies."""
     return str(conn.storagePoolLookupByName(pool).storageVolLookupByName(name).path())
+
+
+def capacities(conn: Connection, paths: Iterable[str]) -> dict[str, int]:
+    """Virtual sizes of the volumes at these paths, of those that libvirt has seen."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(libvirt.libvirtError):
+            found[path] = int(conn.storageVolLookupByPath(path).info()[1])
+    return found
 
 
 def disk_sizes(conn: Connection, uuid: str, targets: Iterable[str]) -> dict[str, DiskSize]:

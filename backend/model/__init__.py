@@ -51,6 +51,7 @@ from backend.model.planning import (
     TrackRecord,
     Tuning,
 )
+from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
 
 __all__ = [
     "Band",
@@ -81,6 +82,10 @@ __all__ = [
     "PhaseState",
     "Plan",
     "Policy",
+    "Preparation",
+    "PreparationKind",
+    "Prepared",
+    "PreparedState",
     "Reading",
     "Sample",
     "Severity",

@@ -37,6 +37,10 @@ class Host:
     state: HostState
     reason: str = ""
     """Why it is not up, as a sentence; empty when up."""
+    remedy: str = ""
+    """What to do about that; may be empty."""
+    daemon_stopped: bool = False
+    """The host answers, but nothing listens where its libvirt should."""
     retry_at: float | None = None
     """Epoch seconds of the next attempt while unreachable."""
     hostname: str = ""

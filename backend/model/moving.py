@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from backend.model.disks import DiskMove, DiskProgress, NewVolume
 from backend.model.planning import Band, Forecast, Mode, Policy, TrackRecord, Tuning
+from backend.model.preparing import Prepared
 
 
 class Phase(StrEnum):
@@ -99,7 +100,7 @@ class Decision:
     """Epoch seconds."""
     action: str
     """note, pause-limit, bandwidth, throttle, post-copy, suspend, resume, hold, switch, recover,
-    abort, restore, clean, volume."""
+    abort, restore, clean, volume, prepare."""
     reason: str
     by: str = "engine"
     """engine, or operator."""
@@ -237,6 +238,8 @@ class Migration:
     """How far the copied ones are."""
     volumes: tuple[NewVolume, ...] = ()
     """What was made at the target for them; each is here before it exists."""
+    prepared: tuple[Prepared, ...] = ()
+    """What was made ready at the target; each is here before it is done."""
     remove_source: bool = False
     autostart: bool = False
     """The VM starts with its host."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from backend.model.disks import DiskChoice, DiskMove, NetworkChoice
+from backend.model.preparing import Preparation
 
 
 class Severity(StrEnum):
@@ -154,6 +155,8 @@ class MoveOptions:
     """None: live, or cold for a VM that is shut off."""
     flatten: bool = False
     """Chains of images become one image each."""
+    prepare: bool = False
+    """Make the target ready first, as the plan's `preparations` say."""
     shutdown_s: float | None = None
     """How long a VM that is to be restarted may take to shut down; None: the default."""
 
@@ -190,6 +193,8 @@ class Plan:
     """Of the migrate call, disks not counted; None: as long as it takes."""
     disks: tuple[DiskMove, ...] = ()
     """Every disk, in the order of the VM's definition."""
+    preparations: tuple[Preparation, ...] = ()
+    """What could be made ready at the target; done first if the options ask for it."""
 
     @property
     def blocked(self) -> bool:

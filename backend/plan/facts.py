@@ -60,6 +60,14 @@ class ReachProblem(StrEnum):
     NONE = "none"
     NAME = "name"
     PORT = "port"
+    SILENT = "silent"
+    """Nothing comes back: no route, or a firewall that drops."""
+    URI = "uri"
+    """libvirt cannot make sense of it."""
+    OTHER_HOST = "other-host"
+    """It leads to another host."""
+    CREDENTIALS = "credentials"
+    """The source has no certificate of its own, or one that the target refuses."""
     TRUST = "trust"
     NAME_MISMATCH = "name-mismatch"
     OTHER = "other"
@@ -108,11 +116,51 @@ class PoolFacts:
     path: str = ""
     available_bytes: int = 0
     volumes: frozenset[str] = frozenset()
+    autostart: bool = False
 
     @property
     def takes_files(self) -> bool:
         """Its volumes are image files."""
         return self.kind in ("dir", "fs", "netfs")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """A network of the source, as the target could have it."""
+
+    name: str
+    xml: str
+    autostart: bool = False
+    needs: tuple[str, ...] = ()
+    """Bridges and network devices that must be at the target."""
+    makes: str = ""
+    """A bridge that must not; empty where libvirt chooses its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A directory at the target that a pool has, or could be given."""
+
+    there: bool = False
+    empty: bool = False
+    could_be: bool = False
+    """It is not there, and the one above it is."""
+    available_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """What tells whether the target can be made ready."""
+
+    own_pools: Mapping[str, PoolFacts] = field(default_factory=lambda: MappingProxyType({}))
+    """The source's, by name."""
+    own_networks: Mapping[str, NetworkFacts] = field(default_factory=lambda: MappingProxyType({}))
+    target_networks: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    """Whether each is active."""
+    rooms: Mapping[str, Room] = field(default_factory=lambda: MappingProxyType({}))
+    """By the path of a pool."""
+    devices: frozenset[str] | None = None
+    """Of those that networks need or make: the ones that are at the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +244,11 @@ class Survey:
     source_versions: Versions | None = None
     target_versions: Versions | None = None
     measures: Measures = Measures()
+    preparing: Preparing = Preparing()
+    internal_snapshots: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Inside the image of a disk that is copied, by its target name."""
+    occupied_bytes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Virtual size of the images at `occupied`, where it is known."""
     unknown: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Name of a fact -> the sentence why it is not known."""
 

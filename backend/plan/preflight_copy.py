@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from backend.model import DiskMove, Finding
+from backend.model import DiskMove, Finding, Mode
 from backend.plan.disks import DiskCase, Place, Trouble, choice_for, disks_of, why_not_copied
 from backend.plan.facts import Survey
 from backend.plan.found import block, warn
+from backend.plan.preparing import offered
 from backend.plan.wording import memory as sized
 
 
@@ -31,13 +32,29 @@ def copied(survey: Survey, case: DiskCase) -> Iterator[Finding]:
         yield _occupied(survey, move)
         return
     yield _will_be_copied(survey, move)
+    yield from _snapshots(survey, move)
     if place.instead_of:
+        ready = offered(survey, place.instead_of, pool=True)
         yield warn(
             "storage-pool-other",
             "storage",
             f"pool {place.instead_of} of {survey.target.name} cannot take {move.target}: it goes"
             f" to pool {move.pool} there",
-            f"Choose another: --disk {move.target}=POOL",
+            f"{ready}Choose another: --disk {move.target}=POOL",
+        )
+
+
+def _snapshots(survey: Survey, move: DiskMove) -> Iterator[Finding]:
+    """libvirt knows nothing of those that it did not make: a mirror copies what the guest sees."""
+    count = survey.internal_snapshots.get(move.target, 0)
+    if count and survey.mode is Mode.LIVE:
+        which = "a snapshot" if count == 1 else f"{count} snapshots"
+        yield block(
+            "storage-internal-snapshots",
+            "storage",
+            f"{move.target} ({move.source}) has {which} inside its image: copied while the VM"
+            " runs, it would lose them",
+            f"Shut {survey.vm.name} off and move it so: --mode cold, which keeps them.",
         )
 
 
@@ -85,11 +102,18 @@ def _will_be_copied(survey: Survey, move: DiskMove) -> Finding:
 
 
 def _occupied(survey: Survey, move: DiskMove) -> Finding:
+    code, sentence = "storage-exists", f"{move.destination} exists on {survey.target.name} already"
+    found = survey.occupied_bytes.get(move.destination or "")
+    if found is not None and move.virtual_bytes is not None and found != move.virtual_bytes:
+        code = "storage-size-differs"
+        sentence += (
+            f", with another size: {sized(found)} there, {sized(move.virtual_bytes)} on"
+            f" {survey.source.name}"
+        )
     return block(
-        "storage-exists",
+        code,
         "storage",
-        f"{move.destination} exists on {survey.target.name} already: {move.target} is not copied"
-        " over it",
+        f"{sentence}: {move.target} is not copied over it",
         f"Choose another name: --disk {move.target}={move.pool}:NAME. If it is left from an"
         f" earlier move and nothing needs it: virsh vol-delete --pool {move.pool} {move.volume}",
     )
@@ -100,6 +124,7 @@ def _no_place(survey: Survey, move: DiskMove, place: Place) -> Finding:
     pool = choice.pool if choice else "there"
     names = [one.name for one in survey.target_pools or () if one.active and one.takes_files]
     have = f"It has {', '.join(names)}." if names else f"Make one on {target}: virsh pool-define-as"
+    ready = offered(survey, choice.pool if choice else move.source_pool or "", pool=True)
     needed, room = sized(move.needed_bytes), sized(max(0, place.room_bytes))
     where = f"pool {pool} of {target}" if choice else f"the largest pool of {target}"
     code, sentence, remedy = {
@@ -108,11 +133,15 @@ def _no_place(survey: Survey, move: DiskMove, place: Place) -> Finding:
             f"where {move.target} could be copied to is not known{survey.why('pools')}",
             "Plan again once the target answers.",
         ),
-        Trouble.MISSING: ("storage-pool-missing", f"{target} has no pool {pool}", have),
+        Trouble.MISSING: (
+            "storage-pool-missing",
+            f"{target} has no pool {pool}",
+            f"{ready}{have}",
+        ),
         Trouble.INACTIVE: (
             "storage-pool-inactive",
             f"pool {pool} of {target} is not active",
-            f"Start it there: virsh pool-start {pool}",
+            f"{ready}Start it there: virsh pool-start {pool}",
         ),
         Trouble.KIND: (
             "storage-pool-kind",
@@ -127,7 +156,7 @@ def _no_place(survey: Survey, move: DiskMove, place: Place) -> Finding:
         Trouble.NOWHERE: (
             "storage-no-pool",
             f"{move.target} is local, and {target} has no active pool of image files",
-            have,
+            f"{ready}{have}",
         ),
     }[place.trouble]
     return block(code, "storage", sentence, remedy)

@@ -27,12 +27,21 @@ def target_up(survey: Survey) -> Iterator[Finding]:
     if survey.target_up:
         yield ok("host-up", "host", f"{target.name} is up")
         return
+    if target.daemon_stopped:
+        yield block(
+            "host-daemon-stopped",
+            "host",
+            f"libvirt's daemon does not run on {target.name}, which itself can be reached",
+            f"Start it on {target.name}: systemctl start libvirtd (or virtqemud.socket); it is"
+            " tried again by itself.",
+        )
+        return
     because = f": {target.reason.rstrip('.')}" if target.reason else ""
     yield block(
         "host-unreachable",
         "host",
         f"{target.name} is {target.state}{because}",
-        "Bring it back or pick another target; it is tried again by itself.",
+        target.remedy or "Bring it back or pick another target; it is tried again by itself.",
     )
 
 
@@ -97,6 +106,37 @@ def reach(survey: Survey) -> Iterator[Finding]:
             f"{source} cannot connect to {uri}{because}",
             f"Start libvirt's listener on {target} (virtproxyd-tls.socket, or libvirtd --listen)"
             " and open its port in the firewall.",
+        )
+    elif problem is ReachProblem.SILENT:
+        yield block(
+            "reach-silent",
+            "reach",
+            f"{source} gets no answer from {uri}{because}",
+            f"Look at the network between them, and at a firewall on {target} that drops"
+            " connections to that port.",
+        )
+    elif problem is ReachProblem.URI:
+        yield block(
+            "reach-uri",
+            "reach",
+            f"{uri} is no address that libvirt on {source} can use{because}",
+            f"Correct migrate_uri of {target} in the fleet file: qemu+tls://{target}/system.",
+        )
+    elif problem is ReachProblem.OTHER_HOST:
+        yield block(
+            "reach-other-host",
+            "reach",
+            f"{uri} does not lead from {source} to {target}{because}",
+            f"Correct migrate_uri of {target} in the fleet file, or what that name resolves to on"
+            f" {source}.",
+        )
+    elif problem is ReachProblem.CREDENTIALS:
+        yield block(
+            "reach-credentials",
+            "reach",
+            f"{source} has no certificate of its own that {target} takes{because}",
+            f"Install /etc/pki/libvirt/clientcert.pem and private/clientkey.pem on {source}, signed"
+            f" by the CA that {target} trusts.",
         )
     elif problem is ReachProblem.TRUST:
         yield block(

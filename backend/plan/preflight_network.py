@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from backend.model import Finding, Nic
 from backend.plan.facts import Survey, attachment, renamed
 from backend.plan.found import block, ok, warn
+from backend.plan.preparing import lacking, offered
 
 _NAMED = ("bridge", "network", "direct")
 
@@ -40,16 +41,33 @@ def _attached(survey: Survey, was: Nic) -> Finding:
         why = survey.why(attachment(nic)) or survey.why("network")
         sentence = f"{noun} {nic.source}: not checked on {target}{why}"
         return warn(f"network-{nic.kind}-unknown", "network", sentence)
-    state = "missing or not active" if nic.kind == "network" else "missing"
+    if nic.kind == "network":
+        return _network_missing(survey, nic.source, was.source)
     remedy = {
-        "bridge": f"Create it there: ip link add {nic.source} type bridge",
-        "network": f"Define and start it there: virsh net-start {nic.source}",
+        "bridge": f"Create it there: ip link add {nic.source} type bridge, or use another:"
+        f" --network {was.source}=NAME",
         "direct": "Give the target a device of that name, or change the VM's interface.",
     }[nic.kind]
-    if nic.kind != "direct":
-        remedy += f", or use another: --network {was.source}=NAME"
-    sentence = f"{noun} {nic.source} is {state} on {target}"
+    sentence = f"{noun} {nic.source} is missing on {target}"
     return block(f"network-{nic.kind}-missing", "network", sentence, remedy)
+
+
+def _network_missing(survey: Survey, name: str, was: str) -> Finding:
+    target, known = survey.target.name, survey.preparing.target_networks
+    instead = f", or use another: --network {was}=NAME"
+    ready = offered(survey, name, pool=False)
+    if name in known:
+        sentence = f"network {name} is not active on {target}"
+        remedy = f"{ready}Start it there: virsh net-start {name}{instead}"
+        return block("network-network-inactive", "network", sentence, remedy)
+    sentence, own = (
+        f"network {name} is missing on {target}",
+        survey.preparing.own_networks.get(name),
+    )
+    if own is not None and (why := lacking(survey, own)):
+        sentence += f", and it cannot be made as {survey.source.name} has it: {why}"
+    remedy = f"{ready}Define and start it there: virsh net-define, virsh net-start {name}{instead}"
+    return block("network-network-missing", "network", sentence, remedy)
 
 
 def _other(nic: Nic) -> Finding:

@@ -12,6 +12,7 @@ from backend.plan.disks import DiskCase, disk_cases
 from backend.plan.facts import DiskProof, Survey
 from backend.plan.found import block, ok, warn
 from backend.plan.preflight_copy import copied, not_copied, overcommitted, unused_choices
+from backend.plan.preparing import offered, unseen
 
 SAFE_CACHES = ("none", "directsync")
 QEMU_DROPS_CACHE = 4_000_000
@@ -116,6 +117,7 @@ def _writable(survey: Survey, case: DiskCase) -> Iterator[Finding]:
         yield ok("storage-network", "storage", f"{what} is network storage")
     elif proof.shared:
         yield ok("storage-shared", "storage", f"{what} is shared: {target} sees what is written")
+        yield from _named_by_pool(survey, disk)
         cache = _cache_problem(survey, disk)
         if cache is not None:
             yield cache
@@ -136,6 +138,30 @@ def _writable(survey: Survey, case: DiskCase) -> Iterator[Finding]:
             "Compare `lsblk -o NAME,WWN,SERIAL` on both hosts; use a path that names the device"
             " (/dev/disk/by-id).",
         )
+
+
+def _named_by_pool(survey: Survey, disk: Disk) -> Iterator[Finding]:
+    """libvirt there must know the pool and the volume that the definition names."""
+    if disk.kind != "volume" or not disk.pool or survey.target_pools is None:
+        return
+    name, target = disk.pool, survey.target.name
+    pool = next((one for one in survey.target_pools if one.name == name), None)
+    if pool is None:
+        code, what = (
+            "storage-pool-missing",
+            f"{disk.target} names the pool {name}: {target} has none",
+        )
+        remedy = f"Make it on {target}: virsh pool-define-as"
+    elif not pool.active:
+        code, what = "storage-pool-inactive", f"pool {name} of {target} is not active"
+        remedy = f"Start it there: virsh pool-start {name}"
+    elif unseen(disk, pool):
+        code = "storage-volume-unseen"
+        what = f"libvirt on {target} has not seen {disk.source} of {disk.target} in pool {name} yet"
+        remedy = f"On {target}: virsh pool-refresh {name}"
+    else:
+        return
+    yield block(code, "storage", what, f"{offered(survey, name, pool=True)}{remedy}")
 
 
 def _cache_problem(survey: Survey, disk: Disk) -> Finding | None:

@@ -30,6 +30,8 @@ class ReachFault(StrEnum):
     NAME_MISMATCH = "name mismatch"
     NO_CREDENTIALS = "no credentials"
     """The source host has no client certificate, or the target refuses it."""
+    BAD_URI = "bad URI"
+    """libvirt does not know its scheme, transport or path."""
     UNTRIED = "untried"
     """The source host has no virsh, or our login may not read the host's own certificate."""
     OTHER = "other"
@@ -60,6 +62,11 @@ exit 127
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d [\d:.+]+ \d+: (\w+) : (?:\w+:\d+ : )?")
 
 _REACH_FAULTS = (
+    (
+        ReachFault.BAD_URI,
+        r"no connection driver available|unable to parse uri|unexpected .* uri path|"
+        r"transport .* not recogni[sz]ed",
+    ),
     (ReachFault.UNTRIED, r"permission denied"),
     (
         ReachFault.NAME,
@@ -75,7 +82,8 @@ _REACH_FAULTS = (
         r"(cannot read|unable to (read|access|load|open)|no such file).*"
         r"(certificate|\.pem)|(certificate|\.pem).*(cannot|no such file|does not exist)|"
         r"authentication failed|not authorized|access denied|dn is not in|"
-        r"certificate (is )?required|bad certificate|premature(ly)? terminat",
+        # The last: a libvirt that saw no certificate of ours, or one it refuses, just hangs up.
+        r"certificate (is )?required|bad certificate|premature(ly)? terminat|read TLS confirmation",
     ),
     (
         ReachFault.NOT_TRUSTED,

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+from asyncssh.constants import OPEN_CONNECT_FAILED
 
 from backend.errors import (
     BadDocument,
     BadInput,
+    DaemonStopped,
     HostUnreachable,
     SshFault,
     from_ssh,
@@ -164,6 +166,14 @@ class SshHost:
         os.chmod(local_path, 0o600)
         self._listeners.append(listener)
 
+    async def try_libvirt(self, remote_path: str = "/run/libvirt/libvirt-sock") -> None:
+        """Whether something listens there still: through a forward it would be an end of file.
+
+        Raises:
+            HostUnreachable: Nothing does (then a DaemonStopped), or the connection is lost.
+        """
+        await self._try_socket(self._connected(), remote_path)
+
     async def close(self, timeout_s: float = 2.0) -> None:
         """Close forwards and connection; libvirt lanes over them must be closed before."""
         self._closing = True
@@ -234,7 +244,9 @@ class SshHost:
         except TimeoutError:
             raise from_ssh(self.alias, SshFault.TIMED_OUT, path) from None
         except asyncssh.ChannelOpenError as error:
-            raise HostUnreachable(
+            nobody = error.code == OPEN_CONNECT_FAILED
+            kind = DaemonStopped if nobody else HostUnreachable
+            raise kind(
                 f"{self.alias}: nothing answers at libvirt's socket {path} "
                 f"({plain(error.reason)}).",
                 "Start libvirt there (`systemctl start libvirtd`), log in as a user who may use "

@@ -16,6 +16,7 @@ from backend.run.cold_target import ColdTarget
 from backend.run.migration import Undertaking
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
+from backend.run.preparing import TargetReady
 from backend.run.settle import RECHECK_S, ask
 from backend.run.told import Told
 from backend.run.verdict import End, Judgement
@@ -38,6 +39,7 @@ class ColdEnd:
         progress: "Progress",
         definition: ColdTarget,
         volumes: NewVolumes,
+        ready: TargetReady,
         small: SmallState,
         images: OldImages,
         proven: Callable[[], tuple[str, ...]],
@@ -47,6 +49,7 @@ class ColdEnd:
         self._progress = progress
         self._definition = definition
         self._volumes = volumes
+        self._ready = ready
         self._small = small
         self._images = images
         self._proven = proven
@@ -119,16 +122,18 @@ class ColdEnd:
             leftovers += await self._running_again(after_crash)
             judgement = await self._as_it_is(judgement)
         elif judgement.outcome is Outcome.MOVED:
+            self._ready.keep()
             leftovers += await self._images.finish(self._proven())
         else:
-            leftovers += self._volumes.undecided()
+            leftovers += (*self._volumes.undecided(), *self._ready.undecided())
         self._publish(judgement, tuple(leftovers))
 
     async def _undo(self) -> tuple[str, ...]:
         """In this order: a volume that a definition names is not removed."""
         left = await self._definition.take_away()
         left += await self._small.remove()
-        return left + await self._volumes.remove()
+        left += await self._volumes.remove()
+        return left + await self._ready.undo()
 
     async def _running_again(self, after_crash: bool) -> tuple[str, ...]:
         """What was shut down for the move runs again at its source."""

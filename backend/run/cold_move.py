@@ -30,6 +30,7 @@ from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
 from backend.run.open_moves import OpenMoves
 from backend.run.ordering import ColdOrder
+from backend.run.preparing import Ledger, TargetReady, resumed
 from backend.run.publish import Publisher
 from backend.run.shutdown import Shutdown
 from backend.run.told import Told
@@ -76,6 +77,7 @@ class ColdRun:
         self._disks = ColdDisks(
             self._told, source, target, order.route, order.address, self._volumes
         )
+        self._ready = TargetReady(self._told, target, begun.ready)
         self._small = SmallState(self._told, source, target)
         self._definition = ColdTarget(self._told, source, target, begun.before.autostart)
         self._shutdown = Shutdown(self._told, source)
@@ -85,6 +87,7 @@ class ColdRun:
             self._progress,
             self._definition,
             self._volumes,
+            self._ready,
             self._small,
             OldImages(self._told, begun.before, source, target),
             lambda: self._disks.sentences,
@@ -198,6 +201,9 @@ class ColdRun:
 
     async def _move(self) -> None:
         self._told.enter(Phase.PREPARE)
+        # A step that an abort cut off would be one of which nobody knows whether it was done.
+        await asyncio.shield(self._ready.make(self._begun.order))
+        self._stop_if_asked()
         if self.state.mode is Mode.RESTART:
             await self._shutdown.down(self._order.shutdown_s)
             self._progress.stopped_s = time.monotonic()
@@ -284,6 +290,7 @@ def taken_up(
     target: HostWatch,
     publisher: Publisher,
     open_moves: OpenMoves,
+    ledger: Ledger,
 ) -> ColdRun:
     """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
     order = MigrationOrder(
@@ -295,6 +302,7 @@ def taken_up(
     )
     before = Before(state.vm, state.source, state.target, True, VmState.SHUT_OFF, state.autostart)
     confirmed = time.monotonic() - max(0.0, time.time() - state.started)
-    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed)
+    ready = resumed(ledger, state)
+    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed, ready)
     nothing = ColdOrder(CopyRoute.DIRECT, "", (), 0)
     return ColdRun(begun, nothing, source, target, publisher, open_moves)

@@ -39,6 +39,7 @@ from backend.run.onlooker import Onlooker
 from backend.run.open_moves import OpenMoves
 from backend.run.outage import OutageProbe
 from backend.run.planning import SETTLE_S, Planner, check_target
+from backend.run.preparing import Ledger, MakingReady
 from backend.run.publish import Publisher
 from backend.run.runs import Run
 from backend.run.together import Planned
@@ -75,6 +76,7 @@ class Engine:
         )
         self._history = History(history)
         self._open_moves = OpenMoves(open_moves)
+        self._ledger = Ledger()
         self._planner = Planner(self._inventory, self._running_uuids, own, self._history)
 
     @property
@@ -218,8 +220,10 @@ class Engine:
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
         tuning = plan.tuning or Tuning(plan.policy.pause_ms)
+        wanted = plan.preparations if options.prepare else ()
+        ready = MakingReady(self._ledger, wanted, lambda: self._planner.once_more(plan, options))
         begun = Undertaking(
-            state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed
+            state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed, ready
         )
         elsewhere = self._elsewhere(plan.source, plan.target)
         run: Run
@@ -245,7 +249,7 @@ class Engine:
             source, target = map(self._inventory.host, (state.source, state.target))
         except BadInput:
             return  # of another fleet, whose engine will see to it
-        run = taken_up(state, source, target, self._publisher, self._open_moves)
+        run = taken_up(state, source, target, self._publisher, self._open_moves, self._ledger)
         self._remember(run)
         task = asyncio.create_task(self._settle_open(run), name=f"open-{state.id}")
         self._tasks.add(task)

@@ -36,6 +36,7 @@ from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
 from backend.run.onlooker import Onlooker, Seen
 from backend.run.post_copy import Aftermath, begin_again
+from backend.run.preparing import MakingReady, TargetReady
 from backend.run.publish import Publisher
 from backend.run.settle import RECHECK_S, settle
 from backend.run.told import Told
@@ -56,6 +57,7 @@ class Undertaking:
     prior: Prior
     confirmed: float
     """`time.monotonic()` of the operator's confirm."""
+    ready: MakingReady | None = None
 
 
 class MigrationRun:
@@ -90,6 +92,7 @@ class MigrationRun:
         )
         self._mirrors = Mirrors(self._told)
         self._new_volumes = NewVolumes(self._told, target)
+        self._ready = TargetReady(self._told, target, begun.ready)
         self._old_images = OldImages(self._told, begun.before, source, target)
         self.second = SecondAttempt(self._told, source, target)
         self._called: float | None = None
@@ -192,6 +195,7 @@ class MigrationRun:
         self._told.enter(Phase.PREPARE)
         if not await self._departure.wait():
             return
+        self._order = await self._ready.make(self._order)
         looking = asyncio.create_task(self._onlooker.begin())
         await self._prepare()
         await self._new_volumes.create()
@@ -354,10 +358,11 @@ class MigrationRun:
         leftovers = list(judgement.leftovers)
         if judgement.outcome is Outcome.STAYED:
             leftovers += await self._changed.put_back()
-            leftovers += await self._new_volumes.remove()
+            leftovers += [*await self._new_volumes.remove(), *await self._ready.undo()]
         elif not moved:
-            leftovers += self._new_volumes.undecided()
+            leftovers += (*self._new_volumes.undecided(), *self._ready.undecided())
         if moved:
+            self._ready.keep()
             leftovers += await conclude.carry_autostart(
                 self._target, self.state.uuid, self._before.autostart
             )

@@ -26,6 +26,7 @@ from backend.plan.facts import Survey
 from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.plan.policy import all_policies, deadline_s, policy_for
 from backend.plan.preflight import fit_score, preflight
+from backend.plan.preparing import announced, as_prepared, possible
 from backend.plan.remarks import disk_remarks, idle_remarks
 from backend.plan.wording import memory
 from backend.run.asked import checked
@@ -110,15 +111,27 @@ class Planner:
         parts += [f"Not asked, because they do not answer: {', '.join(silent)}."] if silent else []
         return " ".join(parts) or "`virt-ferry vms` lists them."
 
-    async def _plan_one(self, vm: Vm, target: HostWatch, options: MoveOptions) -> Planned:
+    async def once_more(self, plan: Plan, options: MoveOptions) -> Planned:
+        """For a migration that has made its target ready. Raises BadInput."""
+        vm = self._vm(f"{plan.source}/{plan.uuid}")
+        target = self._inventory.host(plan.target)
+        return await self._plan_one(vm, target, replace(options, prepare=False), own=True)
+
+    async def _plan_one(
+        self, vm: Vm, target: HostWatch, options: MoveOptions, own: bool = False
+    ) -> Planned:
         source = self._inventory.host(vm.host)
         facts = await survey(vm, source, target, self.links, options)
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         policy = policy_for(options, self._own, vm.policy)
+        preparations = possible(facts)
+        if options.prepare:
+            facts = as_prepared(facts, preparations)
         seen = foresee(facts, policy, options, self.links, self._history)
         idle = facts.mode in MOVED_WHILE_OFF
-        settings = () if idle else seen.findings
-        findings = (*self._own_job(vm), *preflight(facts), *settings)
+        more = announced(preparations) if options.prepare else ()
+        more += () if idle else seen.findings
+        findings = (*self._own_job(vm, own), *preflight(facts), *more)
         encrypted = source.tls and target.tls
         moves = tuple(case.move for case in disk_cases(facts))
         order = order_for(facts, target.migrate_uri, encrypted, moves, seen.tuning, options)
@@ -137,6 +150,7 @@ class Planner:
             virsh=self._virsh(facts, order, source),
             deadline_s=deadline_s(policy, vm.memory_bytes),
             disks=moves,
+            preparations=preparations,
         )
         if not plan.blocked:
             plan = (_when_off if idle else _with_forecast)(plan, seen, options)
@@ -150,9 +164,9 @@ class Planner:
             return virsh_line(order, source.source_uri)
         return offline_line(order, source.source_uri) if not order.copy_disks else ""
 
-    def _own_job(self, vm: Vm) -> tuple[Finding, ...]:
-        """A migration of ours that libvirt may not show yet."""
-        if vm.uuid not in self._moving() or vm.job is not None:
+    def _own_job(self, vm: Vm, own: bool) -> tuple[Finding, ...]:
+        """A migration of ours that libvirt may not show yet; `own`: it is the one that asks."""
+        if own or vm.uuid not in self._moving() or vm.job is not None:
             return ()
         return (
             Finding(

@@ -15,8 +15,9 @@ from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
 from backend.run.survey_copy import with_copy_route
 from backend.run.survey_measures import ask_measures
+from backend.run.survey_preparing import ask_preparing, with_copies
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
-from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images, with_occupied
+from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images
 from backend.run.survey_target import (
     ask_attachments,
     ask_cpu,
@@ -81,9 +82,10 @@ async def _of_pair(asking: Asking) -> Survey:
         ask_networks(asking, config),
         ask_pools(asking),
     )
-    attachments, disks = await asyncio.gather(
+    attachments, disks, preparing = await asyncio.gather(
         ask_attachments(asking, config, networks, files),
         ask_disks(asking, config, at_source, files),
+        ask_preparing(asking, config, at_source, pools, networks),
     )
     emulator = files.get(config.emulator)
     facts = replace(
@@ -97,13 +99,14 @@ async def _of_pair(asking: Asking) -> Survey:
         source_pools=at_source.pools,
         stored_sources=at_source.stored,
         target_pools=pools,
+        preparing=preparing,
         files_missing=tuple(
             path for path in needed_paths(config) if path in files and not files[path].exists
         ),
     )
     if facts.mode in MOVED_WHILE_OFF:
         facts = await with_images(asking, facts)
-    return await with_occupied(asking, facts)
+    return await with_copies(asking, facts)
 
 
 def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:

@@ -8,7 +8,8 @@ from backend.errors import FerryError
 from backend.hypervisor import cpu, domains, volumes
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.domain_xml import DomainConfig, parse_domain
-from backend.hypervisor.volumes import DiskSize
+from backend.hypervisor.networks import NetworkDefinition, read_definitions
+from backend.hypervisor.volumes import DiskSize, Pool
 from backend.model import Disk, Job, Vm, VmState
 from backend.plan.facts import Definition, Versions
 from backend.run.survey_asking import Asking
@@ -34,13 +35,20 @@ class AtSource:
     """What the stored definition of a running VM calls the images, by target name."""
     pools: dict[str, str]
     """The pool a disk's image lies in, by target name."""
+    own_pools: tuple[Pool, ...]
+    """All of the host's."""
+    networks: dict[str, NetworkDefinition]
+    """Those the VM is on, and those it is to be on, by name."""
     versions: Versions
 
 
 async def ask_source(asking: Asking) -> AtSource | None:
-    uuid = asking.vm.uuid
+    uuid, renames = asking.vm.uuid, {one.target for one in asking.options.networks}
     return await asking.call(
-        "definition", asking.source, lambda conn: _read_source(conn, uuid), "describe the VM"
+        "definition",
+        asking.source,
+        lambda conn: _read_source(conn, uuid, renames),
+        "describe the VM",
     )
 
 
@@ -54,7 +62,7 @@ def parsed(asking: Asking, at_source: AtSource | None) -> DomainConfig | None:
         return None
 
 
-def _read_source(conn: Connection, uuid: str) -> AtSource:
+def _read_source(conn: Connection, uuid: str, renames: set[str]) -> AtSource:
     raw, presence = domains.read_config(conn, uuid), domains.presence(conn, uuid)
     job = domains.read_active_job(conn, uuid)
     config = parse_domain(raw.xml)
@@ -64,6 +72,7 @@ def _read_source(conn: Connection, uuid: str) -> AtSource:
     idle = presence.state in (VmState.RUNNING, VmState.PAUSED) and job is None
     paths = _volume_paths(conn, config)
     images = dict(_images(config, paths))
+    on = {nic.source for nic in config.nics if nic.kind == "network"}
     return AtSource(
         raw=raw,
         presence=presence,
@@ -75,6 +84,8 @@ def _read_source(conn: Connection, uuid: str) -> AtSource:
         sizes=volumes.disk_sizes(conn, uuid, images) if idle else {},
         stored=_stored(conn, raw.inactive_xml),
         pools=_pools(conn, images),
+        own_pools=volumes.pools_if_any(conn) if images else (),
+        networks=read_definitions(conn, sorted(on | renames)) if on else {},
         versions=read_versions(conn),
     )
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from backend.hypervisor.domain_xml import DomainConfig
 from backend.hypervisor.volumes import read_pools
 from backend.model import Disk
-from backend.plan.disks import disk_cases
 from backend.plan.facts import DiskProof, PoolFacts, Survey
 from backend.remote import probes
 from backend.remote.images import FACTS_LIMIT_S, image_facts
 from backend.remote.probes import FileFacts, SharedProof
 from backend.remote.shell import Shell, run_script
 from backend.run.survey_asking import PROBE_LIMIT_S, Asking
+from backend.run.survey_preparing import pool_facts
 from backend.run.survey_source import AtSource, needed_paths
 from backend.run.survey_target import device_path
 
@@ -52,9 +52,7 @@ async def ask_pools(asking: Asking) -> tuple[PoolFacts, ...] | None:
     )
     if found is None:
         return None
-    return tuple(
-        PoolFacts(p.name, p.kind, p.active, p.path, p.available_bytes, p.volumes) for p in found
-    )
+    return tuple(map(pool_facts, found))
 
 
 async def with_images(asking: Asking, facts: Survey) -> Survey:
@@ -85,18 +83,6 @@ async def _read_image(asking: Asking, shell: Shell, disk: Disk) -> Disk:
         below_bytes=sum(one.allocated_bytes for one in found.backing),
         encrypted=disk.encrypted or found.encrypted,
     )
-
-
-async def with_occupied(asking: Asking, facts: Survey) -> Survey:
-    """Where copies would go, looked at on the target itself: libvirt does not see every file."""
-    planned = (case.move.destination for case in disk_cases(facts))
-    paths = tuple(path for path in planned if path)
-    shell = asking.shell("storage", asking.target) if paths else None
-    if shell is None:
-        return facts
-    found = await asking.ask("storage", probes.probe_files(shell, paths), PROBE_LIMIT_S)
-    there = zip(paths, found or (), strict=False)
-    return replace(facts, occupied=frozenset(path for path, file in there if file.exists))
 
 
 def _image(disk: Disk, at_source: AtSource) -> str | None:

@@ -20,10 +20,11 @@ _REACH_PROBLEMS = {
     None: ReachProblem.OTHER,
     probes.ReachFault.NAME: ReachProblem.NAME,
     probes.ReachFault.PORT_CLOSED: ReachProblem.PORT,
-    probes.ReachFault.TIMED_OUT: ReachProblem.PORT,
+    probes.ReachFault.TIMED_OUT: ReachProblem.SILENT,
     probes.ReachFault.NOT_TRUSTED: ReachProblem.TRUST,
-    probes.ReachFault.NO_CREDENTIALS: ReachProblem.TRUST,
+    probes.ReachFault.NO_CREDENTIALS: ReachProblem.CREDENTIALS,
     probes.ReachFault.NAME_MISMATCH: ReachProblem.NAME_MISMATCH,
+    probes.ReachFault.BAD_URI: ReachProblem.URI,
     probes.ReachFault.OTHER: ReachProblem.OTHER,
 }
 
@@ -59,6 +60,9 @@ async def ask_reach(asking: Asking) -> Reach | None:
     if found.fault is probes.ReachFault.UNTRIED:
         asking.unknown["reach"] = found.detail
         return None
+    expected = asking.target.host.hostname
+    if found.ok and expected and found.hostname != expected:
+        return Reach(ReachProblem.OTHER_HOST, f"{found.hostname} answers there, not {expected}")
     problem = ReachProblem.NONE if found.ok else _REACH_PROBLEMS[found.fault]
     return Reach(problem, found.detail)
 

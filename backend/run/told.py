@@ -10,7 +10,7 @@ from backend.run.publish import Publisher
 MOST_DECISIONS = 300
 """A migration that runs all night ends a pass every few seconds: the oldest notes go."""
 
-_KEPT = frozenset({"volumes", "carried", "phase"})
+_KEPT = frozenset({"volumes", "carried", "prepared", "phase"})
 """Fields that an engine which dies must not forget."""
 
 

@@ -21,7 +21,7 @@ from backend.model import (
     Vm,
 )
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024

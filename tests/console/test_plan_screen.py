@@ -14,6 +14,8 @@ from backend.model import (
     Forecast,
     MoveOptions,
     Plan,
+    Preparation,
+    PreparationKind,
     Severity,
     TrackRecord,
 )
@@ -347,3 +349,79 @@ async def test_each_disk_is_shown_with_its_way(console: Open) -> None:
         text = " ".join(c.box("findings").split())
         assert "vda copy 100 M of 1 G (qcow2) from /images/a to /fast/a on" in text
         assert "20 G free in pool fast verified by format and size" in text
+
+
+READY = Preparation(
+    PreparationKind.START_POOL, "kvm-b", "fast", "start the pool fast on kvm-b", "/srv/fast"
+)
+
+
+async def plan_that_lacks_a_pool(c: Console, *, blocked: bool = True) -> None:
+    """web-1's plan; once it is to be prepared, nothing blocks it."""
+    (first, *_) = recorded_plans(c, "web-1")
+    lacks = Finding("storage-no-pool", "storage", Severity.BLOCK, "no active pool", "Start one.")
+    c.link.answers[MakePlan] = PlanReply(
+        (replace(first, preparations=(READY,), findings=(lacks,) if blocked else first.findings),)
+    )
+    await plan(c, "web-1")
+
+
+async def test_what_could_be_made_ready_is_shown_and_one_key_turns_it_on(console: Open) -> None:
+    async with console("web") as c:
+        await plan_that_lacks_a_pool(c)
+        assert "x prepare off; it would start the pool fast on kvm-b" in c.text
+        assert not options(c).prepare
+        await plan_again_without_blocks(c)
+        assert options(c).prepare
+        assert "x prepare ON: start the pool fast on kvm-b" in c.text
+        assert not touched(c)
+        await c.press("x")
+        assert not options(c).prepare
+
+
+async def plan_again_without_blocks(c: Console) -> None:
+    (first, *_) = recorded_plans(c, "web-1")
+    c.link.answers[MakePlan] = PlanReply((replace(first, preparations=(READY,)),))
+    await c.press("x")
+
+
+@pytest.mark.parametrize("answer", ["n", "escape", "enter"])
+async def test_the_start_asks_before_the_target_is_changed(console: Open, answer: str) -> None:
+    async with console("web") as c:
+        await plan_that_lacks_a_pool(c)
+        await plan_again_without_blocks(c)
+        await c.press("enter")
+        assert "first: start the pool fast on kvm-b" in c.text
+        assert "Do this, then move web-1?" in c.text
+        await c.press(answer)
+        assert not touched(c)
+        assert isinstance(c.screen, PlanScreen)
+
+
+async def test_one_yes_prepares_and_starts(console: Open) -> None:
+    async with console("web") as c:
+        await plan_that_lacks_a_pool(c)
+        await plan_again_without_blocks(c)
+        await c.press("enter", "y")
+        (start,) = c.asked(Start)
+        assert isinstance(start, Start)
+        assert start.options.prepare
+
+
+async def test_off_it_starts_without_a_question(console: Open) -> None:
+    async with console("web") as c:
+        await plan_that_lacks_a_pool(c, blocked=False)
+        await c.press("enter")
+        (start,) = c.asked(Start)
+        assert isinstance(start, Start)
+        assert not start.options.prepare
+
+
+async def test_where_nothing_lacks_the_key_says_so(console: Open) -> None:
+    async with console("web") as c:
+        await plan(c, "web-1")
+        await c.press("x")
+        assert "lacks nothing that could be made ready from here" in c.text
+        assert not options(c).prepare
+        await c.press("question_mark")
+        assert "Make the target ready first; undone if the VM stays." in c.text

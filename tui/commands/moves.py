@@ -138,6 +138,8 @@ def _print_plan(one: Plan) -> None:
     for disk in one.disks:
         for index, said in enumerate(disk_words(disk, one.target)):
             print(clean(f"  {'' if index else disk.target:<10} {said}"))
+    for ready in one.preparations:
+        print(clean(f"  {'prepare':<10} {ready.sentence} (with --prepare; undone if it stays)"))
     for label, said, _ in detail_rows(one):
         print(clean(f"  {label:<10} {said}"))
     if one.virsh:

@@ -48,6 +48,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="another bridge or network at the target; may be repeated",
     )
     parser.add_argument(
+        "--prepare",
+        action="store_true",
+        help="make the target ready first, as the plan says (pools, networks); undone if it stays",
+    )
+    parser.add_argument(
         "--remove-source",
         action="store_true",
         help="remove the source's images once the target runs the VM from its own",
@@ -67,6 +72,7 @@ def move_options(options: argparse.Namespace) -> MoveOptions:
         disks=tuple(map(_disk, options.disk or ())),
         networks=tuple(map(_network, options.network or ())),
         remove_source=options.remove_source,
+        prepare=options.prepare,
         mode=Mode(options.mode) if options.mode else None,
         flatten=options.flatten,
         shutdown_s=_typed("--shutdown-time", options.shutdown_time, typed.parse_span),

@@ -40,6 +40,11 @@ def blocks(plan: Plan) -> tuple[Finding, ...]:
     return tuple(f for f in plan.findings if f.severity is Severity.BLOCK)
 
 
+def prepared_first(plans: tuple[Plan, ...]) -> list[str]:
+    """What is done at the target before these move, each thing once."""
+    return list(dict.fromkeys(one.sentence for plan in plans for one in plan.preparations))
+
+
 def _warned(plans: tuple[Plan, ...]) -> bool:
     return any(f.severity is Severity.WARN for plan in plans for f in plan.findings)
 
@@ -170,7 +175,18 @@ def policy_lines(
         guard,
         (f"  {about}", Ink.DIM),
     )
-    return [Line(row) for row in (*wrap(first, width, indent=8), *_limits(plan, options, width))]
+    rows = (*wrap(first, width, indent=8), *_limits(plan, options, width))
+    return [Line(row) for row in (*rows, *_prepare(plan, options, width))]
+
+
+def _prepare(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:
+    """What could be made ready at the target, and whether it will be."""
+    if not plan.preparations:
+        return []
+    on: Span = ("ON: ", Ink.WARN) if options.prepare else ("off; it would ", Ink.TEXT)
+    said = "; ".join(prepared_first((plan,)))
+    spans = spans_of((" READY  ", Ink.HEAD), ("x", Ink.KEY), " prepare ", on, said)
+    return wrap(spans, width, indent=8)
 
 
 def _limits(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:

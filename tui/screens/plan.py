@@ -233,20 +233,15 @@ class PlanScreen(PlanLimits):
         row = self._targets.current
         if row is None:
             return
-        if not row.blocked:
+        readied = plan_rows.prepared_first(row.startable) if self._made_for.prepare else []
+        if not (row.blocked or readied):
             self._start(row)
             return
         lines = [line(f" {self._why_blocked(plan)}") for plan in row.blocked]
+        lines += [line((" first: ", Ink.WARN), sentence) for sentence in readied]
         names = ", ".join(plan.vm for plan in row.startable)
-        lines.append(
-            line(
-                (f" Move {names} alone? ", Ink.BOLD),
-                ("y", Ink.KEY),
-                " start  ",
-                ("n", Ink.KEY),
-                " back",
-            )
-        )
+        asked = f" Move {names} alone? " if row.blocked else f" Do this, then move {names}? "
+        lines.append(line((asked, Ink.BOLD), ("y", Ink.KEY), " start  ", ("n", Ink.KEY), " back"))
         self.ask(lines, lambda: self._start(row))
 
     def _start(self, row: TargetRow) -> None:

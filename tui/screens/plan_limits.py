@@ -27,6 +27,7 @@ class PlanLimits(FerryScreen):
         Action("deadline", "D", "deadline", "The VM stays where it is if not moved by then."),
         Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
         Action("hold", "w", "hold", "Copy now, wait before the switchover until told."),
+        Action("prepare", "x", "prepare", "Make the target ready first; undone if the VM stays."),
         Action("at", "t,at", "at", "Start so that the pause falls at a set time."),
     )
 
@@ -62,6 +63,8 @@ class PlanLimits(FerryScreen):
             return "The engine has not said which policies there are."
         if name == "mode" and self._plan.mode is Mode.COLD:
             return f"{self._plan.vm} is shut off: it moves cold."
+        if name == "prepare" and not (self._options.prepare or self._plan.preparations):
+            return f"{self._plan.target} lacks nothing that could be made ready from here."
         if name == "hold" and not self._options.hold:
             return self._why_no_hold(self._plan)
         return ""
@@ -105,6 +108,10 @@ class PlanLimits(FerryScreen):
         """Live, or by a restart."""
         restarts = self._options.mode is Mode.RESTART
         self._change(mode=None if restarts else Mode.RESTART)
+
+    def do_prepare(self) -> None:
+        """On or off: what it would be stands in the plan, and is asked for at the start."""
+        self._change(prepare=not self._options.prepare)
 
     def do_pause(self) -> None:
         """The pause limit, before the start."""

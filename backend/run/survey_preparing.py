@@ -1,0 +1,144 @@
+"""What tells whether the target can be made ready, and what images hold that libvirt does not see.
+
+Asked only where it matters: most targets are ready, and each command over SSH costs a fifth of a
+second.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from types import MappingProxyType
+
+from backend.hypervisor import volumes
+from backend.hypervisor.domain_xml import DomainConfig
+from backend.hypervisor.host import Network
+from backend.model import DiskAction, Mode
+from backend.plan.disks import disk_cases
+from backend.plan.facts import NetworkFacts, PoolFacts, Preparing, Room, Survey
+from backend.plan.preparing import as_prepared, possible
+from backend.remote import probes
+from backend.remote.images import FACTS_LIMIT_S, image_facts
+from backend.remote.rooms import probe_rooms
+from backend.run.survey_asking import PROBE_LIMIT_S, Asking
+from backend.run.survey_source import AtSource
+
+
+async def ask_preparing(
+    asking: Asking,
+    config: DomainConfig,
+    at_source: AtSource,
+    pools: tuple[PoolFacts, ...] | None,
+    networks: list[Network] | None,
+) -> Preparing:
+    """Directories of pools that lack or are inactive, devices of networks that lack."""
+    facts = Preparing(
+        own_pools={pool.name: pool_facts(pool) for pool in at_source.own_pools},
+        own_networks={
+            name: NetworkFacts(one.name, one.xml, one.autostart, one.needs, one.makes)
+            for name, one in at_source.networks.items()
+        },
+        target_networks={one.name: one.active for one in networks or ()},
+    )
+    wanted = {choice.pool for choice in asking.options.disks} | set(at_source.pools.values())
+    paths = tuple(dict.fromkeys(_paths(facts, pools or (), wanted)))
+    devices = tuple(dict.fromkeys(_devices(facts, config)))
+    rooms, found = await asyncio.gather(_rooms(asking, paths), _found(asking, devices))
+    return replace(facts, rooms=MappingProxyType(rooms), devices=found)
+
+
+def pool_facts(pool: volumes.Pool) -> PoolFacts:
+    """As a plan knows it."""
+    known = (pool.name, pool.kind, pool.active, pool.path, pool.available_bytes, pool.volumes)
+    return PoolFacts(*known, autostart=pool.autostart)
+
+
+def _paths(facts: Preparing, pools: tuple[PoolFacts, ...], wanted: set[str]) -> Iterator[str]:
+    there = {pool.name: pool for pool in pools}
+    for name in sorted(wanted):
+        pool = there.get(name, facts.own_pools.get(name))
+        inactive = name not in there or not there[name].active
+        if pool is not None and inactive and pool.kind == "dir" and pool.path.startswith("/"):
+            yield pool.path
+
+
+def _devices(facts: Preparing, config: DomainConfig) -> Iterator[str]:
+    """`config` has the target's names already."""
+    for nic in config.nics:
+        own = facts.own_networks.get(nic.source)
+        if nic.kind == "network" and own is not None and own.name not in facts.target_networks:
+            yield from (name for name in (*own.needs, own.makes) if name and "/" not in name)
+
+
+async def _rooms(asking: Asking, paths: tuple[str, ...]) -> dict[str, Room]:
+    shell = asking.shell("rooms", asking.target) if paths else None
+    if shell is None:
+        return {}
+    found = await asking.ask("rooms", probe_rooms(shell, paths), PROBE_LIMIT_S) or {}
+    return {
+        path: Room(one.there, one.empty, one.could_be, one.available_bytes)
+        for path, one in found.items()
+    }
+
+
+async def _found(asking: Asking, devices: tuple[str, ...]) -> frozenset[str] | None:
+    if not devices:
+        return frozenset()
+    shell = asking.shell("network", asking.target)
+    if shell is None:
+        return None
+    paths = tuple(f"/sys/class/net/{name}" for name in devices)
+    found = await asking.ask("network", probes.probe_files(shell, paths), PROBE_LIMIT_S)
+    if found is None:
+        return None
+    return frozenset(name for name, one in zip(devices, found, strict=True) if one.exists)
+
+
+async def with_copies(asking: Asking, facts: Survey) -> Survey:
+    """What lies where copies would go, and the snapshots inside of what is copied.
+
+    libvirt does not see every file, so the target itself is asked.
+    """
+    ready = as_prepared(facts, possible(facts))
+    cases = (*disk_cases(facts), *disk_cases(ready))
+    paths = tuple(dict.fromkeys(c.move.destination for c in cases if c.move.destination))
+    (occupied, sizes), snapshots = await asyncio.gather(
+        _occupied(asking, paths), _snapshots(asking, facts)
+    )
+    return replace(
+        facts,
+        occupied=occupied,
+        occupied_bytes=sizes,
+        internal_snapshots=MappingProxyType(snapshots),
+    )
+
+
+async def _occupied(
+    asking: Asking, paths: tuple[str, ...]
+) -> tuple[frozenset[str], dict[str, int]]:
+    shell = asking.shell("storage", asking.target) if paths else None
+    if shell is None:
+        return frozenset(), {}
+    found = await asking.ask("storage", probes.probe_files(shell, paths), PROBE_LIMIT_S)
+    there = [path for path, file in zip(paths, found or (), strict=False) if file.exists]
+    if not there:
+        return frozenset(), {}
+    sizes = await asking.call(
+        "storage",
+        asking.target,
+        lambda conn: volumes.capacities(conn, there),
+        "read the sizes of its volumes",
+    )
+    return frozenset(there), sizes or {}
+
+
+async def _snapshots(asking: Asking, facts: Survey) -> dict[str, int]:
+    """Of qcow2 images that a mirror would copy: libvirt counts only those that it made itself."""
+    copied = [case.move for case in disk_cases(facts) if case.move.action is DiskAction.COPY]
+    images = [move for move in copied if move.format == "qcow2"] if facts.mode is Mode.LIVE else []
+    shell = asking.shell("snapshots", asking.source) if images else None
+    if shell is None:
+        return {}
+    reads = (image_facts(shell, move.source, move.format) for move in images)
+    found = await asyncio.gather(*(asking.ask("snapshots", read, FACTS_LIMIT_S) for read in reads))
+    read = zip(images, found, strict=True)
+    return {move.target: len(image.snapshots) for move, image in read if image is not None}
