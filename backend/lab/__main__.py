@@ -80,9 +80,7 @@ def parser() -> argparse.ArgumentParser:
     shown.add_argument("--json", action="store_true", help="one JSON object")
     shown.set_defaults(run=_status)
 
-    vm = commands.add_parser(
-        "vm", parents=[common], help="how fast a VM writes its memory and its disk"
-    )
+    vm = commands.add_parser("vm", parents=[common], help="what a VM writes, to memory and disk")
     vm.add_argument("vm", metavar="NAME")
     vm.add_argument("--write", metavar="RATE", help="bytes/s: 20MB/s, 500k, 0")
     vm.add_argument("--over", metavar="SIZE", help="how much memory it writes over: 200MB")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from backend.model import DiskMove, Finding
+from backend.model import DiskMove, Finding, Mode
 from backend.plan.disks import DiskCase, Place, Trouble, choice_for, disks_of, why_not_copied
 from backend.plan.facts import Survey
-from backend.plan.found import block, warn
+from backend.plan.found import block, ok, warn
 from backend.plan.wording import memory as sized
 
 
@@ -74,13 +74,17 @@ def unused_choices(survey: Survey) -> Iterator[Finding]:
 
 def _will_be_copied(survey: Survey, move: DiskMove) -> Finding:
     size = sized(move.allocated_bytes if move.allocated_bytes is not None else move.needed_bytes)
+    where = f"{move.destination} (pool {move.pool} of {survey.target.name},"
+    where += f" {sized(move.room_bytes or 0)} free)"
+    if survey.mode is Mode.STORAGE:
+        sentence = f"{move.target} ({move.source}): {size} will be copied to {where}"
+        return ok("storage-copy", "storage", sentence)
     moved = "is local to" if choice_for(survey, move.target) is None else "is taken from"
     return warn(
         "storage-copy",
         "storage",
         f"{move.target} ({move.source}) {moved} {survey.source.name}: {size} will be copied to"
-        f" {move.destination} (pool {move.pool} of {survey.target.name},"
-        f" {sized(move.room_bytes or 0)} free)",
+        f" {where}",
     )
 
 

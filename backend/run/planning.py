@@ -33,6 +33,7 @@ from backend.run.foreseeing import Foreseen, foresee
 from backend.run.history import History
 from backend.run.links import Links
 from backend.run.ordering import cold_order, copied_bytes, order_for
+from backend.run.planning_disks import disks_planned
 from backend.run.survey import survey
 from backend.run.together import Planned, fit_together
 
@@ -115,6 +116,9 @@ class Planner:
         facts = await survey(vm, source, target, self.links, options)
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         policy = policy_for(options, self._own, vm.policy)
+        if facts.mode is Mode.STORAGE:
+            uri = source.source_uri
+            return disks_planned(facts, uri, policy, options, self._own_job(vm))
         seen = foresee(facts, policy, options, self.links, self._history)
         idle = facts.mode in MOVED_WHILE_OFF
         settings = () if idle else seen.findings
