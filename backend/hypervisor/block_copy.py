@@ -106,12 +106,15 @@ def destination_xml(path: str, format: str) -> str:
     return ElementTree.tostring(disk, "unicode")
 
 
-def set_rate(conn: Connection, uuid: str, target: str, rate_bytes_s: int | None) -> None:
-    """Limit a copy that runs, from now on; None lifts the limit. One that is over is no error."""
+def set_rates(
+    conn: Connection, uuid: str, targets: tuple[str, ...], rate_bytes_s: int | None
+) -> None:
+    """Limit copies that run, from now on; None lifts the limit. One that is over is no error."""
     flags = libvirt.VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES
     dom = conn.lookupByUUIDString(uuid)
-    if dom.blockJobInfo(target, 0):
-        dom.blockJobSetSpeed(target, rate_bytes_s or 0, flags)
+    for target in targets:
+        if dom.blockJobInfo(target, 0):
+            dom.blockJobSetSpeed(target, rate_bytes_s or 0, flags)
 
 
 def pivot(conn: Connection, uuid: str, target: str) -> None:

@@ -19,6 +19,7 @@ from backend.model import (
     FleetSnapshot,
     Job,
     Migration,
+    Mode,
     MoveOptions,
     Outcome,
     Plan,
@@ -41,6 +42,7 @@ from backend.run.outage import OutageProbe
 from backend.run.planning import SETTLE_S, Planner, check_target
 from backend.run.publish import Publisher
 from backend.run.runs import Run
+from backend.run.storage_move import StorageRun
 from backend.run.together import Planned
 from backend.run.verdict import Before
 
@@ -225,6 +227,8 @@ class Engine:
         run: Run
         if planned.cold is not None:
             run = ColdRun(begun, planned.cold, source, target, self._publisher, self._open_moves)
+        elif plan.mode is Mode.STORAGE:
+            run = StorageRun(begun, source, self._publisher)
         else:
             looker = Onlooker(probe, vm)
             run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)

@@ -1,7 +1,7 @@
 """A plan for disks that move between the pools of one host."""
 
 from backend.hypervisor.block_copy import virsh_lines
-from backend.hypervisor.migrate import MigrationOrder
+from backend.hypervisor.migrate import MigrationOrder, virsh_name
 from backend.model import DiskAction, DiskMove, Finding, MoveOptions, Plan, Policy
 from backend.plan.disks import disk_cases
 from backend.plan.facts import Survey
@@ -17,6 +17,7 @@ def disks_planned(
     """What it would mean; `uri` is the host's, `own` are findings about moves of ours."""
     vm = facts.vm
     moves = tuple(case.move for case in disk_cases(facts))
+    order = MigrationOrder(uuid=vm.uuid, vm=vm.name, target_uri="")
     plan = Plan(
         vm=vm.name,
         uuid=vm.uuid,
@@ -26,19 +27,15 @@ def disks_planned(
         policy=policy,
         mode=facts.mode,
         summary=f"{facts.mode}, {memory(copied_bytes(moves))} of disk, on the same host",
-        virsh=_virsh(uri, vm.name, moves, options),
+        virsh=_virsh(uri, virsh_name(order), moves, options),
         remarks=_remarks(moves, options.remove_source),
         disks=moves,
     )
-    return Planned(plan, vm, MigrationOrder(uuid=vm.uuid, vm=vm.name, target_uri=""))
+    return Planned(plan, vm, order)
 
 
 def _virsh(uri: str, vm: str, moves: tuple[DiskMove, ...], options: MoveOptions) -> str:
-    copies = {
-        move.target: (move.destination, move.format)
-        for move in moves
-        if move.destination is not None
-    }
+    copies = {one.target: (one.destination, one.format) for one in moves if one.destination}
     return virsh_lines(uri, vm, copies, options.bandwidth_bytes_s)
 
 
