@@ -89,6 +89,13 @@ def _will_be_copied(survey: Survey, move: DiskMove) -> Finding:
 
 
 def _occupied(survey: Survey, move: DiskMove) -> Finding:
+    if survey.same_host and move.destination == move.source:
+        return block(
+            "storage-same-place",
+            "storage",
+            f"{move.target} is {move.source} already",
+            f"Choose another pool, or another name: --disk {move.target}={move.pool}:NAME.",
+        )
     return block(
         "storage-exists",
         "storage",

@@ -339,9 +339,10 @@ def _learned(vm: Vm, run: Run) -> Vm:
     verdict, sample = run.state.verdict, run.state.sample
     if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
         left = sample.remaining_bytes + sample.disk_remaining_bytes if sample else None
-        vm = replace(vm, job=Job("migration out", None, left))
+        kind = "disk copy" if run.state.mode is Mode.STORAGE else "migration out"
+        vm = replace(vm, job=Job(kind, None, left))
     vm = _with_writes(vm, run)
-    if verdict is None or verdict.outcome is not Outcome.MOVED:
+    if verdict is None or verdict.outcome is not Outcome.MOVED or verdict.mode is Mode.STORAGE:
         return vm
     return replace(vm, last_move_at=run.state.started, last_pause_ms=verdict.pause_ms)
 

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
 START_LIMIT_S = 30.0
 PIVOT_LIMIT_S = 60.0
+ENDING_LOOKS = 4
 FULL_BYTES = 8 * 2**20
 """A pool with less than this is full: a write that did not fit was larger."""
 
@@ -190,11 +191,21 @@ class StorageRun:
 
     async def _must_go_on(self, seen: VmSeen) -> None:
         """Every copy that was begun is still there. Raises FerryError."""
-        if not seen.active:
+        gone = next((m for m in self._started if not _follows(m, seen)), None)
+        if gone is None:
+            return
+        if await self._is_off(seen):
             raise FerryError(f"{self.state.vm} was shut down while its disks were copied.")
-        for move in self._started:
-            if seen.disks[move.target].mirror != move.destination:
-                raise FerryError(await self._why_ended(move))
+        raise FerryError(await self._why_ended(gone))
+
+    async def _is_off(self, seen: VmSeen | None) -> bool:
+        """A QEMU that ends lets go of its copies first, and is gone a moment later."""
+        for _ in range(ENDING_LOOKS):
+            if seen is not None and not seen.active:
+                return True
+            await asyncio.sleep(LOOK_EVERY_S)
+            seen = await self._copies.look()
+        return seen is not None and not seen.active
 
     async def _why_ended(self, move: DiskMove) -> str:
         """QEMU tells libvirt why a copy failed, and libvirt nobody: a full pool can be seen."""
@@ -342,6 +353,10 @@ class StorageRun:
         if self._failed and judgement.outcome is not Outcome.MOVED:
             return f"{judgement.reason} {self._failed}"
         return judgement.reason
+
+
+def _follows(move: DiskMove, seen: VmSeen) -> bool:
+    return seen.active and seen.disks[move.target].mirror == move.destination
 
 
 def _remove_copy(conn: Connection, uuid: str, volume: NewVolume) -> None:

@@ -1,6 +1,6 @@
 """The report after the end: what it took, who owns the VM now, what is left behind."""
 
-from backend.model import Band, Forecast, Migration, Outcome, Sample, Verdict
+from backend.model import Band, Forecast, Migration, Mode, Outcome, Sample, Verdict
 from tui.render import units
 from tui.render.forecasts import inside, record_text
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
@@ -127,6 +127,8 @@ def _guard(verdict: Verdict) -> Spans:
 
 
 def _owner(verdict: Verdict) -> Spans:
+    if verdict.owner and verdict.mode is Mode.STORAGE:
+        return spans_of((verdict.owner, Ink.BOLD), f": {verdict.reason}")
     if verdict.owner:
         return spans_of((verdict.owner, Ink.BOLD), ", as seen from both ends")
     return spans_of((f"not known: {verdict.reason}", Ink.BAD))
