@@ -104,7 +104,7 @@ def _disks(survey: Survey) -> Iterator[Finding]:
 def _cannot(survey: Survey, case: DiskCase) -> Finding:
     disk, name = case.disk, survey.vm.name
     remedy = (
-        f"See it with `virsh blockjob {name} {disk.target}`; `--abort` after that ends it."
+        f"If nothing else wants that copy: virsh blockjob {name} {disk.target} --abort"
         if disk.mirrored
         else f"Leave out --disk {disk.target}."
     )

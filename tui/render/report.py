@@ -63,6 +63,9 @@ def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, str, Span
     total = f"{verdict.total_s:.1f} s, {verdict.wall_s:.1f} s from the confirm"
     slowed = f"{verdict.throttle_percent} %" if verdict.throttle_percent else "none"
     foreseen = f"{expected.throttle_percent} %" if expected.throttle_percent else "none"
+    if view.migration.mode is Mode.STORAGE:
+        copied = spans_of(units.size(verdict.sent_bytes))
+        return [("total", "", spans_of(total)), ("copied", "", copied)]
     rows = [
         ("total", units.band_s(expected.total_s), spans_of(total, *judged[0])),
         ("pause", units.band_ms(expected.pause_ms), (*_pause(verdict, allowed), *judged[1])),
