@@ -178,9 +178,6 @@ class Survey:
     stored_sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """What the stored definition of a running VM calls a disk's image, by its target name."""
     target_pools: tuple[PoolFacts, ...] | None = None
-    inner_snapshots: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """How many snapshots lie inside an image, by the disk's target name; asked only of disks that
-    move to another pool."""
     occupied: frozenset[str] = frozenset()
     """Paths at the target where a copy would go and a file is already."""
     copy_route: CopyRoute = CopyRoute.DIRECT

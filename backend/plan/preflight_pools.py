@@ -118,20 +118,20 @@ def _cannot(survey: Survey, case: DiskCase) -> Finding:
 
 def _inside(survey: Survey, case: DiskCase) -> Iterator[Finding]:
     """Snapshots that only the image knows of."""
-    disk, count = case.disk, survey.inner_snapshots.get(case.disk.target)
-    if disk.format != "qcow2" or count == 0:
+    disk, count = case.disk, case.disk.snapshots
+    if disk.format != "qcow2":
         return
-    if count is None:
+    if disk.length_bytes is None:
         why = survey.why("images")
         yield warn(
             "storage-inside-unknown",
             "storage",
             f"whether snapshots lie inside {disk.source} was not seen{why}: a copy has none",
         )
-        return
-    yield block(
-        "storage-inside",
-        "storage",
-        f"{count} snapshots lie inside {disk.source}: a copy would have none of them",
-        f"Delete them with the VM shut off: qemu-img snapshot -d NAME {disk.source}",
-    )
+    elif count:
+        yield block(
+            "storage-inside",
+            "storage",
+            f"{count} snapshots lie inside {disk.source}: a copy would have none of them",
+            f"Delete them with the VM shut off: qemu-img snapshot -d NAME {disk.source}",
+        )

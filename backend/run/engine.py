@@ -31,6 +31,7 @@ from backend.model import (
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
+from backend.run import storage_move
 from backend.run.beginning import first_state
 from backend.run.cold_move import ColdRun, taken_up
 from backend.run.history import History
@@ -228,7 +229,7 @@ class Engine:
         if planned.cold is not None:
             run = ColdRun(begun, planned.cold, source, target, self._publisher, self._open_moves)
         elif plan.mode is Mode.STORAGE:
-            run = StorageRun(begun, source, self._publisher)
+            run = StorageRun(begun, source, self._publisher, self._open_moves)
         else:
             looker = Onlooker(probe, vm)
             run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
@@ -249,13 +250,17 @@ class Engine:
             source, target = map(self._inventory.host, (state.source, state.target))
         except BadInput:
             return  # of another fleet, whose engine will see to it
-        run = taken_up(state, source, target, self._publisher, self._open_moves)
+        run: ColdRun | StorageRun
+        if state.mode is Mode.STORAGE:
+            run = storage_move.taken_up(state, source, self._publisher, self._open_moves)
+        else:
+            run = taken_up(state, source, target, self._publisher, self._open_moves)
         self._remember(run)
         task = asyncio.create_task(self._settle_open(run), name=f"open-{state.id}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _settle_open(self, run: ColdRun) -> None:
+    async def _settle_open(self, run: ColdRun | StorageRun) -> None:
         await self._inventory.settled(SETTLE_S)
         await run.settle_open()
 

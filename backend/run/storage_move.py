@@ -13,29 +13,19 @@ from backend.errors import BadInput, FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
 from backend.hypervisor import block_copy, volumes
 from backend.hypervisor.block_copy import VmSeen
-from backend.hypervisor.connection import Connection
-from backend.model import (
-    Control,
-    DiskMove,
-    Migration,
-    NewVolume,
-    Outcome,
-    Phase,
-    Sample,
-    Verdict,
-)
+from backend.hypervisor.migrate import MigrationOrder
+from backend.model import Control, DiskMove, Migration, Phase, Sample, Tuning
+from backend.plan.running import NOTHING
 from backend.plan.wording import memory, rate
-from backend.run import conclude
 from backend.run.disk_copies import DiskCopies
 from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
 from backend.run.new_volumes import NewVolumes
+from backend.run.open_moves import OpenMoves
 from backend.run.publish import Publisher
-from backend.run.settle import RECHECK_S, SILENT_S
-from backend.run.storage_verdict import in_use, judge_disks, to_store, unfinished
-from backend.run.swapped_images import SwappedImages
+from backend.run.storage_end import StorageEnd, remove_copy
 from backend.run.told import Told
-from backend.run.verdict import Judgement
+from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
 
@@ -59,20 +49,23 @@ def available(state: Migration) -> tuple[Control, ...]:
 class StorageRun:
     """Runs one storage move; all that is known of it is in `state`."""
 
-    def __init__(self, begun: Undertaking, host: HostWatch, publisher: Publisher) -> None:
-        self._begun = begun
+    def __init__(
+        self,
+        begun: Undertaking,
+        host: HostWatch,
+        publisher: Publisher,
+        open_moves: OpenMoves,
+    ) -> None:
         self._host = host
-        self._told = Told(begun.state, publisher, begun.confirmed, available)
+        self._open = open_moves
+        self._told = Told(begun.state, publisher, begun.confirmed, available, self._keep)
         self._moves = copied(begun.state.moves)
         self._copies = DiskCopies(self._told, host, publisher)
-        self._volumes = NewVolumes(self._told, host, _remove_copy)
-        self._images = SwappedImages(self._told, host)
+        self._volumes = NewVolumes(self._told, host, remove_copy)
+        self._end = StorageEnd(self._told, begun, host, self._volumes, open_moves)
         self._started: list[DiskMove] = []
         self._ready: set[str] = set()
         self._wake = asyncio.Event()
-        self._failed = ""
-        self._called_s: float | None = None
-        self._ended_s: float | None = None
 
     @property
     def state(self) -> Migration:
@@ -89,17 +82,21 @@ class StorageRun:
         try:
             await self._move()
         except FerryError as error:
-            self._failed = str(error)
+            self._end.failed = str(error)
             self._told.note("note", error.sentence)
         except Exception as error:
             log.exception("storage move %s", self.state.id)
-            self._failed = f"The engine met a fault of its own: {error!r}."
-        self._ended_s = time.monotonic()
-        try:
-            await self._verify()
-        except Exception:
-            log.exception("verdict of %s", self.state.id)
-            self._conclude(conclude.fault_of_our_own(self._begun.before), ())
+            self._end.failed = f"The engine met a fault of its own: {error!r}."
+        await self._end.conclude()
+
+    async def settle_open(self) -> None:
+        """Of one that an engine before this one has left: undo it, or finish it."""
+        self._end.failed = "The engine ended while its disks were copied."
+        await self._end.conclude()
+
+    def _keep(self, state: Migration) -> None:
+        if state.running and not self._open.keep(state):
+            log.warning("move %s goes on without its file", state.id)
 
     # -- controls ------------------------------------------------------------------------------
 
@@ -150,7 +147,7 @@ class StorageRun:
         await self._volumes.create()
         if self.state.abort_asked:
             return
-        self._called_s = self._told.zero = time.monotonic()
+        self._end.called_s = self._told.zero = time.monotonic()
         self._told.update(called_at=time.time())
         self._told.enter(Phase.DISK, skipped=(Phase.MEMORY,))
         for move in self._moves:
@@ -252,119 +249,17 @@ class StorageRun:
             return
         self._wake.clear()
 
-    # -- the verdict ---------------------------------------------------------------------------
-
-    async def _verify(self) -> None:
-        """To a verdict; an `unknown` one is published, and asked again until it is known."""
-        self._told.enter(Phase.VERIFY)
-        asked_s = time.monotonic()
-        while True:
-            seen = await self._settled()
-            judgement = judge_disks(self.state.vm, self._host.name, self._moves, seen)
-            if seen is not None:
-                self._conclude(judgement, await self._finish(judgement, seen))
-                return
-            if self.state.running and time.monotonic() - asked_s > SILENT_S:
-                self._conclude(judgement, self._volumes.undecided())
-            await asyncio.sleep(RECHECK_S if not self.state.running else 1.0)
-
-    async def _settled(self) -> VmSeen | None:
-        """How the VM stands once nothing of ours runs on it any more; None: its host is silent."""
-        try:
-            seen = await self._seen()
-            for target in unfinished(self._moves, seen):
-                await self._end_copy(target)
-            if paths := to_store(self._moves, seen):
-                await self._store(paths)
-            return await self._seen()
-        except HostUnreachable as error:
-            log.info("asking %s for %s: %s", self._host.name, self.state.uuid, error.sentence)
-            return None
-
-    async def _seen(self) -> VmSeen:
-        uuid, targets = self.state.uuid, self._copies.targets
-        return await self._host.call(
-            lambda conn: block_copy.look(conn, uuid, targets), what="tell of its disks"
-        )
-
-    async def _end_copy(self, target: str) -> None:
-        uuid = self.state.uuid
-        try:
-            await self._host.call(
-                lambda conn: block_copy.abort(conn, uuid, target),
-                PIVOT_LIMIT_S,
-                f"end the copy of {target}",
-            )
-        except HostUnreachable:
-            raise
-        except FerryError as error:
-            self._told.note("note", f"the copy of {target} could not be ended: {error.sentence}")
-
-    async def _store(self, paths: dict[str, str]) -> None:
-        uuid, names = self.state.uuid, ", ".join(paths)
-        try:
-            await self._host.call(
-                lambda conn: block_copy.store(conn, uuid, paths), what="store its definition"
-            )
-        except HostUnreachable:
-            raise
-        except FerryError as error:
-            self._told.note("note", f"the definition could not be stored: {error.sentence}")
-        else:
-            self._told.note("note", f"{names}: written into the stored definition")
-
-    async def _finish(self, judgement: Judgement, seen: VmSeen) -> tuple[str, ...]:
-        """Check and tidy up as befits the outcome; what is left to do by hand."""
-        if judgement.outcome is Outcome.MOVED:
-            return await self._images.finish(may_remove=seen.active or seen.persistent)
-        if judgement.outcome is Outcome.STAYED:
-            return await self._volumes.remove(keep=in_use(self._moves, seen))
-        return self._volumes.undecided()
-
-    def _conclude(self, judgement: Judgement, leftovers: tuple[str, ...]) -> None:
-        state, now_s = self.state, time.monotonic()
-        took_s = (self._ended_s or now_s) - self._called_s if self._called_s else 0.0
-        verdict = Verdict(
-            id=state.id,
-            vm=state.vm,
-            source=state.source,
-            target=state.target,
-            outcome=judgement.outcome,
-            owner=judgement.owner,
-            reason=self._reason(judgement),
-            total_s=round(took_s, 3),
-            wall_s=round(now_s - self._begun.confirmed, 3),
-            sent_bytes=sum(one.done_bytes for one in state.disks),
-            mode=state.mode,
-            policy=state.policy.name,
-            encrypted=state.encrypted,
-            authenticated=state.encrypted,
-            leftovers=(*judgement.leftovers, *leftovers),
-            disks=self._images.sentences,
-            kept=self._images.kept,
-        )
-        phases = self._told.ended_phases(judgement.outcome)
-        self._told.update(verdict=verdict, phases=phases, outlook=conclude.last_word(verdict))
-
-    def _reason(self, judgement: Judgement) -> str:
-        """What is true now first, then why."""
-        if self.state.abort_asked and judgement.outcome is Outcome.STAYED:
-            return f"{judgement.reason} Aborted as asked."
-        if self._failed and judgement.outcome is not Outcome.MOVED:
-            return f"{judgement.reason} {self._failed}"
-        return judgement.reason
-
 
 def _follows(move: DiskMove, seen: VmSeen) -> bool:
     return seen.active and seen.disks[move.target].mirror == move.destination
 
 
-def _remove_copy(conn: Connection, uuid: str, volume: NewVolume) -> None:
-    """Refused while a block job of the VM copies to it; `delete` refuses what the VM is on."""
-    seen = block_copy.look(conn, uuid, (volume.disk,))
-    if seen.defined and seen.disks[volume.disk].mirror == volume.path:
-        raise FerryError(
-            f"A block job still copies {volume.disk} to it.",
-            f"End it: virsh blockjob {uuid} {volume.disk} --abort",
-        )
-    volumes.delete(conn, volume.pool, volume.name, volume.path)
+def taken_up(
+    state: Migration, host: HostWatch, publisher: Publisher, open_moves: OpenMoves
+) -> StorageRun:
+    """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
+    order = MigrationOrder(uuid=state.uuid, vm=state.vm, target_uri="")
+    before = Before(state.vm, state.source, state.target, persistent=True)
+    confirmed = time.monotonic() - max(0.0, time.time() - state.started)
+    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed)
+    return StorageRun(begun, host, publisher, open_moves)

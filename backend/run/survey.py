@@ -14,7 +14,6 @@ from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
 from backend.run.survey_copy import with_copy_route
-from backend.run.survey_disks import ask_inner_snapshots
 from backend.run.survey_measures import ask_measures
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
 from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images, with_occupied
@@ -81,8 +80,7 @@ async def _of_disks(asking: Asking) -> Survey:
         stored_sources=at_source.stored,
         target_pools=await ask_pools(asking),
     )
-    facts = replace(facts, inner_snapshots=await ask_inner_snapshots(asking, facts))
-    return await with_occupied(asking, facts)
+    return await with_occupied(asking, await with_images(asking, facts))
 
 
 async def _of_pair(asking: Asking) -> Survey:

@@ -8,9 +8,9 @@ from backend.hypervisor import volumes
 from backend.hypervisor.volumes import Volume
 from backend.model import DiskMove
 from backend.plan.wording import memory
-from backend.remote.shell import run_script
+from backend.remote.images import ImageCheck, check_image
 from backend.run.mirrors import copied
-from backend.run.old_images import CHECK_LIMIT_S, DESCRIBE_LIMIT_S, REMOVE_LIMIT_S, checked_words
+from backend.run.old_images import CHECK_LIMIT_S, DESCRIBE_LIMIT_S, REMOVE_LIMIT_S
 from backend.run.told import Told
 
 log = logging.getLogger(__name__)
@@ -18,12 +18,6 @@ log = logging.getLogger(__name__)
 TRIES = 3
 """The new image changes while it is checked: only what is found each time counts."""
 
-# Without -U qemu-img takes a lock, which an image that a QEMU still writes to refuses.
-_CHECK = r"""
-export LC_ALL=C
-command -v qemu-img >/dev/null 2>&1 || exit 127
-exec qemu-img check --output=json $3 -f "$2" -- "$1"
-"""
 _NOT_PROVEN = (
     "the contents were not compared (the VM writes on): QEMU's word that the copy had everything,"
     " and got every write, is all there is"
@@ -65,10 +59,10 @@ class SwappedImages:
         same = new is not None and _alike(new, old)
         said = [_compared(new, old)]
         if move.format == "qcow2":
-            words, sound = await self._checked(move.destination or "", "-U")
+            words, sound = await self._checked(move, move.destination or "", True)
             said.append(f"the new image {words}")
             same = same and sound
-            said.append(f"the old image {(await self._checked(move.source, ''))[0]}")
+            said.append(f"the old image {(await self._checked(move, move.source, False))[0]}")
         else:
             said.append(f"{move.format} has nothing that qemu-img could check")
         return f"{move.target}: {'; '.join(said)}; {_NOT_PROVEN}", same
@@ -82,21 +76,19 @@ class SwappedImages:
             log.info("describing %s on %s: %s", path, self._host.name, error)
             return None
 
-    async def _checked(self, path: str, flag: str) -> tuple[str, bool]:
+    async def _checked(self, move: DiskMove, path: str, in_use: bool) -> tuple[str, bool]:
         """qemu-img's word on an image; False when it found it damaged each time."""
-        shell = self._host.shell
+        shell, found = self._host.shell, ImageCheck()
         if shell is None:
             return f"was not checked: there is no SSH to {self._host.name}", True
-        words = ""
-        for _ in range(TRIES if flag else 1):
+        for _ in range(TRIES if in_use else 1):
             try:
-                done = await run_script(shell, _CHECK, path, "qcow2", flag, timeout_s=CHECK_LIMIT_S)
+                found = await check_image(shell, path, move.format, CHECK_LIMIT_S, in_use=in_use)
             except FerryError as error:
                 return f"was not checked ({error.sentence.rstrip('.')})", True
-            words = checked_words(done.exit_status, done.stdout)
-            if done.exit_status != 2:
-                return words, True
-        return words, False
+            if not found.corruptions:
+                return found.words, True
+        return found.words, False
 
     async def _remove(self, move: DiskMove) -> str:
         """Remove one old image; why not, as a sentence's part."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -26,9 +27,10 @@ from backend.model import (
 )
 from backend.plan.policy import BALANCED
 from backend.plan.running import NOTHING
-from backend.run import disk_copies, storage_move
+from backend.run import disk_copies, storage_end, storage_move
 from backend.run.migration import Undertaking
-from backend.run.storage_move import StorageRun
+from backend.run.open_moves import OpenMoves
+from backend.run.storage_move import StorageRun, taken_up
 from backend.run.verdict import Before
 
 GIB, MB = 2**30, 1_000_000
@@ -130,7 +132,7 @@ class Published:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """libvirt is the host above, and nobody waits."""
     monkeypatch.setattr(storage_move, "LOOK_EVERY_S", 0.001)
-    monkeypatch.setattr(storage_move, "RECHECK_S", 0.001)
+    monkeypatch.setattr(storage_end, "RECHECK_S", 0.001)
     monkeypatch.setattr(block_copy, "look", lambda host, _uuid, targets: host.look(targets))
 
     def start(host: Host, _uuid: str, name: str, path: str, _format: str, rate: Any) -> None:
@@ -170,7 +172,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def move(host: Host, *moves: DiskMove, remove_source: bool = False) -> tuple[StorageRun, Published]:
+def move(
+    host: Host, *moves: DiskMove, remove_source: bool = False, folder: Path | None = None
+) -> tuple[StorageRun, Published]:
     state = Migration(
         "m1",
         "db-1",
@@ -189,7 +193,8 @@ def move(host: Host, *moves: DiskMove, remove_source: bool = False) -> tuple[Sto
     order = MigrationOrder("u-1", "db-1", "")
     before = Before("db-1", "kvm-a", "kvm-a", persistent=True)
     begun = Undertaking(state, order, before, Tuning(300), NOTHING, 0.0)
-    return StorageRun(begun, cast("Any", host), cast("Any", published)), published
+    kept = OpenMoves(folder)
+    return StorageRun(begun, cast("Any", host), cast("Any", published), kept), published
 
 
 async def ended(run: StorageRun) -> Verdict:
@@ -374,7 +379,7 @@ async def test_one_that_stays_silent_is_unknown_until_it_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(disk_copies, "SILENT_S", -1.0)
-    monkeypatch.setattr(storage_move, "SILENT_S", -1.0)
+    monkeypatch.setattr(storage_end, "SILENT_S", -1.0)
     host = Host()
     run, published = move(host)
     silent = iter([True] * 3)
@@ -410,3 +415,35 @@ async def test_bandwidth_is_live_and_nothing_else_can_be_done() -> None:
     assert host.rates == [None, (("vda",), 5 * MB), 5 * MB]
     with pytest.raises(BadInput):
         await run.set_bandwidth(MB)
+
+
+@pytest.mark.parametrize("switched", [False, True])
+async def test_what_an_engine_left_when_it_died_is_undone_or_finished(
+    tmp_path: Path, switched: bool
+) -> None:
+    host = Host()
+    run, published = move(host, VDA, folder=tmp_path)
+
+    def die(number: int) -> None:
+        if number == 2:
+            if switched:
+                host.pivot("vda")
+            raise SystemExit
+
+    host.on_look = die
+    with pytest.raises(SystemExit):
+        await run.run()
+    (left,) = OpenMoves(tmp_path).found()
+    assert (left.phase, left.volumes[0].path) == (Phase.DISK, "/fast/a")
+    host.on_look = lambda _number: None
+    again = taken_up(left, cast("Any", host), cast("Any", published), OpenMoves(tmp_path))
+    await again.settle_open()
+    assert again.state.verdict is not None
+    if switched:
+        assert again.state.verdict.outcome is Outcome.MOVED
+        assert host.live["vda"] == host.stored["vda"] == "/fast/a"
+    else:
+        assert again.state.verdict.outcome is Outcome.STAYED
+        assert "The engine ended" in again.state.verdict.reason
+        assert_as_it_was(host)
+    assert OpenMoves(tmp_path).found() == ()

@@ -31,7 +31,14 @@ from backend.run.storage_verdict import in_use, judge_disks, to_store, unfinishe
 
 GIB, MIB, MB = 2**30, 2**20, 1_000_000
 OLD, NEW, OTHER = "/images/db.qcow2", "/fast/db.qcow2", "/images/log.img"
-VDA = Disk("vda", source=OLD, format="qcow2", virtual_bytes=GIB, allocated_bytes=100 * MIB)
+VDA = Disk(
+    "vda",
+    source=OLD,
+    format="qcow2",
+    virtual_bytes=GIB,
+    allocated_bytes=100 * MIB,
+    length_bytes=100 * MIB,
+)
 VDB = Disk("vdb", source=OTHER, format="raw", virtual_bytes=GIB, allocated_bytes=10 * MIB)
 HERE = Survey(
     vm=Vm("u-1", "db-1", "kvm-a", VmState.RUNNING),
@@ -48,7 +55,6 @@ HERE = Survey(
         PoolFacts("default", path="/images", available_bytes=20 * GIB),
         PoolFacts("fast", path="/fast", available_bytes=20 * GIB),
     ),
-    inner_snapshots={"vda": 0},
 )
 MOVES = (
     DiskMove("vda", DiskAction.COPY, OLD, "qcow2", destination=NEW),
@@ -95,7 +101,7 @@ def test_only_what_was_chosen_moves_and_only_that_is_judged() -> None:
         ),
         (replace(HERE, io_error=True), "state-io-error", "cannot be copied"),
         (replace(HERE, snapshots=2), "saved-snapshots", "would not have"),
-        (replace(HERE, inner_snapshots={"vda": 3}), "storage-inside", "3 snapshots lie inside"),
+        (defined(replace(VDA, snapshots=3)), "storage-inside", "3 snapshots lie inside"),
         (defined(replace(VDA, mirrored=True)), "storage-not-copied", "a block job"),
         (defined(replace(VDA, backing="/images/base")), "storage-not-copied", "chains of images"),
         (defined(replace(VDA, kind="block")), "storage-not-copied", "of kind block"),
@@ -131,7 +137,7 @@ def test_no_room_is_a_refusal() -> None:
 
 def test_what_was_not_seen_inside_an_image_is_a_warning() -> None:
     found = next(
-        f for f in preflight(replace(HERE, inner_snapshots={})) if f.code[-7:] == "unknown"
+        f for f in preflight(defined(replace(VDA, length_bytes=None))) if f.code[-7:] == "unknown"
     )
     assert (found.code, found.severity) == ("storage-inside-unknown", Severity.WARN)
 
