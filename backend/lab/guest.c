@@ -61,7 +61,7 @@ enum {
     WORK_ROUNDS = 36,         /* see work_on */
     BLOCK_BYTES = 64 << 10,
     BLOCK_WORDS = BLOCK_BYTES / 8,
-    DISK_START = 64 << 20, /* where on the disk the ring of blocks begins */
+    DISK_START = 88 << 20, /* where on the disk the ring of blocks begins */
 };
 
 static const char *const MODULES[] = {
