@@ -147,16 +147,16 @@ def virsh_line(order: MigrationOrder, source_uri: str) -> str:
         words += ["--xml", "target.xml"]
     if order.persist_xml is not None or (order.changes and order.persistent):
         words += ["--persistent-xml", "target-stored.xml"]
-    return shlex.join([*words, _virsh_name(order), order.target_uri])
+    return shlex.join([*words, virsh_name(order), order.target_uri])
 
 
 def offline_line(order: MigrationOrder, source_uri: str) -> str:
     """The equal command for a VM that does not run and whose disks both hosts see."""
     words = ["virsh", "-c", source_uri, "migrate", "--offline", "--persistent", "--undefinesource"]
-    return shlex.join([*words, "--p2p", _virsh_name(order), order.target_uri])
+    return shlex.join([*words, "--p2p", virsh_name(order), order.target_uri])
 
 
-def _virsh_name(order: MigrationOrder) -> str:
+def virsh_name(order: MigrationOrder) -> str:
     """The name, unless virsh would take it for a number (of a running VM) or an option."""
     risky = order.vm.isdigit() or order.vm.startswith("-") or not order.vm.isprintable()
     return order.uuid if risky else order.vm

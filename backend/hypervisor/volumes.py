@@ -209,6 +209,13 @@ def describe(conn: Connection, path: str) -> Volume:
     return Volume(path, kind, int(capacity), int(allocation))
 
 
+def room_bytes(conn: Connection, pool: str) -> int:
+    """What a pool has left, looked at anew."""
+    storage = conn.storagePoolLookupByName(pool)
+    storage.refresh(0)
+    return int(storage.info()[3])
+
+
 def used_by(conn: Connection, path: str, volume: str = "") -> str | None:
     """The first VM of that host whose disks, or the images below them, name a path (or, as
     `pool/name`, its volume): the running VM or its stored definition. One that cannot be read

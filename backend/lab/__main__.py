@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from backend.lab.control import (
+    change_disk_writer,
     change_link,
     change_writer,
     describe_writer,
@@ -79,10 +80,12 @@ def parser() -> argparse.ArgumentParser:
     shown.add_argument("--json", action="store_true", help="one JSON object")
     shown.set_defaults(run=_status)
 
-    vm = commands.add_parser("vm", parents=[common], help="how fast a VM writes its memory")
+    vm = commands.add_parser("vm", parents=[common], help="what a VM writes, to memory and disk")
     vm.add_argument("vm", metavar="NAME")
-    vm.add_argument("--write", required=True, metavar="RATE", help="bytes/s: 20MB/s, 500k, 0")
+    vm.add_argument("--write", metavar="RATE", help="bytes/s: 20MB/s, 500k, 0")
     vm.add_argument("--over", metavar="SIZE", help="how much memory it writes over: 200MB")
+    vm.add_argument("--disk-write", metavar="RATE", help="the same for its disk")
+    vm.add_argument("--disk-over", metavar="SIZE", default="16MB", help="how much of the disk")
     vm.set_defaults(run=_vm)
 
     hush = commands.add_parser("quiet", parents=[common], help="silence the writers of all VMs")
@@ -132,8 +135,14 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _vm(options: argparse.Namespace) -> None:
-    report = change_writer(options.lab_name, options.vm, options.write, options.over)
-    _say(describe_writer(options.vm, report))
+    lab, vm, report = options.lab_name, options.vm, None
+    if options.write is not None:
+        report = change_writer(lab, vm, options.write, options.over)
+    if options.disk_write is not None:
+        report = change_disk_writer(lab, vm, options.disk_write, options.disk_over)
+    if report is None:
+        raise LabUsageError("Say what it is to write: --write RATE, --disk-write RATE, or both.")
+    _say(describe_writer(vm, report))
 
 
 def _quiet(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backend.lab.domains import SHUT_OFF, survey
 from backend.lab.errors import LabError, LabUsageError
-from backend.lab.guest_link import GuestReport, set_writer
+from backend.lab.guest_link import GuestReport, set_disk_writer, set_writer
 from backend.lab.layout import LabVm
 from backend.lab.network import set_link
 from backend.lab.rates import parse_link_rate, parse_size, parse_write_rate, show_bytes
@@ -77,6 +77,16 @@ def change_writer(lab_name: str, vm_name: str, rate: str, over: str | None) -> G
         raise LabUsageError(f"{vm.name} was not changed. {error}") from None
 
 
+def change_disk_writer(lab_name: str, vm_name: str, rate: str, over: str) -> GuestReport:
+    """Set what one VM writes to its disk."""
+    lab, _ = require(lab_name)
+    vm = lab.vm(vm_name)
+    try:
+        return set_disk_writer(lab, vm, parse_write_rate(rate), parse_size(over))
+    except LabUsageError as error:
+        raise LabUsageError(f"{vm.name} was not changed. {error}") from None
+
+
 def quiet(lab_name: str, spared: list[str]) -> list[str]:
     """Silence every writer but those spared; returns a line for each VM that was silenced."""
     lab, _ = require(lab_name)
@@ -107,7 +117,11 @@ def quiet(lab_name: str, spared: list[str]) -> list[str]:
 
 def describe_writer(vm_name: str, report: GuestReport) -> str:
     """What a VM writes now, as a sentence."""
-    if report.write_bytes_s == 0:
-        return f"{vm_name} writes nothing"
-    rate, over = show_bytes(report.write_bytes_s), show_bytes(report.over_bytes)
-    return f"{vm_name} writes {rate}/s over {over}"
+    said = []
+    if report.write_bytes_s:
+        rate, over = show_bytes(report.write_bytes_s), show_bytes(report.over_bytes)
+        said.append(f"{rate}/s over {over}")
+    if report.disk_write_bytes_s:
+        rate, over = show_bytes(report.disk_write_bytes_s), show_bytes(report.disk_over_bytes)
+        said.append(f"{rate}/s over {over} of its disk")
+    return f"{vm_name} writes {' and '.join(said) or 'nothing'}"

@@ -11,6 +11,7 @@
  * Protocol on port 7070, one line each way, as often as the client likes:
  *   status            -> {"name":...,"write_rate":...,"over_bytes":...,"work_bytes":...,...}
  *   write RATE OVER   -> the same line with the new values, or {"error":"..."}
+ *   disk RATE OVER    -> the same for its disk: see struct disk_writer
  *   poweroff          -> the guest switches itself off
  */
 #define _GNU_SOURCE
@@ -58,6 +59,9 @@ enum {
     SETTLE_ROUNDS = 3,
     RESERVE_BYTES = 64 << 20, /* left to the kernel when a buffer is asked for */
     WORK_ROUNDS = 36,         /* see work_on */
+    BLOCK_BYTES = 64 << 10,
+    BLOCK_WORDS = BLOCK_BYTES / 8,
+    DISK_START = 88 << 20, /* where on the disk the ring of blocks begins */
 };
 
 static const char *const MODULES[] = {
@@ -84,7 +88,25 @@ struct writer {
     double last_s;
 };
 
+/*
+ * Rewrites a ring of blocks of the disk past the page cache, one after the other. The first word of
+ * a block says its turn, counted from 0, the others follow from that: so anybody who reads the disk
+ * later can tell whether a write got lost. Each block is read and checked before its next turn.
+ */
+struct disk_writer {
+    int fd; /* -1: it has never been asked to write */
+    uint64_t rate;
+    uint64_t over_bytes;
+    uint64_t turn;   /* of the next block */
+    uint64_t damages;
+    uint64_t errors; /* reads and writes that failed */
+    double credit;
+    double last_s;
+};
+
 static struct writer writer;
+static struct disk_writer disk = {.fd = -1};
+static uint64_t block[BLOCK_WORDS] __attribute__((aligned(PAGE_BYTES)));
 static uint64_t *pattern;
 static uint64_t noise[PAGE_WORDS * 2];
 static uint64_t *beats;
@@ -372,6 +394,74 @@ static uint64_t disk_bytes(void)
     return bytes;
 }
 
+static uint64_t block_word(uint64_t turn, uint64_t i)
+{
+    return i ? (turn + 1) * UINT64_C(0x9E3779B97F4A7C15) + i : turn;
+}
+
+/* Returns NULL, or why the disk cannot be written so. */
+static const char *set_disk_writer(uint64_t rate, uint64_t over)
+{
+    over = over / BLOCK_BYTES * BLOCK_BYTES;
+    if (over == 0 && rate != 0)
+        return "the part of the disk to write over must be at least 65536 bytes";
+    if (rate && DISK_START + over > disk_bytes())
+        return "the disk is not that large";
+    if (disk.fd < 0 && rate)
+        disk.fd = open("/dev/vda", O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (disk.fd < 0 && rate)
+        return "the disk cannot be opened";
+    if (over && over != disk.over_bytes) {
+        disk.over_bytes = over;
+        disk.turn = 0;
+    }
+    disk.rate = rate;
+    disk.credit = 0;
+    disk.last_s = now_s();
+    return NULL;
+}
+
+static void check_block(off_t at, uint64_t turn)
+{
+    if (pread(disk.fd, block, BLOCK_BYTES, at) != BLOCK_BYTES) {
+        disk.errors++;
+        return;
+    }
+    for (uint64_t i = 0; i < BLOCK_WORDS; i++)
+        if (block[i] != block_word(turn, i)) {
+            if (disk.damages++ < 8)
+                say("disk damaged: block of turn %" PRIu64, turn);
+            return;
+        }
+}
+
+static void write_block(void)
+{
+    uint64_t blocks = disk.over_bytes / BLOCK_BYTES;
+    off_t at = DISK_START + (off_t)(disk.turn % blocks * BLOCK_BYTES);
+    if (disk.turn >= blocks)
+        check_block(at, disk.turn - blocks);
+    for (uint64_t i = 0; i < BLOCK_WORDS; i++)
+        block[i] = block_word(disk.turn, i);
+    if (pwrite(disk.fd, block, BLOCK_BYTES, at) != BLOCK_BYTES)
+        disk.errors++;
+    else
+        disk.turn++;
+}
+
+static void write_disk_slice(void)
+{
+    double began = now_s(), most = (double)disk.rate * SLICE_MS / 1000.0 * STALL_SLICES;
+    disk.credit += (double)disk.rate * (began - disk.last_s);
+    disk.last_s = began;
+    if (disk.credit > most && most > BLOCK_BYTES)
+        disk.credit = most;
+    while (disk.credit >= BLOCK_BYTES && now_s() - began < 2 * SLICE_MS / 1000.0) {
+        write_block();
+        disk.credit -= BLOCK_BYTES;
+    }
+}
+
 static void answer_status(char *reply, size_t size)
 {
     check_pattern();
@@ -379,9 +469,11 @@ static void answer_status(char *reply, size_t size)
     snprintf(reply, size,
              "{\"name\":\"%s\",\"write_rate\":%" PRIu64 ",\"over_bytes\":%" PRIu64
              ",\"work_bytes\":%" PRIu64 ",\"memory_ok\":%s,\"disk_bytes\":%" PRIu64
-             ",\"uptime_s\":%.3f}\n",
+             ",\"disk_rate\":%" PRIu64 ",\"disk_over_bytes\":%" PRIu64 ",\"disk_blocks\":%" PRIu64
+             ",\"disk_errors\":%" PRIu64 ",\"disk_ok\":%s,\"uptime_s\":%.3f}\n",
              guest_name, writer.rate, writer.over_bytes, writer.work,
-             damages ? "false" : "true", disk_bytes(), now_s());
+             damages ? "false" : "true", disk_bytes(), disk.rate, disk.over_bytes, disk.turn,
+             disk.errors, disk.damages || disk.errors ? "false" : "true", now_s());
 }
 
 static void answer(const char *line, char *reply, size_t size)
@@ -392,6 +484,8 @@ static void answer(const char *line, char *reply, size_t size)
         reboot(RB_POWER_OFF);
     if (sscanf(line, "write %" SCNu64 " %" SCNu64, &rate, &over) == 2)
         problem = set_writer(rate, over);
+    else if (sscanf(line, "disk %" SCNu64 " %" SCNu64, &rate, &over) == 2)
+        problem = set_disk_writer(rate, over);
     else if (strcmp(line, "status") != 0)
         problem = "unknown request";
     if (problem)
@@ -526,11 +620,14 @@ int main(void)
         for (int i = 0; i < MAX_CLIENTS; i++)
             polled[i + 2] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
         int writing = writer.rate && writer.buffer;
-        poll(polled, MAX_CLIENTS + 2, writing ? SLICE_MS : settling ? SETTLE_MS : -1);
+        int busy = writing || disk.rate;
+        poll(polled, MAX_CLIENTS + 2, busy ? SLICE_MS : settling ? SETTLE_MS : -1);
         if (writing) {
             beat();
             write_slice();
         }
+        if (disk.rate)
+            write_disk_slice();
         if (settling > 0) { /* the boot touched much, and the TLB shrinks only with time */
             settling--;
             forget_translations();

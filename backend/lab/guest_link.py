@@ -23,6 +23,13 @@ class GuestReport:
     memory_ok: bool
     disk_bytes: int
     uptime_s: float
+    disk_write_bytes_s: int = 0
+    disk_over_bytes: int = 0
+    disk_blocks: int = 0
+    """Blocks of 64 KiB it wrote to its disk."""
+    disk_errors: int = 0
+    disk_ok: bool = True
+    """No read or write of its disk failed, and all that was read back was right."""
 
 
 def guest_report(lab: Lab, vm: LabVm, timeout_s: float = 2) -> GuestReport | None:
@@ -47,6 +54,17 @@ def set_writer(lab: Lab, vm: LabVm, write_bytes_s: int, over_bytes: int | None) 
         f"{vm.name} does not answer on {vm.address}, so its writer was not changed. "
         "See: virt-ferry lab status."
     )
+
+
+def set_disk_writer(lab: Lab, vm: LabVm, write_bytes_s: int, over_bytes: int) -> GuestReport:
+    """Make a guest write that much to its disk from now on, over and over a part so large."""
+    try:
+        return parse_report(_ask(lab.operator_netns, vm, f"disk {write_bytes_s} {over_bytes}", 5))
+    except OSError:
+        raise LabError(
+            f"{vm.name} does not answer on {vm.address}, so its disk's writer was not changed. "
+            "See: virt-ferry lab status."
+        ) from None
 
 
 def await_guest(lab: Lab, vm: LabVm, deadline: float) -> GuestReport:
@@ -76,6 +94,12 @@ def parse_report(line: str) -> GuestReport:
             memory_ok=bool(raw["memory_ok"]),
             disk_bytes=int(raw["disk_bytes"]),
             uptime_s=float(raw["uptime_s"]),
+            # A guest that was booted by an earlier version has none of these.
+            disk_write_bytes_s=int(raw.get("disk_rate", 0)),
+            disk_over_bytes=int(raw.get("disk_over_bytes", 0)),
+            disk_blocks=int(raw.get("disk_blocks", 0)),
+            disk_errors=int(raw.get("disk_errors", 0)),
+            disk_ok=bool(raw.get("disk_ok", True)),
         )
     except (ValueError, KeyError, TypeError):
         raise LabError(f"A guest answered something else than its report: {line[:80]!r}") from None

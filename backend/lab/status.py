@@ -94,6 +94,10 @@ def _vm(vm: LabVm, seen: Survey, report: GuestReport | None) -> dict[str, Any]:
         "over_bytes": report.over_bytes if report else None,
         "work_bytes": report.work_bytes if report else None,
         "memory_ok": report.memory_ok if report else None,
+        "disk_write_rate": report.disk_write_bytes_s if report else None,
+        "disk_blocks": report.disk_blocks if report else None,
+        "disk_errors": report.disk_errors if report else None,
+        "disk_ok": report.disk_ok if report else None,
         "uptime_s": report.uptime_s if report else None,
     }
 

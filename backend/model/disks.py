@@ -44,6 +44,8 @@ class DiskAction(StrEnum):
     """Read-only, or an empty drive: the target uses its own file of that name."""
     UNPROVEN = "unproven"
     """Not known to be shared: it is left where it is, and libvirt judges."""
+    STAYS = "stays"
+    """Not one of those that are to move to another pool."""
     NONE = "none"
     """It cannot be moved; a finding says why."""
 

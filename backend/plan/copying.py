@@ -26,6 +26,21 @@ def copying_disk(samples: Sequence[Sample], prior: Prior = NOTHING) -> Outlook:
     return Outlook(Word.COPYING_DISK, reason, _left_s(about_s, now, prior), None, None, expected)
 
 
+def copying_here(samples: Sequence[Sample]) -> Outlook:
+    """The same of disks that move between pools of one host: nothing comes after them."""
+    now = samples[-1]
+    left = f"{memory(now.disk_remaining_bytes)} of {memory(now.disk_total_bytes)} of disk left"
+    quiet_s = _silent_s(samples)
+    if quiet_s >= SILENT_S and now.disk_remaining_bytes:
+        reason = f"{left}; nothing has been copied for {seconds(quiet_s)}: look at the pool"
+        return Outlook(Word.COPYING_DISK, reason)
+    if now.rate_bytes_s <= 0:
+        return Outlook(Word.COPYING_DISK, f"{left}; measuring")
+    about_s = now.disk_remaining_bytes / now.rate_bytes_s
+    reason = f"{left}, at {rate(now.rate_bytes_s)}: about {seconds(about_s)}"
+    return Outlook(Word.COPYING_DISK, reason, Band(0.8 * about_s, about_s, 1.5 * about_s))
+
+
 def _left_s(disks_s: float, now: Sample, prior: Prior) -> Band | None:
     """Until the switchover, where the link and the memory are known."""
     if prior.first_pass_bytes is None or not prior.link_bytes_s:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backend.model import Disk, DiskAction, DiskChoice, DiskMove
+from backend.model import Disk, DiskAction, DiskChoice, DiskMove, Mode
 from backend.model.disks import needed_bytes
 from backend.plan.facts import DiskProof, PoolFacts, Survey
 from backend.plan.modes import MOVED_WHILE_OFF
@@ -18,6 +18,9 @@ FORMATS = ("raw", "qcow2")
 BY_CONTENT = "a hash at both ends of what the guest sees, qemu-img check of the copy"
 BY_HASH = "a hash of every byte at both ends, qemu-img check of the copy"
 VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
+
+
+VERIFIED_HERE = "format and size of both images, qemu-img check of both, and what the VM is on"
 
 
 class Trouble(StrEnum):
@@ -82,6 +85,8 @@ def action_of(survey: Survey, disk: Disk) -> DiskAction:
     """What is to be done about a disk; NONE where it would have to be copied and cannot be."""
     if not disk.source or disk.device in ("cdrom", "floppy") or disk.read_only:
         return DiskAction.SKIP
+    if survey.mode is Mode.STORAGE and choice_for(survey, disk.target) is None:
+        return DiskAction.STAYS
     proof = survey.disks.get(disk.target, DiskProof())
     chosen = choice_for(survey, disk.target) is not None
     if chosen or (proof.shared is False and disk.kind != "network"):
@@ -174,6 +179,8 @@ def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
 
 
 def _verified_by(survey: Survey, flat: bool) -> str:
+    if survey.mode is Mode.STORAGE:
+        return VERIFIED_HERE
     if flat:
         return BY_CONTENT
     return BY_HASH if survey.mode in MOVED_WHILE_OFF else VERIFIED_BY

@@ -12,6 +12,7 @@ from backend.plan.facts import Survey
 from backend.plan.found import block
 from backend.plan.modes import MOVED_WHILE_OFF
 from backend.plan.preflight_network import network
+from backend.plan.preflight_pools import between_pools
 from backend.plan.preflight_storage import needs_unsafe, storage
 
 __all__ = ["fit_score", "needs_unsafe", "preflight"]
@@ -59,6 +60,8 @@ _OF_AN_IDLE_PAIR: tuple[Check, ...] = (
 
 def preflight(survey: Survey) -> tuple[Finding, ...]:
     """Every finding. Of a target that is down, or is the source, nothing else is asked."""
+    if survey.mode is Mode.STORAGE:
+        return tuple(between_pools(survey))
     idle = survey.mode in MOVED_WHILE_OFF
     findings = [*_kind(survey), *preflight_host.same_host(survey)]
     judged = not survey.same_host

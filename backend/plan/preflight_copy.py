@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from backend.model import DiskMove, Finding, Mode
 from backend.plan.disks import DiskCase, Place, Trouble, choice_for, disks_of, why_not_copied
 from backend.plan.facts import Survey
-from backend.plan.found import block, warn
+from backend.plan.found import block, ok, warn
 from backend.plan.preparing import offered
 from backend.plan.wording import memory as sized
 
@@ -91,17 +91,28 @@ def unused_choices(survey: Survey) -> Iterator[Finding]:
 
 def _will_be_copied(survey: Survey, move: DiskMove) -> Finding:
     size = sized(move.allocated_bytes if move.allocated_bytes is not None else move.needed_bytes)
+    where = f"{move.destination} (pool {move.pool} of {survey.target.name},"
+    where += f" {sized(move.room_bytes or 0)} free)"
+    if survey.mode is Mode.STORAGE:
+        sentence = f"{move.target} ({move.source}): {size} will be copied to {where}"
+        return ok("storage-copy", "storage", sentence)
     moved = "is local to" if choice_for(survey, move.target) is None else "is taken from"
     return warn(
         "storage-copy",
         "storage",
         f"{move.target} ({move.source}) {moved} {survey.source.name}: {size} will be copied to"
-        f" {move.destination} (pool {move.pool} of {survey.target.name},"
-        f" {sized(move.room_bytes or 0)} free)",
+        f" {where}",
     )
 
 
 def _occupied(survey: Survey, move: DiskMove) -> Finding:
+    if survey.same_host and move.destination == move.source:
+        return block(
+            "storage-same-place",
+            "storage",
+            f"{move.target} is {move.source} already",
+            f"Choose another pool, or another name: --disk {move.target}={move.pool}:NAME.",
+        )
     code, sentence = "storage-exists", f"{move.destination} exists on {survey.target.name} already"
     found = survey.occupied_bytes.get(move.destination or "")
     if found is not None and move.virtual_bytes is not None and found != move.virtual_bytes:

@@ -18,7 +18,7 @@ _SYNC_LIMIT_S = 900.0
 _BUCKETS = 512
 
 _INFO = 'exec qemu-img info --output=json --backing-chain -U -f "$2" -- "$1"'
-_CHECK = 'exec qemu-img check --output=json -f "$2" -- "$1"'
+_CHECK = 'exec qemu-img check --output=json $3 -f "$2" -- "$1"'
 _STAT = r"""
 [ -e "$1" ] || { echo "there is no such file" >&2; exit 1; }
 if [ -b "$1" ]; then echo "block $(blockdev --getsize64 "$1") 0 0 0"
@@ -181,16 +181,23 @@ def _facts(one: dict[str, Any], length: int, backing: tuple[ImageFacts, ...] = (
 
 
 async def check_image(
-    shell: Shell, path: str, format: str, timeout_s: float = CHECK_LIMIT_S
+    shell: Shell,
+    path: str,
+    format: str,
+    timeout_s: float = CHECK_LIMIT_S,
+    *,
+    in_use: bool = False,
 ) -> ImageCheck:
-    """QEMU's own check of an image that nobody writes to.
+    """QEMU's own check of an image that nobody writes to. `in_use`: somebody does, and what changes
+    meanwhile may look wrong: believe only that it is right.
 
     Raises:
         CopyFailed: It is in use, or cannot be read at all.
         CallTimedOut: It did not end in time.
         HostUnreachable: The host does not answer.
     """
-    done = await _script(shell, _CHECK, path, format, timeout_s=timeout_s)
+    flag = "-U" if in_use else ""
+    done = await _script(shell, _CHECK, path, format, flag, timeout_s=timeout_s)
     # 0 clean, 2 corruptions, 3 leaks, 63 a format without checks; else it could not check.
     if done.exit_status == 63:
         return ImageCheck(has_checks=False)

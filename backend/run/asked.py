@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from backend.errors import BadInput
-from backend.model import MoveOptions
+from backend.model import Mode, MoveOptions
 
 MOST_NAME_BYTES = 255
 
@@ -19,6 +19,11 @@ def checked(options: MoveOptions, vm_count: int = 1) -> None:
     if options.address is not None and not _is_address(options.address):
         raise BadInput(
             f"{options.address!r} is not a network address.", "Give an IPv4 or IPv6 address."
+        )
+    if options.mode is Mode.STORAGE and (options.hold or options.at or options.networks):
+        raise BadInput(
+            "--hold, --at and --network are for a VM that goes to another host.",
+            "Leave them out: with --mode storage only its disks move.",
         )
     _check_disks(options, vm_count)
     _check_networks(options)

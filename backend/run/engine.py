@@ -19,6 +19,7 @@ from backend.model import (
     FleetSnapshot,
     Job,
     Migration,
+    Mode,
     MoveOptions,
     Outcome,
     Plan,
@@ -30,6 +31,7 @@ from backend.model import (
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
+from backend.run import storage_move
 from backend.run.beginning import first_state
 from backend.run.cold_move import ColdRun, taken_up
 from backend.run.history import History
@@ -42,6 +44,7 @@ from backend.run.planning import SETTLE_S, Planner, check_target
 from backend.run.preparing import Ledger, MakingReady
 from backend.run.publish import Publisher
 from backend.run.runs import Run
+from backend.run.storage_move import StorageRun
 from backend.run.together import Planned
 from backend.run.verdict import Before
 
@@ -229,6 +232,8 @@ class Engine:
         run: Run
         if planned.cold is not None:
             run = ColdRun(begun, planned.cold, source, target, self._publisher, self._open_moves)
+        elif plan.mode is Mode.STORAGE:
+            run = StorageRun(begun, source, self._publisher, self._open_moves)
         else:
             looker = Onlooker(probe, vm)
             run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
@@ -249,13 +254,17 @@ class Engine:
             source, target = map(self._inventory.host, (state.source, state.target))
         except BadInput:
             return  # of another fleet, whose engine will see to it
-        run = taken_up(state, source, target, self._publisher, self._open_moves, self._ledger)
+        run: ColdRun | StorageRun
+        if state.mode is Mode.STORAGE:
+            run = storage_move.taken_up(state, source, self._publisher, self._open_moves)
+        else:
+            run = taken_up(state, source, target, self._publisher, self._open_moves, self._ledger)
         self._remember(run)
         task = asyncio.create_task(self._settle_open(run), name=f"open-{state.id}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _settle_open(self, run: ColdRun) -> None:
+    async def _settle_open(self, run: ColdRun | StorageRun) -> None:
         await self._inventory.settled(SETTLE_S)
         await run.settle_open()
 
@@ -339,9 +348,10 @@ def _learned(vm: Vm, run: Run) -> Vm:
     verdict, sample = run.state.verdict, run.state.sample
     if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
         left = sample.remaining_bytes + sample.disk_remaining_bytes if sample else None
-        vm = replace(vm, job=Job("migration out", None, left))
+        kind = "disk copy" if run.state.mode is Mode.STORAGE else "migration out"
+        vm = replace(vm, job=Job(kind, None, left))
     vm = _with_writes(vm, run)
-    if verdict is None or verdict.outcome is not Outcome.MOVED:
+    if verdict is None or verdict.outcome is not Outcome.MOVED or verdict.mode is Mode.STORAGE:
         return vm
     return replace(vm, last_move_at=run.state.started, last_pause_ms=verdict.pause_ms)
 

@@ -7,7 +7,7 @@ there, and a volume whose creation was not answered may be somebody else's.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -43,9 +43,17 @@ rm -f -- "$1"
 class NewVolumes:
     """The target's volumes of one migration."""
 
-    def __init__(self, told: Told, target: HostWatch) -> None:
+    def __init__(
+        self,
+        told: Told,
+        target: HostWatch,
+        delete: Callable[[Connection, str, NewVolume], None] | None = None,
+    ) -> None:
+        """`delete(connection, uuid, volume)` removes one, or raises FerryError while it may be in
+        use; None: as befits a target that the VM did not come to."""
         self._told = told
         self._target = target
+        self._delete = delete or _remove_unused
 
     async def create(self) -> None:
         """All of them, one after the other. Raises FerryError at the first that cannot be."""
@@ -113,11 +121,13 @@ class NewVolumes:
         self._mark(now.path, VolumeState.CREATED)
         self._mark(was.path, VolumeState.REMOVED)
 
-    async def remove(self) -> tuple[str, ...]:
-        """The VM stayed: take them away. Returns what is left, each with how to remove it."""
+    async def remove(self, keep: Collection[str] = ()) -> tuple[str, ...]:
+        """The VM stayed: take them away, but for the paths in `keep`. Returns what is left, each
+        with how to remove it."""
         left: list[str] = []
         for volume in self._told.state.volumes:
-            if volume.state in (VolumeState.CREATED, VolumeState.INTENDED):
+            made = volume.state in (VolumeState.CREATED, VolumeState.INTENDED)
+            if made and volume.path not in keep:
                 left += await self._remove(volume)
         return tuple(left)
 
@@ -137,10 +147,10 @@ class NewVolumes:
                 f"{volume.path} on {volume.host} may have been created by this migration:"
                 f" look at it, then {by_hand}"
             ]
-        uuid = self._told.state.uuid
+        uuid, delete = self._told.state.uuid, self._delete
         try:
             await self._target.call(
-                lambda conn: _remove_unused(conn, uuid, volume),
+                lambda conn: delete(conn, uuid, volume),
                 REMOVE_LIMIT_S,
                 f"remove the volume {volume.name}",
             )

@@ -34,6 +34,7 @@ from backend.run.foreseeing import Foreseen, foresee
 from backend.run.history import History
 from backend.run.links import Links
 from backend.run.ordering import cold_order, copied_bytes, order_for
+from backend.run.planning_disks import disks_planned
 from backend.run.survey import survey
 from backend.run.together import Planned, fit_together
 
@@ -124,6 +125,9 @@ class Planner:
         facts = await survey(vm, source, target, self.links, options)
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         policy = policy_for(options, self._own, vm.policy)
+        if facts.mode is Mode.STORAGE:
+            uri = source.source_uri
+            return disks_planned(facts, uri, policy, options, self._own_job(vm, own))
         preparations = possible(facts)
         if options.prepare:
             facts = as_prepared(facts, preparations)

@@ -8,7 +8,7 @@ file of 32 characters and removes it; see there.)
 import asyncio
 from dataclasses import replace
 
-from backend.model import HostState, MoveOptions, Vm, VmState
+from backend.model import HostState, Mode, MoveOptions, Vm, VmState
 from backend.plan.facts import Survey, renamed
 from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.run.links import Links
@@ -47,6 +47,8 @@ async def survey(
     Never raises for a host that does not answer.
     """
     asking = Asking(vm, source, target, options=options)
+    if mode_of(vm, options) is Mode.STORAGE:
+        return await _of_disks(asking)
     if source.name == target.name or target.host.state is not HostState.UP:
         return _of_vm(asking, await ask_source(asking))
     facts, held, versions, reach, measures = await asyncio.gather(
@@ -65,6 +67,21 @@ async def survey(
         measures=measures,
     )
     return await with_copy_route(asking, facts) if facts.mode in MOVED_WHILE_OFF else facts
+
+
+async def _of_disks(asking: Asking) -> Survey:
+    """For disks that move between pools of one host: that, and no more."""
+    at_source = await ask_source(asking)
+    facts = _of_vm(asking, at_source)
+    if at_source is None or not facts.same_host:
+        return facts
+    facts = replace(
+        facts,
+        source_pools=at_source.pools,
+        stored_sources=at_source.stored,
+        target_pools=await ask_pools(asking),
+    )
+    return await with_copies(asking, await with_images(asking, facts))
 
 
 async def _of_pair(asking: Asking) -> Survey:

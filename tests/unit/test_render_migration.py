@@ -10,6 +10,7 @@ from backend.model import (
     Decision,
     Forecast,
     Migration,
+    Mode,
     Outcome,
     Outlook,
     Phase,
@@ -302,6 +303,21 @@ def test_a_suspend_predicts_its_pause_with_what_was_written_since_the_pass_began
     assert low == pytest.approx(40 * M / 23.8e6)
     assert high == pytest.approx((40 * M + 2 * 18.1e6) / 23.8e6)
     assert controls.rest_band_s(view(RUNNING, replace(SAMPLE, rate_bytes_s=0.0))) is None
+
+
+def test_disks_that_move_between_pools_promise_no_target_and_no_pause() -> None:
+    here = replace(RUNNING, mode=Mode.STORAGE, target=RUNNING.source)
+    assert "⇢" not in title(view(here), 120).text
+    assert "copied" in figures(view(here), 120)[0].text
+    assert "pause" not in "".join(row.text for row in figures(view(here), 120))
+    assert "disks stay where they are" in big(view(replace(here, abort_asked=True)))[0]
+    verdict = replace(
+        VERDICT, mode=Mode.STORAGE, target=here.source, owner=here.source, pause_ms=None
+    )
+    moved = view(replace(here, verdict=verdict))
+    assert "not paused" in big(moved)[0]
+    assert "both ends" not in report(moved)
+    assert "throttle" not in report(moved)
 
 
 def test_leftovers_and_an_unknown_owner_are_not_hidden() -> None:

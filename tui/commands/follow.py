@@ -6,6 +6,7 @@ from backend.model import (
     Decision,
     DiskProgress,
     Migration,
+    Mode,
     Outcome,
     Outlook,
     Phase,
@@ -174,9 +175,10 @@ class Follower:
         self._text(
             verdict.id,
             f"{verdict.outcome.value.upper()}  {verdict.reason}  ({verdict.total_s:.1f} s{pause}"
-            f"{outage}, {units.size(verdict.sent_bytes)} sent, {verdict.passes} passes)",
+            f"{outage}, {units.size(verdict.sent_bytes)} {_how_often(verdict)})",
         )
-        said = [no_outage(migration)] * (verdict.outage_ms is None)
+        here = verdict.mode is Mode.STORAGE
+        said = [no_outage(migration)] * (verdict.outage_ms is None and not here)
         said += [verdict.network] * bool(verdict.network)
         if verdict.forecast is not None:
             said += [*compared(verdict), f"forecasts so far: {record_text(verdict.record)}"]
@@ -189,3 +191,8 @@ class Follower:
 
     def _text(self, key: str, text: str) -> None:
         print(clean(f"{self._vms[key]}  {text}").rstrip(), flush=True)
+
+
+def _how_often(verdict: Verdict) -> str:
+    """A copy between pools has no passes."""
+    return "copied" if verdict.mode is Mode.STORAGE else f"sent, {verdict.passes} passes"

@@ -8,6 +8,7 @@ _LEFT = {
     DiskAction.SHARED: "shared: the same storage on both hosts, nothing is copied",
     DiskAction.SKIP: "not copied: read-only or empty, the target uses its own",
     DiskAction.UNPROVEN: "left where it is: whether it is shared is not proven",
+    DiskAction.STAYS: "stays where it is",
     DiskAction.NONE: "cannot be moved; the findings say why",
 }
 LOW = 30

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backend.model import Decision, Migration, Outcome, Phase, Sample, Word
+from backend.model import Decision, Migration, Mode, Outcome, Phase, Sample, Word
 from tui.render import units
 from tui.render.headline import spread
 from tui.render.ink import Ink, Line, Span, Spans, Under, cut, line, spans_of, width_of, wrap
@@ -70,7 +70,8 @@ def title(view: MigrationView, width: int) -> Line:
     m = view.migration
     guard: Span = ("encrypted", Ink.TEXT) if m.encrypted else ("! plaintext", Ink.BAD)
     states = [span for state in _states(m) for span in (state, (" · ", Ink.DIM))]
-    way = spans_of((f" {m.vm}", Ink.HEAD), f"  {m.source} ⇢ {m.target}  ", *states)
+    where = m.source if m.mode is Mode.STORAGE else f"{m.source} ⇢ {m.target}"
+    way = spans_of((f" {m.vm}", Ink.HEAD), f"  {where}  ", *states)
     full = spans_of((f"{m.mode} · {m.policy.name} · ", Ink.DIM), guard)
     brief = spans_of((m.policy.name, Ink.DIM), *(() if m.encrypted else (" · ", guard)))
     passes = f"pass {view.passes}  " if view.passes else ""
@@ -113,6 +114,8 @@ def big_lines(view: MigrationView, width: int) -> list[Line]:
 
 
 def _sentences(m: Migration) -> tuple[str, str]:
+    if m.mode is Mode.STORAGE and (said := _of_disks(m)):
+        return said
     if m.verdict is not None:
         pause = units.milliseconds(m.verdict.pause_ms)
         took = f"in {units.number(m.verdict.total_s)} s"
@@ -128,6 +131,18 @@ def _sentences(m: Migration) -> tuple[str, str]:
     if m.outlook is None:
         return "the first pass is on its way", "What the VM writes meanwhile shows at its end."
     return m.outlook.reason, _race(m)
+
+
+def _of_disks(m: Migration) -> tuple[str, str] | None:
+    """Where only disks move, the VM stays and is not paused."""
+    if m.verdict is not None and m.verdict.outcome is Outcome.MOVED:
+        took = units.number(m.verdict.total_s)
+        return f"to other pools of {m.target} in {took} s, not paused", m.verdict.reason
+    if m.verdict is not None:
+        return None
+    if m.abort_asked:
+        return "abort asked: the disks stay where they are", "Waiting for the copies to end."
+    return None if m.outlook else (f"{m.target} is being prepared", "")
 
 
 def _held(m: Migration, sample: Sample) -> str:
@@ -149,6 +164,9 @@ def figures(view: MigrationView, width: int) -> list[Line]:
     m, sample = view.migration, view.migration.sample
     if sample is None:
         return [line((" no figures yet", Ink.DIM))]
+    bandwidth = spans_of(f"bandwidth {_limit(m) if m.bandwidth_bytes_s else 'unlimited'}")
+    if m.mode is Mode.STORAGE:
+        return _flowing([spans_of(f"copied {units.size(sample.sent_bytes)}"), bandwidth], width)
     expected = m.outlook.expected_sent_bytes if m.outlook else None
     full, empty = units.bar(view.pass_progress, 6)
     throttle = sample.throttle_percent or 0
@@ -160,7 +178,7 @@ def figures(view: MigrationView, width: int) -> list[Line]:
         spans_of(("throttle ", Ink.TEXT), _slowed(throttle)),
         spans_of(f"compression {'XBZRLE' if m.tuning and m.tuning.compression else units.DASH}"),
         spans_of(f"pause ≤ {_pause_ms(m):,} ms"),
-        spans_of(f"bandwidth {'unlimited' if not m.bandwidth_bytes_s else _limit(m)}"),
+        bandwidth,
         _outage(m),
     ]
     return _flowing(items, width)

@@ -1,6 +1,6 @@
 """The report after the end: what it took, who owns the VM now, what is left behind."""
 
-from backend.model import Band, Forecast, Migration, Outcome, Sample, Verdict
+from backend.model import Band, Forecast, Migration, Mode, Outcome, Sample, Verdict
 from tui.render import units
 from tui.render.forecasts import inside, record_text
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
@@ -63,6 +63,9 @@ def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, str, Span
     total = f"{verdict.total_s:.1f} s, {verdict.wall_s:.1f} s from the confirm"
     slowed = f"{verdict.throttle_percent} %" if verdict.throttle_percent else "none"
     foreseen = f"{expected.throttle_percent} %" if expected.throttle_percent else "none"
+    if view.migration.mode is Mode.STORAGE:
+        copied = spans_of(units.size(verdict.sent_bytes))
+        return [("total", "", spans_of(total)), ("copied", "", copied)]
     rows = [
         ("total", units.band_s(expected.total_s), spans_of(total, *judged[0])),
         ("pause", units.band_ms(expected.pause_ms), (*_pause(verdict, allowed), *judged[1])),
@@ -127,6 +130,8 @@ def _guard(verdict: Verdict) -> Spans:
 
 
 def _owner(verdict: Verdict) -> Spans:
+    if verdict.owner and verdict.mode is Mode.STORAGE:
+        return spans_of((verdict.owner, Ink.BOLD), f": {verdict.reason}")
     if verdict.owner:
         return spans_of((verdict.owner, Ink.BOLD), ", as seen from both ends")
     return spans_of((f"not known: {verdict.reason}", Ink.BAD))

@@ -1,0 +1,173 @@
+"""The end of a storage move: what is still ours is ended, the host asked, and a verdict said."""
+
+import asyncio
+import logging
+import time
+
+from backend.errors import FerryError, HostUnreachable
+from backend.fleet.host import HostWatch
+from backend.hypervisor import block_copy, volumes
+from backend.hypervisor.block_copy import VmSeen
+from backend.hypervisor.connection import Connection
+from backend.model import NewVolume, Outcome, Phase, Verdict
+from backend.run import conclude
+from backend.run.migration import Undertaking
+from backend.run.mirrors import copied
+from backend.run.new_volumes import NewVolumes
+from backend.run.open_moves import OpenMoves
+from backend.run.settle import RECHECK_S, SILENT_S
+from backend.run.storage_verdict import in_use, judge_disks, to_store, unfinished
+from backend.run.swapped_images import SwappedImages
+from backend.run.told import Told
+from backend.run.verdict import Judgement
+
+log = logging.getLogger(__name__)
+
+END_LIMIT_S = 60.0
+
+
+class StorageEnd:
+    """Brings one move to its verdict, however far it got."""
+
+    def __init__(
+        self,
+        told: Told,
+        begun: Undertaking,
+        host: HostWatch,
+        new: NewVolumes,
+        open_moves: OpenMoves,
+    ) -> None:
+        self._told = told
+        self._begun = begun
+        self._host = host
+        self._volumes = new
+        self._open = open_moves
+        self._moves = copied(begun.state.moves)
+        self._images = SwappedImages(told, host)
+        self.failed = ""
+        """Why it did not get to its end; empty when it did."""
+        self.called_s: float | None = None
+        """`time.monotonic()` when the first copy was begun."""
+        self._ended_s: float | None = None
+
+    async def conclude(self) -> None:
+        """Never raises."""
+        self._ended_s = time.monotonic()
+        try:
+            await self._verify()
+        except Exception:
+            log.exception("verdict of %s", self._told.state.id)
+            self._conclude(conclude.fault_of_our_own(self._begun.before), ())
+        else:
+            self._open.forget(self._told.state.id)
+
+    async def _verify(self) -> None:
+        """To a verdict; an `unknown` one is published, and asked again until it is known."""
+        self._told.enter(Phase.VERIFY)
+        asked_s = time.monotonic()
+        while True:
+            seen = await self._settled()
+            judgement = judge_disks(self._told.state.vm, self._host.name, self._moves, seen)
+            if seen is not None:
+                self._conclude(judgement, await self._finish(judgement, seen))
+                return
+            if self._told.state.running and time.monotonic() - asked_s > SILENT_S:
+                self._conclude(judgement, self._volumes.undecided())
+            await asyncio.sleep(RECHECK_S if not self._told.state.running else 1.0)
+
+    async def _settled(self) -> VmSeen | None:
+        """How the VM stands once nothing of ours runs on it any more; None: its host is silent."""
+        try:
+            seen = await self._seen()
+            for target in unfinished(self._moves, seen):
+                await self._end_copy(target)
+            if paths := to_store(self._moves, seen):
+                await self._store(paths)
+            return await self._seen()
+        except HostUnreachable as error:
+            log.info("asking %s for %s: %s", self._host.name, self._told.state.uuid, error.sentence)
+            return None
+
+    async def _seen(self) -> VmSeen:
+        uuid, targets = self._told.state.uuid, tuple(move.target for move in self._moves)
+        return await self._host.call(
+            lambda conn: block_copy.look(conn, uuid, targets), what="tell of its disks"
+        )
+
+    async def _end_copy(self, target: str) -> None:
+        uuid = self._told.state.uuid
+        try:
+            await self._host.call(
+                lambda conn: block_copy.abort(conn, uuid, target),
+                END_LIMIT_S,
+                f"end the copy of {target}",
+            )
+        except HostUnreachable:
+            raise
+        except FerryError as error:
+            self._told.note("note", f"the copy of {target} could not be ended: {error.sentence}")
+
+    async def _store(self, paths: dict[str, str]) -> None:
+        uuid, names = self._told.state.uuid, ", ".join(paths)
+        try:
+            await self._host.call(
+                lambda conn: block_copy.store(conn, uuid, paths), what="store its definition"
+            )
+        except HostUnreachable:
+            raise
+        except FerryError as error:
+            self._told.note("note", f"the definition could not be stored: {error.sentence}")
+        else:
+            self._told.note("note", f"{names}: written into the stored definition")
+
+    async def _finish(self, judgement: Judgement, seen: VmSeen) -> tuple[str, ...]:
+        """Check and tidy up as befits the outcome; what is left to do by hand."""
+        if judgement.outcome is Outcome.MOVED:
+            return await self._images.finish(may_remove=seen.active or seen.persistent)
+        if judgement.outcome is Outcome.STAYED:
+            return await self._volumes.remove(keep=in_use(self._moves, seen))
+        return self._volumes.undecided()
+
+    def _conclude(self, judgement: Judgement, leftovers: tuple[str, ...]) -> None:
+        state, now_s = self._told.state, time.monotonic()
+        took_s = (self._ended_s or now_s) - self.called_s if self.called_s else 0.0
+        verdict = Verdict(
+            id=state.id,
+            vm=state.vm,
+            source=state.source,
+            target=state.target,
+            outcome=judgement.outcome,
+            owner=judgement.owner,
+            reason=self._reason(judgement),
+            total_s=round(took_s, 3),
+            wall_s=round(now_s - self._begun.confirmed, 3),
+            sent_bytes=sum(one.done_bytes for one in state.disks),
+            mode=state.mode,
+            policy=state.policy.name,
+            encrypted=state.encrypted,
+            authenticated=state.encrypted,
+            leftovers=(*judgement.leftovers, *leftovers),
+            disks=self._images.sentences,
+            kept=self._images.kept,
+        )
+        phases = self._told.ended_phases(judgement.outcome)
+        self._told.update(verdict=verdict, phases=phases, outlook=conclude.last_word(verdict))
+
+    def _reason(self, judgement: Judgement) -> str:
+        """What is true now first, then why."""
+        if self._told.state.abort_asked and judgement.outcome is Outcome.STAYED:
+            return f"{judgement.reason} Aborted as asked."
+        if self.failed and judgement.outcome is not Outcome.MOVED:
+            return f"{judgement.reason} {self.failed}"
+        return judgement.reason
+
+
+def remove_copy(conn: Connection, uuid: str, volume: NewVolume) -> None:
+    """Refused while a block job of the VM copies to it; `delete` refuses what the VM is on."""
+    seen = block_copy.look(conn, uuid, (volume.disk,))
+    if seen.defined and seen.disks[volume.disk].mirror == volume.path:
+        raise FerryError(
+            f"A block job still copies {volume.disk} to it.",
+            f"End it: virsh blockjob {uuid} {volume.disk} --abort",
+        )
+    volumes.delete(conn, volume.pool, volume.name, volume.path)
