@@ -127,6 +127,7 @@ def test_a_vm_on_shared_storage_is_shut_down_moved_and_started(lab: Lab, ferry: 
     assert any("it has shut down on " + source in one for one in said)
 
 
+@pytest.mark.long
 async def test_a_vm_that_is_copied_cannot_be_started_and_an_abort_leaves_nothing(
     lab: Lab, ferry: Ferry
 ) -> None:
@@ -180,6 +181,7 @@ def may_start(lab: Lab, host: str) -> bool:
     return "running" in lab.virsh(host, "domstate", OFF)
 
 
+@pytest.mark.long
 def test_the_target_cannot_start_it_before_the_source_has_let_go(lab: Lab) -> None:
     """The guard itself, with libvirt and QEMU as judges."""
     host = host_of(lab, OFF)
@@ -229,6 +231,7 @@ def define(lab: Lab, host: str, xml: str) -> None:
     eventually(lambda: lab.vm(SHARED)["memory_ok"] is True, "the guest answers", 40)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("needing_a_port")
 def test_a_vm_that_will_not_start_there_goes_back_and_runs(lab: Lab, ferry: Ferry) -> None:
     source, target = host_of(lab, SHARED), other(lab, SHARED)
@@ -245,6 +248,7 @@ def test_a_vm_that_will_not_start_there_goes_back_and_runs(lab: Lab, ferry: Ferr
     eventually(lambda: lab.vm(SHARED)["memory_ok"] is True, "it runs at its source again", 40)
 
 
+@pytest.mark.long
 def test_a_guest_that_does_not_shut_down_runs_on(lab: Lab, ferry: Ferry) -> None:
     source, target = host_of(lab, SHARED), other(lab, SHARED)
     eventually(lambda: lab.vm(SHARED)["memory_ok"] is True, "the guest answers", 40)

@@ -16,7 +16,7 @@ from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Ferry
 from tests.lab.small_vm import FOLDER, MIB, NAME, POOL, SmallVm, qemu_img
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 SOURCE, TARGET = "kvm-a", "kvm-b"
 

@@ -29,7 +29,7 @@ from tests.lab.image_lab import (
     with_backing,
 )
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PATTERN = b"a known pattern "
 

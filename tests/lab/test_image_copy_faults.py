@@ -20,7 +20,7 @@ from tests.lab.conftest import ROOT, Lab, eventually
 from tests.lab.copy_pair import Pair, big, paired
 from tests.lab.image_lab import MIB, QEMU, a_vm_starts, copying, damage, kill_daemon, qcow2, run
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.lab.conftest import Lab
 from tests.lab.ferry import Event, Ferry
 from tests.lab.small_vm import HOSTS, NAME, NETWORK, POOL, SmallVm
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 FAST, CRAWL = "1gbit", "40mbit"
 
@@ -96,6 +96,7 @@ def test_an_inactive_pool_and_network_are_started(ferry: Ferry, lab: Lab, small:
     assert small.image in lab.virsh(small.target, "domblklist", NAME)
 
 
+@pytest.mark.long
 def test_what_is_missing_is_made_as_the_source_has_it(
     ferry: Ferry, lab: Lab, small: SmallVm
 ) -> None:
@@ -118,6 +119,7 @@ def test_what_is_missing_is_made_as_the_source_has_it(
     assert len(told) == 2, "the network has a UUID of its own there"
 
 
+@pytest.mark.long
 async def test_an_abort_undoes_all_of_it(ferry: Ferry, lab: Lab, small: SmallVm) -> None:
     was = pools(lab, small.target), networks(lab, small.target)
     for host in HOSTS:
@@ -140,6 +142,7 @@ async def test_an_abort_undoes_all_of_it(ferry: Ferry, lab: Lab, small: SmallVm)
     assert_runs_on(lab, small.source)
 
 
+@pytest.mark.long
 def test_a_vm_that_is_shut_off_finds_its_pool_and_network_made(
     ferry: Ferry, lab: Lab, small: SmallVm
 ) -> None:
@@ -151,6 +154,7 @@ def test_a_vm_that_is_shut_off_finds_its_pool_and_network_made(
     assert_runs_on(lab, small.target)
 
 
+@pytest.mark.long
 async def test_what_somebody_uses_meanwhile_is_left_and_named(
     ferry: Ferry, lab: Lab, small: SmallVm
 ) -> None:

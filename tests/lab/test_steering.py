@@ -69,6 +69,7 @@ async def test_a_link_that_halves(lab: Lab, ferry: Ferry) -> None:
     assert_nothing_repeats(running.events)
 
 
+@pytest.mark.long
 async def test_a_vm_that_gets_busy_on_the_way(lab: Lab, ferry: Ferry) -> None:
     target = other(lab, "cache-1")
     async with ferry.migrating("cache-1", "--to", target) as running:

@@ -14,7 +14,7 @@ import pytest
 from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Event, Ferry
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 VM = "files-1"
 IMAGES = "/var/lib/libvirt/images"
