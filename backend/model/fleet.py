@@ -80,10 +80,9 @@ class Disk:
     virtual_bytes: int | None = None
     allocated_bytes: int | None = None
     length_bytes: int | None = None
-    """Of the image file, holes included; asked only of images that are copied while their VM does
-    not run, or to another pool of its host."""
+    """Of the image file, holes included; asked only of VMs that do not run."""
     snapshots: int = 0
-    """The image's own; asked only where its length is."""
+    """The image's own; asked only of VMs that do not run."""
     shared: bool | None = None
     """As it looks from every host that is up (one inode everywhere); a plan proves it."""
     backing: str | None = None

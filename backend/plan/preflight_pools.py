@@ -118,11 +118,11 @@ def _cannot(survey: Survey, case: DiskCase) -> Finding:
 
 def _inside(survey: Survey, case: DiskCase) -> Iterator[Finding]:
     """Snapshots that only the image knows of."""
-    disk, count = case.disk, case.disk.snapshots
+    disk, count = case.disk, survey.internal_snapshots.get(case.disk.target)
     if disk.format != "qcow2":
         return
-    if disk.length_bytes is None:
-        why = survey.why("images")
+    if count is None:
+        why = survey.why("snapshots")
         yield warn(
             "storage-inside-unknown",
             "storage",

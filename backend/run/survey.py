@@ -81,7 +81,7 @@ async def _of_disks(asking: Asking) -> Survey:
         stored_sources=at_source.stored,
         target_pools=await ask_pools(asking),
     )
-    return await with_copies(asking, await with_images(asking, facts))
+    return await with_copies(asking, facts)
 
 
 async def _of_pair(asking: Asking) -> Survey:

@@ -134,7 +134,8 @@ async def _occupied(
 async def _snapshots(asking: Asking, facts: Survey) -> dict[str, int]:
     """Of qcow2 images that a mirror would copy: libvirt counts only those that it made itself."""
     copied = [case.move for case in disk_cases(facts) if case.move.action is DiskAction.COPY]
-    images = [move for move in copied if move.format == "qcow2"] if facts.mode is Mode.LIVE else []
+    mirrored = facts.mode in (Mode.LIVE, Mode.STORAGE)
+    images = [move for move in copied if move.format == "qcow2"] if mirrored else []
     shell = asking.shell("snapshots", asking.source) if images else None
     if shell is None:
         return {}

@@ -56,7 +56,7 @@ async def ask_pools(asking: Asking) -> tuple[PoolFacts, ...] | None:
 
 
 async def with_images(asking: Asking, facts: Survey) -> Survey:
-    """The disks as qemu-img reads them; of a live move libvirt alone is asked."""
+    """The disks of a VM that is to be copied while it does not run, as qemu-img reads them."""
     shell = asking.shell("images", asking.source)
     if shell is None or facts.definition is None:
         return facts

@@ -51,6 +51,7 @@ HERE = Survey(
     checkpoints=0,
     io_error=False,
     source_pools={"vda": "default", "vdb": "default"},
+    internal_snapshots={"vda": 0},
     target_pools=(
         PoolFacts("default", path="/images", available_bytes=20 * GIB),
         PoolFacts("fast", path="/fast", available_bytes=20 * GIB),
@@ -101,7 +102,7 @@ def test_only_what_was_chosen_moves_and_only_that_is_judged() -> None:
         ),
         (replace(HERE, io_error=True), "state-io-error", "cannot be copied"),
         (replace(HERE, snapshots=2), "saved-snapshots", "would not have"),
-        (defined(replace(VDA, snapshots=3)), "storage-inside", "3 snapshots lie inside"),
+        (replace(HERE, internal_snapshots={"vda": 3}), "storage-inside", "3 snapshots lie inside"),
         (defined(replace(VDA, mirrored=True)), "storage-not-copied", "a block job"),
         (defined(replace(VDA, backing="/images/base")), "storage-not-copied", "chains of images"),
         (defined(replace(VDA, kind="block")), "storage-not-copied", "of kind block"),
@@ -137,7 +138,7 @@ def test_no_room_is_a_refusal() -> None:
 
 def test_what_was_not_seen_inside_an_image_is_a_warning() -> None:
     found = next(
-        f for f in preflight(defined(replace(VDA, length_bytes=None))) if f.code[-7:] == "unknown"
+        f for f in preflight(replace(HERE, internal_snapshots={})) if f.code[-7:] == "unknown"
     )
     assert (found.code, found.severity) == ("storage-inside-unknown", Severity.WARN)
 
