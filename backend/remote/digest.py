@@ -13,10 +13,10 @@ from typing import Any
 
 from backend.errors import CallTimedOut, CopyFailed, HostUnreachable, plain
 from backend.remote.daemon import storage_daemon
-from backend.remote.hold import add_node, lock_file
+from backend.remote.hold import add_image, lock_file
 from backend.remote.images import absolute, file_stamp
 from backend.remote.nbd_link import export_node, serve
-from backend.remote.nodes import file_node, format_node, unix
+from backend.remote.nodes import unix
 from backend.remote.process import AnyHost, own_connection, start
 from backend.remote.shell import Shell, run_script
 
@@ -98,8 +98,7 @@ async def guest_digest(
     block_device = (await file_stamp(host, absolute(path))).is_block_device
     async with own_connection(host) as own, storage_daemon(own) as daemon:
         await lock_file(daemon, "image", path, block_device=block_device)
-        file = file_node("file", path, block_device=block_device)
-        await add_node(daemon, format_node("served", format, file))
+        await add_image(daemon, "served", path, format, block_device=block_device)
         address = unix(f"{daemon.directory}/nbd")
         await serve(daemon, address, encrypted=False)
         export = await export_node(daemon, writable=False)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from backend.errors import CopyFailed
 from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
 from backend.remote.images import absolute
-from backend.remote.nodes import Node, file_node, lock_node
+from backend.remote.nodes import Node, file_node, format_node, lock_node
 from backend.remote.process import AnyHost, own_connection
 
 
@@ -56,6 +56,39 @@ async def lock_file(
             f"{path} on {daemon.host} is in use: a VM or another program has it open for writing.",
             "Shut that VM down, or wait until the program is done.",
         ) from None
+
+
+async def add_image(
+    daemon: StorageDaemon,
+    name: str,
+    path: str,
+    format: str | None = None,
+    *,
+    writable: bool = False,
+    block_device: bool = False,
+) -> None:
+    """Open a file as node `name`, or what a guest sees in it; past the cache where that works.
+
+    Raises:
+        QmpRefused: It cannot be opened.
+    """
+
+    async def add(past_cache: bool) -> None:
+        node = file_node(
+            f"{name}-file" if format else name,
+            path,
+            writable=writable,
+            block_device=block_device,
+            past_cache=past_cache,
+        )
+        if format:
+            node = format_node(name, format, node, writable=writable)
+        await add_node(daemon, node)
+
+    try:
+        await add(past_cache=True)
+    except QmpRefused:
+        await add(past_cache=False)
 
 
 async def add_node(daemon: StorageDaemon, node: Node, limit_s: float = 30.0) -> None:

@@ -14,7 +14,7 @@ from backend.errors import CopyFailed
 from backend.model import CopyRoute
 from backend.remote.copy_job import CopyJob, Reach, granularity_bytes
 from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
-from backend.remote.hold import add_node, lock_file
+from backend.remote.hold import add_image, lock_file
 from backend.remote.images import (
     DataMap,
     FileStamp,
@@ -32,7 +32,7 @@ from backend.remote.nbd_link import (
     serve,
     serve_on_free_port,
 )
-from backend.remote.nodes import file_node, format_node, inet, nbd_node, unix
+from backend.remote.nodes import inet, nbd_node, unix
 from backend.remote.process import AnyHost, own_connection
 from backend.remote.relay import relay
 
@@ -162,24 +162,18 @@ class ImageCopy:
     async def _open_source(self, daemon: StorageDaemon, before: FileStamp) -> None:
         path, device = self._order.source_path, before.is_block_device
         await lock_file(daemon, "source", path, block_device=device)
-        flatten = self._order.flatten
-        node = file_node("source-file" if flatten else "source", path, block_device=device)
-        if flatten:
-            node = format_node("source", self._order.source_format, node)
+        format = self._order.source_format if self._order.flatten else None
         try:
-            await add_node(daemon, node)
+            await add_image(daemon, "source", path, format, block_device=device)
         except QmpRefused as error:
             raise CopyFailed(f"{path} on {daemon.host} cannot be read: {error.said}.") from None
 
     async def _open_target(self, daemon: StorageDaemon, there: FileStamp) -> None:
-        path, local = self._order.target_path, self._order.route is CopyRoute.LOCAL
-        name = "target" if local else "served"
-        file_name = f"{name}-file" if self._order.flatten else name
-        node = file_node(file_name, path, writable=True, block_device=there.is_block_device)
-        if self._order.flatten:
-            node = format_node(name, self._order.target_format, node, writable=True)
+        order, device = self._order, there.is_block_device
+        name = "target" if order.route is CopyRoute.LOCAL else "served"
+        path, format = order.target_path, order.target_format if order.flatten else None
         try:
-            await add_node(daemon, node)
+            await add_image(daemon, name, path, format, writable=True, block_device=device)
         except QmpRefused as error:
             raise CopyFailed(
                 f"{path} on {daemon.host} cannot be written: {error.said}.",

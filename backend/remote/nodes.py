@@ -12,10 +12,19 @@ CREDENTIALS = "tls"
 Node = Mapping[str, Any]
 
 
-def file_node(name: str, path: str, *, writable: bool = False, block_device: bool = False) -> Node:
+def file_node(
+    name: str,
+    path: str,
+    *,
+    writable: bool = False,
+    block_device: bool = False,
+    past_cache: bool = False,
+) -> Node:
     """A file or block device, byte for byte.
 
     `discard` makes zeroes that come with leave to unmap holes instead of blocks of zeroes.
+    `past_cache` (O_DIRECT): not all file systems can; the host's memory stays with its VMs, and
+    at the end little is left to be written.
     """
     return {
         "node-name": name,
@@ -24,6 +33,7 @@ def file_node(name: str, path: str, *, writable: bool = False, block_device: boo
         "read-only": not writable,
         "locking": "on",
         "discard": "unmap",
+        "cache": {"direct": past_cache},
     }
 
 
