@@ -4,16 +4,18 @@ Both storage daemons are started and connected to each other as for a copy, with
 place of an image: names, ports, firewalls and certificates are all in it.
 """
 
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from backend.errors import CallTimedOut, CopyFailed, FerryError
 from backend.model import CopyRoute
-from backend.remote.daemon import QmpRefused, storage_daemon
+from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
 from backend.remote.digest import DigestKind, digest_kind
 from backend.remote.hold import add_node
 from backend.remote.nbd_link import add_credentials, connect, export_node, serve_on_free_port
 from backend.remote.nodes import inet, nbd_node
-from backend.remote.process import AnyHost, own_connection
+from backend.remote.process import AnyHost, own_connection, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +44,37 @@ async def copy_means(
         if source is target:
             async with storage_daemon(source):
                 return CopyMeans(CopyRoute.LOCAL, "Within the host, by QEMU.", digest=kind)
-        async with own_connection(source) as here, own_connection(target) as there:
-            return await _between(here, there, target_address, encrypted, kind)
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            here, there = await together(*(enter(own_connection(h)) for h in (source, target)))
+            ends = await together(*(enter(storage_daemon(host)) for host in (here, there)))
+            return await _between((here, there), ends, target_address, encrypted, kind)
     except CopyFailed as error:
         return CopyMeans(None, error.sentence, error.remedy, kind)
 
 
 async def _between(
-    source: AnyHost, target: AnyHost, address: str, encrypted: bool, kind: DigestKind
+    hosts: Sequence[AnyHost],
+    ends: Sequence[StorageDaemon],
+    address: str,
+    encrypted: bool,
+    kind: DigestKind,
 ) -> CopyMeans:
-    async with storage_daemon(source) as reading, storage_daemon(target) as writing:
-        null = {"driver": "null-co", "size": 1 << 20, "read-only": True, "read-zeroes": True}
-        await add_node(writing, {"node-name": "served", **null})
-        try:
-            if encrypted:
-                await add_credentials(writing, target, "server")
-                await add_credentials(reading, source, "client")
-            port = await serve_on_free_port(writing, encrypted)
-            export = await export_node(writing, writable=False)
-            node = nbd_node("target", inet(address, port), export, encrypted=encrypted)
-            await connect(reading, writing, {**node, "read-only": True})
-        except (CopyFailed, CallTimedOut) as error:
-            return _relayed(error, kind)
+    (source, target), (reading, writing) = hosts, ends
+    null = {"driver": "null-co", "size": 1 << 20, "read-only": True, "read-zeroes": True}
+    await add_node(writing, {"node-name": "served", **null})
+    try:
+        if encrypted:
+            await together(
+                add_credentials(writing, target, "server"),
+                add_credentials(reading, source, "client"),
+            )
+        port = await serve_on_free_port(writing, encrypted)
+        export = await export_node(writing, writable=False)
+        node = nbd_node("target", inet(address, port), export, encrypted=encrypted)
+        await connect(reading, writing, {**node, "read-only": True})
+    except (CopyFailed, CallTimedOut) as error:
+        return _relayed(error, kind)
     how = "over TLS" if encrypted else "in plaintext, as the fleet file says"
     why = f"Straight from {source.name} to {target.name}, {how}."
     return CopyMeans(CopyRoute.DIRECT, why, digest=kind)

@@ -134,7 +134,7 @@ class StorageDaemon:
         self._process.close_input()
         # Not only QEMU's end: its shell's, too.
         await asyncio.wait(self._tasks[:1], timeout=_END_LIMIT_S)
-        self._process.close()
+        await self._process.close()
         self._tasks[0].cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

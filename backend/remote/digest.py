@@ -6,10 +6,9 @@ Two kinds, which cannot be compared: `SPARSE` (python3 there; holes are not read
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from backend.errors import CallTimedOut, CopyFailed, HostUnreachable, plain
 from backend.remote.daemon import storage_daemon
@@ -17,7 +16,7 @@ from backend.remote.hold import add_image, lock_file
 from backend.remote.images import absolute, file_stamp
 from backend.remote.nbd_link import export_node, serve
 from backend.remote.nodes import unix
-from backend.remote.process import AnyHost, own_connection, start
+from backend.remote.process import AnyHost, own_connection, start, together
 from backend.remote.shell import Shell, run_script
 
 _PROGRAM = Path(__file__).with_name("digest_program.py")
@@ -32,7 +31,9 @@ exec 3<&0
 "$@" </dev/null 2>&1 &
 child=$!
 { cat <&3; kill -9 "$child"; } >/dev/null 2>&1 &
+guard=$!
 wait "$child"
+kill "$guard"
 """
 _SILENCE_S = 180.0
 _SLOWEST_BYTES_S = 5_000_000
@@ -123,12 +124,12 @@ async def same_content(
     """
     kind = await digest_kind(source, target)
     tells = _tellers(on_progress)
-    first, second = await _both(
+    digests: list[str] = await together(
         digest(source, source_path, tells[0], kind), digest(target, target_path, tells[1], kind)
     )
-    if first != second:
+    if digests[0] != digests[1]:
         raise _differ(source, source_path, target, target_path)
-    return first
+    return digests[0]
 
 
 async def same_guest_content(
@@ -140,12 +141,12 @@ async def same_guest_content(
 ) -> str:
     """The same for what a guest sees in two images, each given as path and format."""
     tells = _tellers(on_progress)
-    first, second = await _both(
+    digests: list[str] = await together(
         guest_digest(source, *source_image, tells[0]), guest_digest(target, *target_image, tells[1])
     )
-    if first != second:
+    if digests[0] != digests[1]:
         raise _differ(source, source_image[0], target, target_image[0])
-    return first
+    return digests[0]
 
 
 def _differ(source: AnyHost, source_path: str, target: AnyHost, target_path: str) -> CopyFailed:
@@ -168,17 +169,6 @@ def _tellers(on_progress: Callable[[int], None]) -> tuple[Callable[[int], None],
         return tell
 
     return teller(0), teller(1)
-
-
-async def _both(one: Coroutine[Any, Any, str], other: Coroutine[Any, Any, str]) -> list[str]:
-    """Both results; when one fails the other is ended, and the first error raised."""
-    tasks = [asyncio.create_task(one), asyncio.create_task(other)]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _command(kind: DigestKind, path: str) -> list[str]:
@@ -206,7 +196,7 @@ async def _run(
                 said = line
     finally:
         process.close_input()
-        process.close()
+        await process.close()
     if not said:
         raise HostUnreachable(f"The connection to {host.name} was lost.", "Move again.")
     said = plain(said.removeprefix("failed ")).rstrip(".")

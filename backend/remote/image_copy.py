@@ -21,6 +21,7 @@ from backend.remote.images import (
     absolute,
     data_map,
     file_stamp,
+    image_facts,
     set_length,
     sync_file,
 )
@@ -33,7 +34,7 @@ from backend.remote.nbd_link import (
     serve_on_free_port,
 )
 from backend.remote.nodes import inet, nbd_node, unix
-from backend.remote.process import AnyHost, own_connection
+from backend.remote.process import AnyHost, own_connection, together
 from backend.remote.relay import relay
 
 SECTOR_BYTES = 512
@@ -102,14 +103,16 @@ class ImageCopy:
         """
         absolute(self._order.source_path)
         absolute(self._order.target_path)
+        local = self._order.route is CopyRoute.LOCAL
         async with AsyncExitStack() as stack:
-            source = await stack.enter_async_context(own_connection(self._source))
-            target = source
-            if self._order.route is not CopyRoute.LOCAL:
-                target = await stack.enter_async_context(own_connection(self._target))
-            before = await file_stamp(source, self._order.source_path)
-            there = await file_stamp(target, self._order.target_path)
-            await self._make_room(target, before, there)
+            enter = stack.enter_async_context
+            hosts = (self._source,) if local else (self._source, self._target)
+            owns = await together(*(enter(own_connection(host)) for host in hosts))
+            source, target = owns[0], owns[-1]
+            before, there = await together(
+                file_stamp(source, self._order.source_path),
+                file_stamp(target, self._order.target_path),
+            )
             await self._copy(source, target, before, there)
             await self._finish(source, target, before, there)
 
@@ -143,21 +146,31 @@ class ImageCopy:
         self, source: AnyHost, target: AnyHost, before: FileStamp, there: FileStamp
     ) -> None:
         if before.length_bytes == 0:
+            await self._make_room(target, before, there)
             return
-        order = self._order
-        format = order.source_format if order.flatten else "raw"
-        data = await data_map(source, order.source_path, format, before.length_bytes)
+        local = self._order.route is CopyRoute.LOCAL
         async with AsyncExitStack() as stack:
-            reading = await stack.enter_async_context(storage_daemon(source))
-            await self._open_source(reading, before)
-            writing, reach = reading, None
-            if order.route is not CopyRoute.LOCAL:
-                writing = await stack.enter_async_context(storage_daemon(target))
-            await self._open_target(writing, there)
-            if order.route is not CopyRoute.LOCAL:
+            enter, reach = stack.enter_async_context, None
+            hosts = (source,) if local else (source, target)
+            data, _, *daemons = await together(
+                self._data_map(source, before),
+                self._make_room(target, before, there),
+                *(enter(storage_daemon(host)) for host in hosts),
+            )
+            reading, writing = daemons[0], daemons[-1]
+            await together(self._open_source(reading, before), self._open_target(writing, there))
+            if not local:
                 reach = await self._connect(stack, _Ends(source, reading, target, writing))
+            order = self._order
             job = CopyJob(reading, writing, order.source_path, order.target_path, reach)
             await self._mirror(job, data)
+
+    async def _data_map(self, source: AnyHost, before: FileStamp) -> DataMap:
+        order = self._order
+        if not order.flatten:
+            return await data_map(source, order.source_path, "raw", before.length_bytes)
+        facts = await image_facts(source, order.source_path, order.source_format)
+        return await data_map(source, facts.path, facts.format, facts.virtual_bytes)
 
     async def _open_source(self, daemon: StorageDaemon, before: FileStamp) -> None:
         path, device = self._order.source_path, before.is_block_device
@@ -187,8 +200,10 @@ class ImageCopy:
             return None
         order, encrypted = self._order, self._order.encrypted
         if encrypted:
-            await add_credentials(ends.writing, ends.target, "server")
-            await add_credentials(ends.reading, ends.source, "client")
+            await together(
+                add_credentials(ends.writing, ends.target, "server"),
+                add_credentials(ends.reading, ends.source, "client"),
+            )
         port = await serve_on_free_port(ends.writing, encrypted)
         export = await export_node(ends.writing)
         node = nbd_node("target", inet(order.target_address, port), export, encrypted=encrypted)
@@ -204,9 +219,12 @@ class ImageCopy:
         await connect(ends.reading, ends.writing, node)
 
     async def _mirror(self, job: CopyJob, data: DataMap) -> None:
-        await job.start(granularity_bytes(data), self._rate_bytes_s)
+        rate = self._rate_bytes_s
+        await job.start(granularity_bytes(data), rate)
         self._job = job
         try:
+            if self._rate_bytes_s != rate:
+                await job.set_bandwidth(self._rate_bytes_s)
             await job.follow(lambda offset: self._tell(data, offset))
         finally:
             self._job = None
@@ -215,16 +233,21 @@ class ImageCopy:
     def _tell(self, data: DataMap, offset: int) -> None:
         self._on_progress(data.before(offset), data.data_bytes)
 
+    async def _settle(self, target: AnyHost, before: FileStamp, there: FileStamp) -> None:
+        path, odd = self._order.target_path, before.length_bytes % SECTOR_BYTES
+        if odd and not self._order.flatten and not there.is_block_device:
+            await set_length(target, path, before.length_bytes)
+        await sync_file(target, path)
+
     async def _finish(
         self, source: AnyHost, target: AnyHost, before: FileStamp, there: FileStamp
     ) -> None:
-        order = self._order
-        if not order.flatten and not there.is_block_device:
-            await set_length(target, order.target_path, before.length_bytes)
-        await sync_file(target, order.target_path)
-        if await file_stamp(source, order.source_path) != before:
+        after, _ = await together(
+            file_stamp(source, self._order.source_path), self._settle(target, before, there)
+        )
+        if after != before:
             raise CopyFailed(
-                f"{order.source_path} on {source.name} was changed while it was copied.",
+                f"{self._order.source_path} on {source.name} was changed while it was copied.",
                 "Find out what writes to it, then move again.",
             )
 

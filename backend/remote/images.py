@@ -5,7 +5,7 @@ format's header that names other files of the host.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.errors import BadDocument, BadInput, CopyFailed, plain
@@ -22,7 +22,7 @@ _CHECK = 'exec qemu-img check --output=json $3 -f "$2" -- "$1"'
 _STAT = r"""
 [ -e "$1" ] || { echo "there is no such file" >&2; exit 1; }
 if [ -b "$1" ]; then echo "block $(blockdev --getsize64 "$1") 0 0 0"
-elif [ -f "$1" ]; then stat -L -c "file %s %b %i %Y" -- "$1"
+elif [ -f "$1" ]; then stat -L -c "file %s %b %i %y" -- "$1"
 else echo "it is neither a file nor a block device" >&2; exit 1; fi
 """
 _TRUNCATE = 'exec truncate -s "$2" -- "$1"'
@@ -51,10 +51,11 @@ class FileStamp:
 
     is_block_device: bool
     length_bytes: int
-    allocated_bytes: int
+    allocated_bytes: int = field(compare=False)
+    """File systems settle this long after the last write."""
     inode: int
-    changed_s: int
-    """Time of the last change of its data, epoch seconds."""
+    changed: str
+    """When its data last changed, as the host's `stat` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +223,11 @@ def parse_check(host: str, text: str) -> ImageCheck:
 async def file_stamp(shell: Shell, path: str) -> FileStamp:
     """A file's length and the like. Raises CopyFailed when it is not there."""
     done = await _script(shell, _STAT, path)
-    kind, *figures = done.stdout.split()[:5] or [""]
-    if done.exit_status != 0 or len(figures) != 4:
+    words = done.stdout.strip().split(" ", 4)
+    if done.exit_status != 0 or len(words) != 5 or not all(map(str.isdigit, words[1:4])):
         raise _failed(shell, path, "cannot be read", done)
-    length, blocks, inode, changed = (int(figure) for figure in figures)
-    return FileStamp(kind == "block", length, blocks * 512, inode, changed)
+    length, blocks, inode = map(int, words[1:4])
+    return FileStamp(words[0] == "block", length, blocks * 512, inode, words[4])
 
 
 async def set_length(shell: Shell, path: str, length_bytes: int) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -62,7 +62,9 @@ SocketHandler = Callable[[Any, Any], Awaitable[None]]
 class Process:
     """A running process; its stderr is wherever its command sends it."""
 
-    def __init__(self, host: str, reader: Reader, writer: Writer, kill: Callable[[], None]) -> None:
+    def __init__(
+        self, host: str, reader: Reader, writer: Writer, kill: Callable[[], Awaitable[None]]
+    ) -> None:
         self._host = host
         self._reader = reader
         self._writer = writer
@@ -97,10 +99,10 @@ class Process:
         with contextlib.suppress(asyncssh.Error, OSError, RuntimeError):
             self._writer.write_eof()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give it up: close its channel (SSH), or kill it with its children (here)."""
         with contextlib.suppress(asyncssh.Error, OSError):
-            self._kill()
+            await self._kill()
 
 
 async def start(host: AnyHost, command: Sequence[str]) -> Process:
@@ -115,7 +117,11 @@ async def start(host: AnyHost, command: Sequence[str]) -> Process:
         process = await host.connection.create_process(shlex.join(command), encoding=None)
     except (asyncssh.Error, OSError) as error:
         raise from_ssh(host.name, SshFault.LOST, str(error)) from None
-    return Process(host.name, process.stdout, process.stdin, process.close)
+
+    async def close() -> None:
+        process.close()
+
+    return Process(host.name, process.stdout, process.stdin, close)
 
 
 async def _start_here(host: LocalShell, command: Sequence[str]) -> Process:
@@ -129,10 +135,11 @@ async def _start_here(host: LocalShell, command: Sequence[str]) -> Process:
     assert process.stdin is not None
     assert process.stdout is not None
 
-    def kill() -> None:
+    async def kill() -> None:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
     return Process(host.name, process.stdout, process.stdin, kill)
 
@@ -153,6 +160,17 @@ async def own_connection(host: AnyHost) -> AsyncIterator[AnyHost]:
         yield own
     finally:
         await asyncio.shield(own.close())
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """All results; when one fails the others are ended first, then its error is raised."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def open_socket(host: AnyHost, path: str) -> tuple[Any, Any]:
