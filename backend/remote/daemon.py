@@ -115,8 +115,8 @@ class StorageDaemon:
         number = self._number
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._process.write(_request(number, command, arguments))
             async with asyncio.timeout(limit_s):
+                await self._process.write(_request(number, command, arguments))
                 reply = await answer
         except TimeoutError:
             raise CallTimedOut(
