@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from backend.errors import CopyFailed
 from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
 from backend.remote.images import absolute
-from backend.remote.nodes import Node, file_node, format_node, lock_node
+from backend.remote.nodes import Node, file_node, format_node, lock_node, part_node
 from backend.remote.process import AnyHost, own_connection
 
 
@@ -64,25 +64,32 @@ async def add_image(
     path: str,
     format: str | None = None,
     *,
+    size_bytes: int | None = None,
     writable: bool = False,
     block_device: bool = False,
 ) -> None:
-    """Open a file as node `name`, or what a guest sees in it; past the cache where that works.
+    """Open a file as node `name`, or what a guest sees in it, or the beginning of it.
+
+    Past the cache, where the file system can do that.
 
     Raises:
         QmpRefused: It cannot be opened.
     """
 
+    whole = format is None and size_bytes is None
+
     async def add(past_cache: bool) -> None:
         node = file_node(
-            f"{name}-file" if format else name,
+            name if whole else f"{name}-file",
             path,
             writable=writable,
             block_device=block_device,
             past_cache=past_cache,
         )
-        if format:
+        if format is not None:
             node = format_node(name, format, node, writable=writable)
+        elif size_bytes is not None:
+            node = part_node(name, node, size_bytes, writable=writable)
         await add_node(daemon, node)
 
     try:

@@ -19,6 +19,7 @@ from backend.remote.images import (
     DataMap,
     FileStamp,
     absolute,
+    copy_tail,
     data_map,
     file_stamp,
     image_facts,
@@ -37,7 +38,7 @@ from backend.remote.nodes import inet, nbd_node, unix
 from backend.remote.process import AnyHost, own_connection, together
 from backend.remote.relay import relay
 
-SECTOR_BYTES = 512
+BLOCK_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class ImageCopy:
                 file_stamp(target, self._order.target_path),
             )
             await self._copy(source, target, before, there)
-            await self._finish(source, target, before, there)
+            await self._finish(source, target, before)
 
     async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
         """Change its limit while it runs (or before); None: no limit.
@@ -129,23 +130,29 @@ class ImageCopy:
 
     # -- inside --------------------------------------------------------------------------------
 
-    async def _make_room(self, target: AnyHost, before: FileStamp, there: FileStamp) -> None:
-        """QEMU counts in sectors: an odd length is rounded up for the copy, cut afterwards."""
+    def _body_bytes(self, before: FileStamp) -> int | None:
+        """What the mirror carries: past the cache only whole blocks can be written.
+
+        The rest, less than a block, follows when it is done. None: flattened, all of it.
+        """
         if self._order.flatten:
-            return
-        length = _whole_sectors(before.length_bytes)
-        if there.is_block_device and there.length_bytes < length:
+            return None
+        return before.length_bytes // BLOCK_BYTES * BLOCK_BYTES
+
+    async def _make_room(self, target: AnyHost, before: FileStamp, there: FileStamp) -> None:
+        body = self._body_bytes(before)
+        if there.is_block_device and there.length_bytes < before.length_bytes:
             raise CopyFailed(
                 f"{self._order.target_path} on {target.name} holds {there.length_bytes} bytes, "
                 f"{before.length_bytes} are needed."
             )
-        if not there.is_block_device and there.length_bytes != length:
-            await set_length(target, self._order.target_path, length)
+        if body is not None and not there.is_block_device and there.length_bytes != body:
+            await set_length(target, self._order.target_path, body)
 
     async def _copy(
         self, source: AnyHost, target: AnyHost, before: FileStamp, there: FileStamp
     ) -> None:
-        if before.length_bytes == 0:
+        if self._body_bytes(before) == 0:
             await self._make_room(target, before, there)
             return
         local = self._order.route is CopyRoute.LOCAL
@@ -158,7 +165,9 @@ class ImageCopy:
                 *(enter(storage_daemon(host)) for host in hosts),
             )
             reading, writing = daemons[0], daemons[-1]
-            await together(self._open_source(reading, before), self._open_target(writing, there))
+            await together(
+                self._open_source(reading, before), self._open_target(writing, before, there)
+            )
             if not local:
                 reach = await self._connect(stack, _Ends(source, reading, target, writing))
             order = self._order
@@ -177,16 +186,23 @@ class ImageCopy:
         await lock_file(daemon, "source", path, block_device=device)
         format = self._order.source_format if self._order.flatten else None
         try:
-            await add_image(daemon, "source", path, format, block_device=device)
+            body = self._body_bytes(before)
+            size = None if body == before.length_bytes else body
+            await add_image(daemon, "source", path, format, size_bytes=size, block_device=device)
         except QmpRefused as error:
             raise CopyFailed(f"{path} on {daemon.host} cannot be read: {error.said}.") from None
 
-    async def _open_target(self, daemon: StorageDaemon, there: FileStamp) -> None:
+    async def _open_target(
+        self, daemon: StorageDaemon, before: FileStamp, there: FileStamp
+    ) -> None:
         order, device = self._order, there.is_block_device
+        size = self._body_bytes(before) if device else None
         name = "target" if order.route is CopyRoute.LOCAL else "served"
         path, format = order.target_path, order.target_format if order.flatten else None
         try:
-            await add_image(daemon, name, path, format, writable=True, block_device=device)
+            await add_image(
+                daemon, name, path, format, size_bytes=size, writable=True, block_device=device
+            )
         except QmpRefused as error:
             raise CopyFailed(
                 f"{path} on {daemon.host} cannot be written: {error.said}.",
@@ -233,24 +249,19 @@ class ImageCopy:
     def _tell(self, data: DataMap, offset: int) -> None:
         self._on_progress(data.before(offset), data.data_bytes)
 
-    async def _settle(self, target: AnyHost, before: FileStamp, there: FileStamp) -> None:
-        path, odd = self._order.target_path, before.length_bytes % SECTOR_BYTES
-        if odd and not self._order.flatten and not there.is_block_device:
-            await set_length(target, path, before.length_bytes)
+    async def _settle(self, source: AnyHost, target: AnyHost, before: FileStamp) -> None:
+        body, path = self._body_bytes(before), self._order.target_path
+        if body is not None and body < before.length_bytes:
+            tail = (body, before.length_bytes - body)
+            await copy_tail(source, self._order.source_path, target, path, tail)
         await sync_file(target, path)
 
-    async def _finish(
-        self, source: AnyHost, target: AnyHost, before: FileStamp, there: FileStamp
-    ) -> None:
+    async def _finish(self, source: AnyHost, target: AnyHost, before: FileStamp) -> None:
         after, _ = await together(
-            file_stamp(source, self._order.source_path), self._settle(target, before, there)
+            file_stamp(source, self._order.source_path), self._settle(source, target, before)
         )
         if after != before:
             raise CopyFailed(
                 f"{self._order.source_path} on {source.name} was changed while it was copied.",
                 "Find out what writes to it, then move again.",
             )
-
-
-def _whole_sectors(length_bytes: int) -> int:
-    return -(-length_bytes // SECTOR_BYTES) * SECTOR_BYTES

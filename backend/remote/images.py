@@ -26,6 +26,8 @@ elif [ -f "$1" ]; then stat -L -c "file %s %b %i %y" -- "$1"
 else echo "it is neither a file nor a block device" >&2; exit 1; fi
 """
 _TRUNCATE = 'exec truncate -s "$2" -- "$1"'
+_TAIL = 'exec 2>/dev/null; tail -c "$2" -- "$1" | base64'
+_PATCH = 'printf %s "$3" | base64 -d | dd of="$1" bs=1 seek="$2" conv=notrunc 2>&1 >/dev/null'
 _SYNC = 'sync -- "$1" 2>/dev/null || exec sync'
 # mawk's %d ends at 2^31.
 _MAP = r"""
@@ -235,6 +237,24 @@ async def set_length(shell: Shell, path: str, length_bytes: int) -> None:
     done = await _script(shell, _TRUNCATE, path, str(length_bytes))
     if done.exit_status != 0:
         raise _failed(shell, path, "cannot be given its length", done)
+
+
+async def copy_tail(
+    source: Shell, source_path: str, target: Shell, target_path: str, tail: tuple[int, int]
+) -> None:
+    """Copy the last few bytes of a file; `tail`: where they begin, and how many.
+
+    Raises:
+        CopyFailed: They cannot be read or written.
+    """
+    at, size = tail
+    read = await _script(source, _TAIL, source_path, str(size))
+    encoded = "".join(read.stdout.split())
+    if len(encoded) != -(-size // 3) * 4:
+        raise CopyFailed(f"{source_path} on {source.name} cannot be read to its end.")
+    done = await _script(target, _PATCH, target_path, str(at), encoded)
+    if (await file_stamp(target, target_path)).length_bytes < at + size:
+        raise _failed(target, target_path, "cannot be written to its end", done)
 
 
 async def sync_file(shell: Shell, path: str) -> None:

@@ -48,6 +48,11 @@ def format_node(name: str, driver: str, file: Node, *, writable: bool = False) -
     }
 
 
+def part_node(name: str, file: Node, size_bytes: int, *, writable: bool = False) -> Node:
+    """The beginning of a file or block device."""
+    return {**format_node(name, "raw", file, writable=writable), "size": size_bytes}
+
+
 def lock_node(name: str, file_name: str) -> Node:
     """Nothing but a lock on the file of a node: nobody else may write to it or resize it.
 

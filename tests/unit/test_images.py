@@ -13,6 +13,7 @@ from backend.remote.images import (
     ImageCheck,
     absolute,
     check_image,
+    copy_tail,
     data_map,
     file_stamp,
     image_facts,
@@ -159,3 +160,23 @@ async def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for odd in ("nbd://host/x", "json:{}", "disk", "/a\0b"):
         with pytest.raises(BadInput):
             absolute(odd)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 77, 4095])
+async def test_the_tail_of_an_odd_file_follows_its_body(tmp_path: Path, size: int) -> None:
+    content = os.urandom(8192 + size)
+    source, target = tmp_path / "a source", tmp_path / "a target"
+    source.write_bytes(content)
+    target.write_bytes(content[:8192])
+    await copy_tail(SHELL, str(source), SHELL, str(target), (8192, size))
+    assert target.read_bytes() == content
+
+
+async def test_a_tail_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"x" * 10)
+    with pytest.raises(CopyFailed, match="source on this machine cannot be read to its end"):
+        await copy_tail(SHELL, str(source), SHELL, str(target), (0, 20))
+    target.symlink_to("/dev/full")
+    with pytest.raises(CopyFailed, match="target on this machine"):
+        await copy_tail(SHELL, str(source), SHELL, str(target), (0, 10))

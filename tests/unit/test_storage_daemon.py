@@ -9,6 +9,7 @@ import pytest
 
 from backend.errors import CopyFailed, FerryError, HostUnreachable
 from backend.remote.daemon import QmpRefused, StorageDaemon, parse_message
+from backend.remote.hold import add_image
 from backend.remote.process import Process, start, together
 from backend.remote.shell import LocalShell
 
@@ -161,3 +162,28 @@ async def test_together_ends_the_others_when_one_fails() -> None:
     with pytest.raises(CopyFailed, match="It failed"):
         await together(endless(), failing())
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("can", [True, False])
+async def test_an_image_is_opened_past_the_cache_where_that_works(can: bool) -> None:
+    opened: list[Any] = []
+
+    class Daemon:
+        host = "kvm-a"
+
+        async def call(self, command: str, _limit_s: float, /, **node: Any) -> None:
+            file = node.get("file", node)
+            if file["cache"]["direct"] and not can:
+                raise QmpRefused("kvm-a", command, "Could not open: Invalid argument")
+            opened.append(node)
+
+    daemon = cast(StorageDaemon, Daemon())
+    await add_image(daemon, "whole", "/a")
+    await add_image(daemon, "part", "/a", size_bytes=4096)
+    await add_image(daemon, "guest", "/a", "qcow2", size_bytes=None, writable=True)
+    files = [node.get("file", node) for node in opened]
+    assert [file["cache"]["direct"] for file in files] == [can] * 3
+    assert [node["node-name"] for node in opened] == ["whole", "part", "guest"]
+    assert [node["driver"] for node in opened] == ["file", "raw", "qcow2"]
+    assert opened[1]["size"] == 4096
+    assert [node["read-only"] for node in opened] == [True, True, False]
