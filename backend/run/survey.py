@@ -146,15 +146,17 @@ def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:
         return facts
     raw, presence = at_source.raw, at_source.presence
     config = parsed(asking, at_source)
+    now = replace(
+        vm,
+        state=presence.state,
+        job=at_source.job,
+        persistent=raw.persistent,
+        autostart=raw.autostart,
+    )
     return replace(
         facts,
-        vm=replace(
-            vm,
-            state=presence.state,
-            job=at_source.job,
-            persistent=raw.persistent,
-            autostart=raw.autostart,
-        ),
+        vm=now,
+        mode=mode_of(now, asking.options),
         definition=definition(config, vm, at_source) if config else None,
         paused_reason=presence.state_reason if presence.state is VmState.PAUSED else "",
         io_error=at_source.disk_errors > 0,

@@ -73,10 +73,13 @@ class SmallVm:
         self.lab.virsh(host, "net-define", str(document))
 
     def seen_by(self, ferry: Ferry) -> None:
-        """Wait until an engine that runs already has it."""
+        """Wait until an engine that runs already has it, running, and nothing of one before it."""
 
         def seen() -> bool:
-            return any(vm["name"] == self.name for vm in ferry.json("vms"))
+            places = [
+                (vm["host"], vm["state"]) for vm in ferry.json("vms") if vm["name"] == self.name
+            ]
+            return places == [(self.source, "running")]
 
         eventually(seen, f"the engine sees {self.name}")
 

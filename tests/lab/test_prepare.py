@@ -24,11 +24,12 @@ def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]
 
 
 @pytest.fixture
-def small(lab: Lab) -> Iterator[SmallVm]:
+def small(lab: Lab, ferry: Ferry) -> Iterator[SmallVm]:
     lab.quiet()
     vm = SmallVm(lab, "kvm-a", "kvm-b")
     vm.gone()
     vm.make()
+    vm.seen_by(ferry)
     yield vm
     vm.gone()
     for host in HOSTS:
