@@ -254,13 +254,23 @@ def _give_up_silent(view: View) -> Action | None:
     )
 
 
+def _suspends_soon(now: _Now, over_s: float) -> bool:
+    """It is suspended instead of given up, once its first pass has ended: a suspend before would
+    stop it for all of that and gain nothing. False where that is too far beyond the deadline."""
+    if now.sample.pass_number > 1:
+        return True
+    if now.sends_bytes_s <= 0:
+        return False
+    return over_s + now.sample.remaining_bytes / now.sends_bytes_s <= 2 * GRACE_S
+
+
 def _give_up(view: View, now: _Now) -> Action | None:
     if view.deadline_s is None or view.elapsed_s < view.deadline_s:
         return None
-    if view.policy.suspend and "suspend" not in view.refused:
-        return None  # it is suspended instead, once its first pass has ended
-    course = now.course(view.pause_limit_ms)
     over_s = view.elapsed_s - view.deadline_s
+    if view.policy.suspend and "suspend" not in view.refused and _suspends_soon(now, over_s):
+        return None
+    course = now.course(view.pause_limit_ms)
     soon = course is not None and course.converges and course.seconds <= GRACE_S
     if soon and over_s + (course.seconds if course else 0.0) <= 2 * GRACE_S:
         return None

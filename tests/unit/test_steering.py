@@ -293,6 +293,14 @@ def test_freeze_is_suspended_after_its_first_pass_even_when_that_is_too_late() -
     assert run.actions[0][0] == pytest.approx(first_pass_s, abs=2)
 
 
+def test_freeze_gives_up_where_its_first_pass_would_last_far_beyond_its_deadline() -> None:
+    run = guest(0, FREEZE, link=8 * MB, deadline_s=20.0, halves_at_s=1.0).run()
+    assert run.end == "stayed"
+    assert run.kinds() == {"abort": 1}
+    assert run.ended_s is not None
+    assert 20 <= run.ended_s <= 22
+
+
 def test_freeze_gives_up_when_the_suspend_is_refused() -> None:
     run = guest(60 * MB, FREEZE, deadline_s=60.0, refuses=frozenset({"suspend"}))
     run.tuning = replace(run.tuning, throttle_start_percent=None)
