@@ -11,7 +11,7 @@ from backend.model import DiskAction, Finding, Mode, Severity, VmState
 from backend.plan.disks import disk_cases
 from backend.plan.facts import Survey
 from backend.plan.found import block, ok, warn
-from backend.plan.preflight_vm import devices
+from backend.plan.preflight_vm import devices, saved_memory
 
 
 def state(survey: Survey) -> Iterator[Finding]:
@@ -53,19 +53,8 @@ def state(survey: Survey) -> Iterator[Finding]:
 
 def saved(survey: Survey) -> Iterator[Finding]:
     """Snapshots go along; saved memory would not fit a VM that is started elsewhere."""
-    name = survey.vm.name
-    if survey.managed_save:
-        yield block(
-            "saved-memory",
-            "saved",
-            f"{name} has memory saved on {survey.source.name}, which would stay behind",
-            f"Start it there, or drop the saved memory with `virsh managedsave-remove {name}`.",
-        )
-    if survey.snapshots is None:
-        yield warn(
-            "saved-unknown", "saved", f"snapshots and saved memory not checked{survey.why('saved')}"
-        )
-    elif survey.snapshots:
+    yield from saved_memory(survey)
+    if survey.snapshots:
         yield ok("saved-snapshots", "saved", f"its snapshots go along: {survey.snapshots}")
     if survey.checkpoints:
         yield warn(

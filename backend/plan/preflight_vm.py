@@ -88,6 +88,15 @@ def saved(survey: Survey) -> Iterator[Finding]:
             " on the way: the next backup will be a full one",
             "Back it up first if that matters.",
         )
+    yield from saved_memory(survey)
+    found = survey.snapshots or survey.checkpoints or survey.managed_save
+    if survey.snapshots is not None and not found:
+        yield ok("saved-none", "saved", "no snapshots, checkpoints or saved memory")
+
+
+def saved_memory(survey: Survey) -> Iterator[Finding]:
+    """Memory in a file of the source; and whether anything saved was looked for at all."""
+    name = survey.vm.name
     if survey.managed_save:
         yield block(
             "saved-memory",
@@ -99,8 +108,6 @@ def saved(survey: Survey) -> Iterator[Finding]:
         yield warn(
             "saved-unknown", "saved", f"snapshots and saved memory not checked{survey.why('saved')}"
         )
-    elif not (survey.snapshots or survey.checkpoints or survey.managed_save):
-        yield ok("saved-none", "saved", "no snapshots, checkpoints or saved memory")
 
 
 def devices(survey: Survey) -> Iterator[Finding]:

@@ -64,6 +64,8 @@ class ColdEnd:
         while True:
             at_source, at_target = await self._ask()
             judgement = judge_cold(self._begun.before.vm, at_source, at_target, self._names())
+            if self._must_go_on(at_source, at_target):
+                judgement = await self._forward()
             if judgement.outcome is Outcome.MOVED and self._progress.given_back is False:
                 judgement = await self._released(judgement, at_target)
             if judgement.outcome is not Outcome.UNKNOWN:
@@ -96,6 +98,28 @@ class ColdEnd:
     def _names(self) -> tuple[str, str]:
         return self._definition.source.name, self._definition.target.name
 
+    def _must_go_on(self, source: End | None, target: End | None) -> bool:
+        """Once the source was told to let go it may still do so, whatever it answered: to take
+        the target's away then could leave the VM without any definition."""
+        if not self._progress.handed_over or self._progress.given_back:
+            return False
+        here = source is not None and source.defined and not source.active
+        return here and target is not None and target.defined
+
+    async def _forward(self) -> Judgement:
+        try:
+            await self._definition.hand_over()
+        except FerryError as error:
+            return Judgement(
+                Outcome.UNKNOWN,
+                None,
+                f"{self._definition.source.name} was told to let go of it, and has not yet:"
+                f" {error.sentence}",
+                settled=False,
+            )
+        here, there = self._names()
+        return moved_judgement(here, there, runs=False)
+
     async def _released(self, judgement: Judgement, at_target: End | None) -> Judgement:
         """A target that may not start it yet (we, or an engine before us, were cut off)."""
         uuid, target = self._told.state.uuid, self._definition.target
@@ -123,6 +147,7 @@ class ColdEnd:
             judgement = await self._as_it_is(judgement)
         elif judgement.outcome is Outcome.MOVED:
             self._ready.keep()
+            leftovers += await self._not_started()
             leftovers += await self._images.finish(self._proven())
         else:
             leftovers += (*self._volumes.undecided(), *self._ready.undecided())
@@ -134,6 +159,16 @@ class ColdEnd:
         left += await self._small.remove()
         left += await self._volumes.remove()
         return left + await self._ready.undo()
+
+    async def _not_started(self) -> tuple[str, ...]:
+        """A restart that ended on a VM which nobody has seen to run."""
+        state = self._told.state
+        if state.mode is not Mode.RESTART or self._progress.started_s is not None:
+            return ()
+        end, there = await ask(self._definition.target, state.uuid), self._definition.target.name
+        if end is not None and end.active:
+            return ()
+        return (f"it may be shut off on {there}: virsh start {state.uuid} there",)
 
     async def _running_again(self, after_crash: bool) -> tuple[str, ...]:
         """What was shut down for the move runs again at its source."""
@@ -180,23 +215,18 @@ class ColdEnd:
         if progress.stopped_s is not None and progress.started_s is not None:
             off_s = progress.started_s - progress.stopped_s
         moved = judgement.outcome is Outcome.MOVED
-        return Verdict(
-            id=state.id,
-            vm=state.vm,
-            source=state.source,
-            target=state.target,
-            outcome=judgement.outcome,
-            owner=judgement.owner,
+        verdict = conclude.plain_verdict(
+            state,
+            judgement,
             reason=self._reason(judgement),
-            total_s=round((self._returned_s or now_s) - self._begun.confirmed, 3),
-            wall_s=round(now_s - self._begun.confirmed, 3),
-            pause_ms=round(off_s * 1000) if moved and off_s is not None else None,
+            total_s=(self._returned_s or now_s) - self._begun.confirmed,
+            wall_s=now_s - self._begun.confirmed,
             sent_bytes=sum(one.done_bytes for one in state.disks),
-            mode=state.mode,
-            policy=state.policy.name,
-            encrypted=state.encrypted,
-            authenticated=state.encrypted,
             leftovers=leftovers,
+        )
+        return replace(
+            verdict,
+            pause_ms=round(off_s * 1000) if moved and off_s is not None else None,
             disks=self._images.sentences,
             kept=self._images.kept,
         )
@@ -229,11 +259,16 @@ def judge_cold(
             settled=False,
         )
     if target.defined:
-        runs = "runs" if target.active else "is shut off"
-        return Judgement(
-            Outcome.MOVED, there, f"It {runs} on {there}; {here} has nothing of it any more."
-        )
+        return moved_judgement(here, there, target.active)
     return Judgement(Outcome.LOST, None, f"Neither {here} nor {there} has it.", settled=False)
+
+
+def moved_judgement(here: str, there: str, runs: bool) -> Judgement:
+    """The target alone has it."""
+    does = "runs" if runs else "is shut off"
+    return Judgement(
+        Outcome.MOVED, there, f"It {does} on {there}; {here} has nothing of it any more."
+    )
 
 
 def stayed_words(source: End, here: str, there: str, gone: bool = False) -> str:

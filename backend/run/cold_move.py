@@ -11,14 +11,14 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from backend.errors import BadInput, FerryError, HypervisorError
+from backend.errors import BadInput, FerryError, HostUnreachable, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import definitions, domains
 from backend.hypervisor.definitions import WholeVm
 from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Control, CopyRoute, Migration, Mode, Phase, Sample, Tuning, VmState
 from backend.plan.running import NOTHING
-from backend.remote.hold import hold
+from backend.remote.hold import Hold, hold
 from backend.remote.shell import LocalShell
 from backend.remote.ssh import SshHost
 from backend.run.cold_disks import ColdDisks
@@ -33,6 +33,7 @@ from backend.run.ordering import ColdOrder
 from backend.run.preparing import Ledger, TargetReady, resumed
 from backend.run.publish import Publisher
 from backend.run.shutdown import Shutdown
+from backend.run.steps import to_its_end
 from backend.run.told import Told
 from backend.run.verdict import Before
 
@@ -201,29 +202,29 @@ class ColdRun:
 
     async def _move(self) -> None:
         self._told.enter(Phase.PREPARE)
-        # A step that an abort cut off would be one of which nobody knows whether it was done.
-        await asyncio.shield(self._ready.make(self._begun.order))
+        await to_its_end(self._ready.make(self._begun.order))
         self._stop_if_asked()
         if self.state.mode is Mode.RESTART:
             await self._shutdown.down(self._order.shutdown_s)
             self._progress.stopped_s = time.monotonic()
             self._stop_if_asked()
-        async with self._locked():
-            await self._copy_and_hand_over()
+        async with self._locked() as lock:
+            await self._copy_and_hand_over(lock)
         if self.state.mode is Mode.RESTART:
             await self._start_there()
 
     @contextlib.asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        """Nobody starts it at the source while this lasts."""
+    async def _locked(self) -> AsyncIterator[Hold | None]:
+        """Nobody starts it at the source while this lasts; None where it has no image to lock, or
+        only shared ones and no SSH to its host."""
         shell = self._source.shell
         if not isinstance(shell, SshHost | LocalShell) or not self._order.images:
-            yield
+            yield None
             return
-        async with hold(shell, self._order.images):
-            yield
+        async with hold(shell, self._order.images) as lock:
+            yield lock
 
-    async def _copy_and_hand_over(self) -> None:
+    async def _copy_and_hand_over(self, lock: Hold | None) -> None:
         uuid = self.state.uuid
         await self._must_be_off()
         whole = await self._source.call(
@@ -235,12 +236,22 @@ class ColdRun:
             await self._disks.copy()
         skipped = (Phase.MEMORY,) if self._order.copies else (Phase.DISK, Phase.MEMORY)
         self._told.enter(Phase.SWITCHOVER, skipped=skipped)
-        await self._small.carry(whole)
-        await self._definition.define(whole, self._begun.order.changes)
+        await to_its_end(self._small.carry(whole))
+        await to_its_end(self._definition.define(whole, self._begun.order.changes))
         await self._must_be_off()
+        self._must_be_locked(lock)
         self._stop_if_asked()
         self._progress.handed_over = True
-        await asyncio.shield(self._definition.hand_over())
+        await to_its_end(self._definition.hand_over())
+
+    def _must_be_locked(self, lock: Hold | None) -> None:
+        """It could have been started and have ended again meanwhile, and the copies be old."""
+        if lock is not None and not lock.held:
+            raise HypervisorError(
+                f"The lock on its images on {self._source.name} was lost meanwhile, so that they"
+                " are still what was copied is not certain.",
+                "Move it again.",
+            )
 
     async def _must_be_off(self) -> None:
         uuid = self.state.uuid
@@ -265,19 +276,14 @@ class ColdRun:
                 lambda conn: definitions.start(conn, uuid), START_LIMIT_S, "start the VM"
             )
             self._progress.started_s = time.monotonic()
+        except HostUnreachable:
+            raise  # it may start there yet: there is no way back that is safe
         except FerryError as error:
             await self._way_back(error)
 
     async def _way_back(self, why: FerryError) -> None:
-        """It would not start there: the source gets it again."""
-        uuid = self.state.uuid
+        """The target refused to start it: the source gets it again."""
         self._told.note("note", f"{why.sentence} Going back to {self._source.name}.")
-        seen = await self._target.call(
-            lambda conn: domains.presence(conn, uuid), CALL_LIMIT_S, "say whether it runs"
-        )
-        if seen.active:
-            self._progress.started_s = time.monotonic()
-            return
         assert self._whole is not None
         await self._definition.give_back(self._whole)
         self._progress.given_back = True

@@ -85,6 +85,8 @@ class ColdTarget:
         def lock(conn: Connection) -> None:
             there = definitions.read_whole(conn, uuid)
             definitions.define(conn, guarded(there.xml, target))
+            if domains.presence(conn, uuid).active:
+                raise HypervisorError(f"It runs on {target} after all: it stays there.")
 
         def restore(conn: Connection) -> None:
             definitions.define(conn, whole.xml)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backend.errors import FerryError
 from backend.fleet.host import HostWatch
@@ -68,17 +69,18 @@ def verdict(
     if state.post_copy and newest is not None:
         # What a source says last after its call broke is what it knew when it broke.
         sent = max(sent, newest.sent_bytes + newest.remaining_bytes)
-    return Verdict(
-        id=state.id,
-        vm=state.vm,
-        source=state.source,
-        target=state.target,
-        outcome=judgement.outcome,
-        owner=judgement.owner,
+    plain = plain_verdict(
+        state,
+        judgement,
         reason=_reason(state, judgement, call_error, given_up, lost_link),
+        total_s=total_s,
+        wall_s=wall_s,
+        sent_bytes=sent or 0,
+        leftovers=leftovers,
+    )
+    return replace(
+        plain,
         again=bool(lost_link),
-        total_s=round(total_s, 3),
-        wall_s=round(wall_s, 3),
         pause_ms=_pause_ms(state, completed, own_pause_ms) if moved else None,
         stall_ms=stall_ms,
         outage_ms=seen.outage_ms,
@@ -87,8 +89,32 @@ def verdict(
         throttle_percent=_most_throttle(samples, completed),
         forecast=state.forecast,
         record=state.record,
-        sent_bytes=sent or 0,
         passes=passes,
+    )
+
+
+def plain_verdict(
+    state: Migration,
+    judgement: Judgement,
+    *,
+    reason: str,
+    total_s: float,
+    wall_s: float,
+    sent_bytes: int,
+    leftovers: tuple[str, ...],
+) -> Verdict:
+    """What every kind of move has to say of its end."""
+    return Verdict(
+        id=state.id,
+        vm=state.vm,
+        source=state.source,
+        target=state.target,
+        outcome=judgement.outcome,
+        owner=judgement.owner,
+        reason=reason,
+        total_s=round(total_s, 3),
+        wall_s=round(wall_s, 3),
+        sent_bytes=sent_bytes,
         mode=state.mode,
         policy=state.policy.name,
         encrypted=state.encrypted,

@@ -5,11 +5,9 @@ Only what libvirt said it created is ever removed: it refuses to create over a f
 there, and a volume whose creation was not answered may be somebody else's.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from backend.errors import FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
@@ -20,9 +18,9 @@ from backend.plan.wording import memory
 from backend.remote.images import file_stamp
 from backend.remote.shell import Shell, run_script
 from backend.run.mirrors import copied
+from backend.run.steps import to_its_end
 from backend.run.told import Told
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CREATE_LIMIT_S = 60.0
@@ -104,7 +102,7 @@ class NewVolumes:
             raise FerryError(f"There is no SSH to {self._target.name} to rename {was.path}.")
         stamp = await file_stamp(shell, was.path)
         self._record(replace(now, inode=stamp.inode))
-        await to_its_end(self._rename(shell, was, now), lambda: None)
+        await to_its_end(self._rename(shell, was, now))
         await self._target.call(
             lambda conn: volumes.refresh(conn, now.pool), REFRESH_LIMIT_S, "look at its pool anew"
         )
@@ -184,19 +182,6 @@ class NewVolumes:
                 for one in self._told.state.volumes
             )
         )
-
-
-async def to_its_end(work: Coroutine[Any, Any, T], done: Callable[[], None]) -> T:
-    """Not cancelled half-way: who cancels it waits until it is known what came of it; `done` is
-    called where it came to its end then."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled() and task.exception() is None:
-            done()
-        raise
 
 
 def _remove_unused(conn: Connection, uuid: str, volume: NewVolume) -> None:

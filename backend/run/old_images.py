@@ -48,7 +48,7 @@ class OldImages:
             if self._told.state.remove_source:
                 problem = problem or await self._remove(move)
                 if problem:
-                    left.append(self._not_removed(move, problem))
+                    left.append(not_removed(self._source.name, move, problem))
             if problem or not self._told.state.remove_source:
                 kept.append(f"kept: {move.source} on {self._source.name}")
         self.sentences, self.kept = tuple(sentences), tuple(kept)
@@ -117,19 +117,26 @@ class OldImages:
         may_rest = self._told.state.mode is Mode.COLD
         if not _safely_away(at_source, at_target, may_rest):
             return f"{self._target.name} was not seen to hold {self._before.vm} alone"
-        path = move.source
-        try:
-            await self._source.call(
-                lambda conn: volumes.delete_image(conn, path), REMOVE_LIMIT_S, f"remove {path}"
-            )
-        except FerryError as error:
-            return error.sentence.rstrip(".")
-        self._told.note("volume", f"{move.target}: removed {path} on {self._source.name}, as asked")
-        return ""
+        return await remove_image(self._told, self._source, move)
 
-    def _not_removed(self, move: DiskMove, why: str) -> str:
-        pool = f"virsh vol-delete {move.source}" if move.source_pool else f"rm {move.source}"
-        return f"{move.source} on {self._source.name} was not removed ({why}): {pool} there"
+
+async def remove_image(told: Told, host: HostWatch, move: DiskMove) -> str:
+    """Remove an old image, as was asked; why not, as a sentence's part."""
+    path = move.source
+    try:
+        await host.call(
+            lambda conn: volumes.delete_image(conn, path), REMOVE_LIMIT_S, f"remove {path}"
+        )
+    except FerryError as error:
+        return error.sentence.rstrip(".")
+    told.note("volume", f"{move.target}: removed {path} on {host.name}, as asked")
+    return ""
+
+
+def not_removed(host: str, move: DiskMove, why: str) -> str:
+    """An old image that was to be removed, as a leftover."""
+    by_hand = f"virsh vol-delete {move.source}" if move.source_pool else f"rm {move.source}"
+    return f"{move.source} on {host} was not removed ({why}): {by_hand} there"
 
 
 def _safely_away(source: End | None, target: End | None, may_rest: bool = False) -> bool:

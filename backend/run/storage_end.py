@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
 from backend.errors import FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
 from backend.hypervisor import block_copy, volumes
 from backend.hypervisor.block_copy import VmSeen
 from backend.hypervisor.connection import Connection
-from backend.model import NewVolume, Outcome, Phase, Verdict
+from backend.model import NewVolume, Outcome, Phase
 from backend.run import conclude
 from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
@@ -131,25 +132,16 @@ class StorageEnd:
     def _conclude(self, judgement: Judgement, leftovers: tuple[str, ...]) -> None:
         state, now_s = self._told.state, time.monotonic()
         took_s = (self._ended_s or now_s) - self.called_s if self.called_s else 0.0
-        verdict = Verdict(
-            id=state.id,
-            vm=state.vm,
-            source=state.source,
-            target=state.target,
-            outcome=judgement.outcome,
-            owner=judgement.owner,
+        verdict = conclude.plain_verdict(
+            state,
+            judgement,
             reason=self._reason(judgement),
-            total_s=round(took_s, 3),
-            wall_s=round(now_s - self._begun.confirmed, 3),
+            total_s=took_s,
+            wall_s=now_s - self._begun.confirmed,
             sent_bytes=sum(one.done_bytes for one in state.disks),
-            mode=state.mode,
-            policy=state.policy.name,
-            encrypted=state.encrypted,
-            authenticated=state.encrypted,
             leftovers=(*judgement.leftovers, *leftovers),
-            disks=self._images.sentences,
-            kept=self._images.kept,
         )
+        verdict = replace(verdict, disks=self._images.sentences, kept=self._images.kept)
         phases = self._told.ended_phases(judgement.outcome)
         self._told.update(verdict=verdict, phases=phases, outlook=conclude.last_word(verdict))
 

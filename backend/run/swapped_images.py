@@ -10,7 +10,7 @@ from backend.model import DiskMove
 from backend.plan.wording import memory
 from backend.remote.images import ImageCheck, check_image
 from backend.run.mirrors import copied
-from backend.run.old_images import CHECK_LIMIT_S, DESCRIBE_LIMIT_S, REMOVE_LIMIT_S
+from backend.run.old_images import CHECK_LIMIT_S, DESCRIBE_LIMIT_S, not_removed, remove_image
 from backend.run.told import Told
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class SwappedImages:
             problem = "" if same else "the new image could not be shown to be equal to it"
             problem = problem or ("" if may_remove else "the VM is not seen to run")
             if remove:
-                problem = problem or await self._remove(move)
-                left += [self._not_removed(move, problem)] if problem else []
+                problem = problem or await remove_image(self._told, self._host, move)
+                left += [not_removed(self._host.name, move, problem)] if problem else []
             if problem or not remove:
                 kept.append(f"kept: {move.source} on {self._host.name}")
         self.sentences, self.kept = tuple(sentences), tuple(kept)
@@ -89,22 +89,6 @@ class SwappedImages:
             if not found.corruptions:
                 return found.words, True
         return found.words, False
-
-    async def _remove(self, move: DiskMove) -> str:
-        """Remove one old image; why not, as a sentence's part."""
-        path = move.source
-        try:
-            await self._host.call(
-                lambda conn: volumes.delete_image(conn, path), REMOVE_LIMIT_S, f"remove {path}"
-            )
-        except FerryError as error:
-            return error.sentence.rstrip(".")
-        self._told.note("volume", f"{move.target}: removed {path} on {self._host.name}, as asked")
-        return ""
-
-    def _not_removed(self, move: DiskMove, why: str) -> str:
-        by_hand = f"virsh vol-delete {move.source}" if move.source_pool else f"rm {move.source}"
-        return f"{move.source} on {self._host.name} was not removed ({why}): {by_hand} there"
 
 
 def _alike(new: Volume, old: Volume) -> bool:

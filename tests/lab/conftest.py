@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab.ferry import Ferry
+
 ROOT = Path(__file__).resolve().parents[2]
 LAB_NAME_VARIABLE = "VIRT_FERRY_TEST_LAB"
 
@@ -170,3 +172,11 @@ def lab() -> Iterator[Lab]:
         if not kept:
             running.down()
             assert traces(running.name) == []
+
+
+@pytest.fixture(scope="module")
+def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
+    """The command line with an engine of the module's own."""
+    made = Ferry(lab.fleet, tmp_path_factory.mktemp("state"))
+    yield made
+    made.stop()

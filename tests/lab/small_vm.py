@@ -2,14 +2,13 @@
 of its own, at one host only."""
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Ferry
+from tests.lab.places import HOSTS, outside, qemu_img
 
-HOSTS = ("kvm-a", "kvm-b", "kvm-c")
 NAME, POOL, NETWORK = "small-1", "small-pool", "small-net"
 FOLDER = "/var/lib/libvirt/small"
 MIB = 2**20
@@ -33,13 +32,7 @@ class SmallVm:
 
     def outside(self, host: str, path: str = FOLDER) -> Path:
         """A file of a host as this machine sees it."""
-        return (
-            self.lab.fleet.parent
-            / "hosts"
-            / host
-            / "lib"
-            / Path(path).relative_to("/var/lib/libvirt")
-        )
+        return outside(self.lab, host, path)
 
     def make(self, *, snapshots: int = 0) -> None:
         """Pool, network, image and VM at the source."""
@@ -114,8 +107,3 @@ class SmallVm:
           </devices>
         </domain>
         """
-
-
-def qemu_img(*words: str | Path) -> None:
-    """Run it; fails the test if it fails."""
-    subprocess.run(["qemu-img", *map(str, words)], check=True, capture_output=True)

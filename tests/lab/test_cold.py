@@ -3,27 +3,28 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from backend.hypervisor.target_xml import guarded, unguarded
 from tests.lab.conftest import Lab, eventually
-from tests.lab.ferry import Event, Ferry
+from tests.lab.ferry import Ferry
+from tests.lab.places import (
+    HOSTS,
+    IMAGES,
+    assert_defined_only_on,
+    host_of,
+    images_of,
+    of,
+    other,
+    outside,
+    qemu_img,
+)
 
 pytestmark = pytest.mark.lab
 
-HOSTS = ("kvm-a", "kvm-b", "kvm-c")
-IMAGES = "/var/lib/libvirt/images"
 OFF, LOCAL, SHARED = "batch-1", "files-1", "shared-1"
 FAST, CRAWL = "1gbit", "40mbit"
-
-
-@pytest.fixture(scope="module")
-def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
-    made = Ferry(Path(lab.fleet), tmp_path_factory.mktemp("state"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -45,42 +46,6 @@ def tidy(lab: Lab) -> None:
                 lab.virsh(host, "vol-delete", "--pool", "default", f"{vm}.qcow2", check=False)
 
 
-def host_of(lab: Lab, vm: str) -> str:
-    return str(lab.vm(vm)["host"])
-
-
-def other(lab: Lab, vm: str) -> str:
-    return next(host for host in HOSTS if host != host_of(lab, vm))
-
-
-def outside(lab: Lab, host: str, path: str) -> Path:
-    """A file of a host as this machine sees it."""
-    return lab.fleet.parent / "hosts" / host / "lib" / path.removeprefix("/var/lib/libvirt/")
-
-
-def qemu_img(*words: str | Path) -> str:
-    done = subprocess.run(
-        ["qemu-img", *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def of(events: list[Event], kind: str) -> list[Event]:
-    return [event for event in events if event["event"] == kind]
-
-
-def images_of(lab: Lab, host: str, vm: str) -> list[str]:
-    folder = outside(lab, host, IMAGES)
-    return sorted(path.name for path in folder.iterdir() if path.name.startswith(vm))
-
-
-def assert_only_on(lab: Lab, vm: str, host: str) -> None:
-    for name in HOSTS:
-        known = lab.virsh(name, "list", "--all", "--name").split()
-        assert (vm in known) == (name == host), f"{vm} on {name}"
-
-
 def test_a_shut_off_vm_moves_with_its_disk_snapshots_and_autostart(lab: Lab, ferry: Ferry) -> None:
     source, target = host_of(lab, OFF), other(lab, OFF)
     lab.virsh(source, "snapshot-create-as", OFF, "before", "--description", "a <tag> & more")
@@ -94,7 +59,7 @@ def test_a_shut_off_vm_moves_with_its_disk_snapshots_and_autostart(lab: Lab, fer
     assert verdict["kept"] == [f"kept: {IMAGES}/{OFF}.qcow2 on {source}"]
     assert "every byte is equal" in verdict["disks"][0]
     assert "passes qemu-img check" in verdict["disks"][0]
-    assert_only_on(lab, OFF, target)
+    assert_defined_only_on(lab, OFF, target)
     copy = outside(lab, target, f"{IMAGES}/{OFF}.qcow2")
     assert "identical" in qemu_img("compare", image, copy)
     assert "before" in qemu_img("snapshot", "-l", copy)
@@ -121,7 +86,7 @@ def test_a_vm_on_shared_storage_is_shut_down_moved_and_started(lab: Lab, ferry: 
     verdict = events[-1]
     assert (code, verdict["outcome"], verdict["owner"]) == (0, "moved", target), verdict
     assert verdict["pause_ms"] > 0
-    assert_only_on(lab, SHARED, target)
+    assert_defined_only_on(lab, SHARED, target)
     eventually(lambda: lab.vm(SHARED)["memory_ok"] is True, "it runs there", 40)
     said = [one["reason"] for one in of(events, "decision")]
     assert any("it has shut down on " + source in one for one in said)
@@ -142,7 +107,7 @@ async def test_a_vm_that_is_copied_cannot_be_started_and_an_abort_leaves_nothing
     assert (verdict["outcome"], verdict["owner"]) == ("stayed", source), verdict
     assert verdict["leftovers"] == []
     assert images_of(lab, target, OFF) == []
-    assert_only_on(lab, OFF, source)
+    assert_defined_only_on(lab, OFF, source)
     lab.virsh(source, "start", OFF)
     eventually(lambda: lab.vm(OFF)["memory_ok"] is True, "it starts at its source", 40)
     lab.virsh(source, "destroy", OFF)
@@ -157,7 +122,7 @@ async def test_an_engine_that_dies_leaves_the_source_whole_and_the_next_one_tidi
         await moving.until(event="disk", done_bytes=lambda done: done > 0)
         ferry.kill_engine()
     assert images_of(lab, target, OFF) != []
-    assert_only_on(lab, OFF, source)
+    assert_defined_only_on(lab, OFF, source)
     lab.run("link", source, FAST)
     ferry.run("hosts")  # any command begins an engine, which takes up what is open
     eventually(lambda: images_of(lab, target, OFF) == [], "the unfinished copy is gone", 60)
@@ -244,7 +209,7 @@ def test_a_vm_that_will_not_start_there_goes_back_and_runs(lab: Lab, ferry: Ferr
     assert (code, verdict["outcome"], verdict["owner"]) == (1, "stayed", source), verdict
     assert verdict["leftovers"] == []
     assert "5999" in verdict["reason"]
-    assert_only_on(lab, SHARED, source)
+    assert_defined_only_on(lab, SHARED, source)
     eventually(lambda: lab.vm(SHARED)["memory_ok"] is True, "it runs at its source again", 40)
 
 
@@ -258,4 +223,4 @@ def test_a_guest_that_does_not_shut_down_runs_on(lab: Lab, ferry: Ferry) -> None
         assert plan["blocked"] is True
     finally:
         lab.virsh(source, "resume", SHARED)
-    assert_only_on(lab, SHARED, source)
+    assert_defined_only_on(lab, SHARED, source)

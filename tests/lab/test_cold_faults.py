@@ -17,19 +17,17 @@ import pytest
 
 from tests.lab.conftest import ROOT, Lab, eventually
 from tests.lab.ferry import Event, Ferry
-from tests.lab.test_cold import (
+from tests.lab.places import (
     HOSTS,
     IMAGES,
-    OFF,
-    assert_only_on,
+    assert_defined_only_on,
     host_of,
     images_of,
-    may_start,
     other,
     outside,
     qemu_img,
-    tidy,
 )
+from tests.lab.test_cold import OFF, may_start, tidy
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -113,7 +111,7 @@ def test_a_fault_at_a_step(lab: Lab, ferry: Ferry, fault: str, step: str) -> Non
     if owner == source:
         eventually(lambda: images_of(lab, target, OFF) == [], "no image is left there", 60)
         assert image.read_bytes() == before
-    assert_only_on(lab, OFF, owner)
+    assert_defined_only_on(lab, OFF, owner)
     qemu_img("check", outside(lab, owner, f"{IMAGES}/{OFF}.qcow2"))
     eventually(lambda: may_start(lab, owner), "it can be started", 60)
     lab.virsh(owner, "destroy", OFF)
@@ -148,7 +146,7 @@ def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry) -> None
     finally:
         lab.virsh(target, "pool-destroy", "tight", check=False)
         subprocess.run([*within, "umount", "/mnt/tight"], check=True)
-    assert_only_on(lab, OFF, source)
+    assert_defined_only_on(lab, OFF, source)
     assert may_start(lab, source)
     lab.virsh(source, "destroy", OFF)
 
@@ -175,4 +173,4 @@ def test_an_image_that_cannot_be_read_is_not_moved(lab: Lab, ferry: Ferry, harm:
     finally:
         image.write_bytes(before)
     assert images_of(lab, target, OFF) == []
-    assert_only_on(lab, OFF, source)
+    assert_defined_only_on(lab, OFF, source)

@@ -14,7 +14,8 @@ import pytest
 
 from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Ferry
-from tests.lab.small_vm import FOLDER, MIB, NAME, POOL, SmallVm, qemu_img
+from tests.lab.places import qemu_img
+from tests.lab.small_vm import FOLDER, MIB, NAME, POOL, SmallVm
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 

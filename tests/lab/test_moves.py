@@ -4,13 +4,12 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Ferry
+from tests.lab.places import host_of, other, set_links
 
 pytestmark = pytest.mark.lab
 
@@ -19,32 +18,15 @@ FAST = "1gbit"
 DEFAULT_PAUSE_MS = 300
 
 
-@pytest.fixture(scope="module")
-def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
-    made = Ferry(Path(lab.fleet), tmp_path_factory.mktemp("state"))
-    yield made
-    made.stop()
-
-
 @pytest.fixture(autouse=True)
 def calm(lab: Lab) -> None:
     """Every test begins with fast links and writers that are silent."""
     lab.run("quiet")
-    for host in ("kvm-a", "kvm-b", "kvm-c"):
-        lab.run("link", host, FAST)
-
-
-def host_of(lab: Lab, vm: str) -> str:
-    return str(next(one["host"] for one in lab.status()["vms"] if one["name"] == vm))
-
-
-def other(lab: Lab, vm: str) -> str:
-    return next(host for host in ("kvm-a", "kvm-b", "kvm-c") if host != host_of(lab, vm))
+    set_links(lab, FAST)
 
 
 def slow_links(lab: Lab) -> None:
-    for host in ("kvm-a", "kvm-b", "kvm-c"):
-        lab.run("link", host, SLOW)
+    set_links(lab, SLOW)
 
 
 def assert_only_on(lab: Lab, vm: str, host: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Event, Ferry
-from tests.lab.test_moves import assert_only_on, host_of, other, slow_links
+from tests.lab.places import host_of, other
+from tests.lab.test_moves import assert_only_on, slow_links
 
 pytestmark = pytest.mark.lab
 

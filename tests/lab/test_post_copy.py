@@ -6,13 +6,13 @@ Each ends with the right verdict, the VM once, its memory whole and nothing of i
 import asyncio
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Event, Ferry, Running
-from tests.lab.test_moves import assert_only_on, host_of, other
+from tests.lab.places import host_of, other
+from tests.lab.test_moves import assert_only_on
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -23,13 +23,6 @@ FETCHED_BYTES = 20_000_000
 STALL_S = 20
 BEYOND_KEEPALIVE_S = 50
 """libvirt's own keepalive gives a connection up after 30 s."""
-
-
-@pytest.fixture(scope="module")
-def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
-    made = Ferry(Path(lab.fleet), tmp_path_factory.mktemp("state"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(autouse=True)

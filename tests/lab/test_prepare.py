@@ -2,25 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Event, Ferry
-from tests.lab.small_vm import HOSTS, NAME, NETWORK, POOL, SmallVm
+from tests.lab.places import HOSTS
+from tests.lab.small_vm import NAME, NETWORK, POOL, SmallVm
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 FAST, CRAWL = "1gbit", "40mbit"
-
-
-@pytest.fixture(scope="module")
-def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
-    made = Ferry(Path(lab.fleet), tmp_path_factory.mktemp("state"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture

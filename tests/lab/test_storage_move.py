@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import pytest
 
 from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Event, Ferry
+from tests.lab.places import IMAGES, in_host, of, outside, qemu_img
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 VM = "files-1"
-IMAGES = "/var/lib/libvirt/images"
 SECOND = "/var/lib/libvirt/second"
 SMALL = "/mnt/small"
 HOME = f"{IMAGES}/{VM}.qcow2"
@@ -28,13 +27,6 @@ BLOCKS = RING_BYTES // BLOCK_BYTES
 KEY, WORD = 0x9E3779B97F4A7C15, 2**64
 CRAWL = "20MB/s"
 STORAGE = ("--mode", "storage")
-
-
-@pytest.fixture(scope="module")
-def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
-    made = Ferry(Path(lab.fleet), tmp_path_factory.mktemp("state"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +83,6 @@ def start(lab: Lab, host: str) -> None:
     eventually(lambda: lab.vm(VM)["memory_ok"] is True, "the guest answers", 30)
 
 
-def in_host(lab: Lab, host: str, *words: str) -> str:
-    """Run a command in a host's mount namespace."""
-    namespace = f"/run/vferry/{lab.name}/{host}.mnt"
-    done = subprocess.run(
-        ["nsenter", f"--mount={namespace}", "--", *words],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout
-
-
-def outside(lab: Lab, host: str, path: str) -> Path:
-    """A file of a host as this machine sees it."""
-    return lab.fleet.parent / "hosts" / host / "lib" / path.removeprefix("/var/lib/libvirt/")
-
-
 def disk_of(lab: Lab, host: str, *flags: str, target: str = "vda") -> str:
     """The path of a disk in a definition."""
     lines = lab.virsh(host, "domblklist", VM, *flags).splitlines()
@@ -127,14 +102,6 @@ def assert_writes_well(lab: Lab) -> None:
     before = lab.vm(VM)
     assert (before["disk_errors"], before["disk_ok"]) == (0, True)
     eventually(lambda: lab.vm(VM)["disk_blocks"] > before["disk_blocks"], "it writes on")
-
-
-def qemu_img(*words: str | Path) -> str:
-    done = subprocess.run(
-        ["qemu-img", *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def shut_down(lab: Lab, host: str) -> int:
@@ -189,10 +156,6 @@ def head_of(image: Path) -> bytes:
     content = raw.read_bytes()
     raw.unlink()
     return content
-
-
-def of(events: list[Event], kind: str) -> list[Event]:
-    return [event for event in events if event["event"] == kind]
 
 
 def refused(ferry: Ferry, *words: str) -> str:

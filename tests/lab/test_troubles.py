@@ -5,24 +5,17 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Ferry
-from tests.lab.test_moves import assert_only_on, host_of, other, slow_links
+from tests.lab.places import host_of, other
+from tests.lab.test_moves import assert_only_on, slow_links
 
 pytestmark = pytest.mark.lab
 
 CUT_S = 5.0
-
-
-@pytest.fixture(scope="module")
-def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]:
-    made = Ferry(Path(lab.fleet), tmp_path_factory.mktemp("state"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,65 @@
+"""Where a lab's VMs and their files are, and looking at them from outside of its hosts."""
+
+import subprocess
+from pathlib import Path
+
+from tests.lab.conftest import Lab
+from tests.lab.ferry import Event
+
+HOSTS = ("kvm-a", "kvm-b", "kvm-c")
+IMAGES = "/var/lib/libvirt/images"
+
+
+def host_of(lab: Lab, vm: str) -> str:
+    """Where a VM is now."""
+    return str(lab.vm(vm)["host"])
+
+
+def other(lab: Lab, vm: str) -> str:
+    """A host where it is not."""
+    return next(host for host in HOSTS if host != host_of(lab, vm))
+
+
+def set_links(lab: Lab, rate: str) -> None:
+    """Shape the links of all hosts."""
+    for host in HOSTS:
+        lab.run("link", host, rate)
+
+
+def assert_defined_only_on(lab: Lab, vm: str, host: str) -> None:
+    """virsh on every host agrees."""
+    for name in HOSTS:
+        known = lab.virsh(name, "list", "--all", "--name").split()
+        assert (vm in known) == (name == host), f"{vm} on {name}"
+
+
+def in_host(lab: Lab, host: str, *words: str) -> str:
+    """Run a command in a host's mount namespace; its output."""
+    namespace = f"/run/vferry/{lab.name}/{host}.mnt"
+    inside = ["nsenter", f"--mount={namespace}", "--", *words]
+    return subprocess.run(inside, check=True, capture_output=True, text=True).stdout
+
+
+def outside(lab: Lab, host: str, path: str) -> Path:
+    """A file of a host as this machine sees it."""
+    return lab.fleet.parent / "hosts" / host / "lib" / path.removeprefix("/var/lib/libvirt/")
+
+
+def images_of(lab: Lab, host: str, vm: str) -> list[str]:
+    """Names in the default pool that begin with the VM's, as the directory has them."""
+    folder = outside(lab, host, IMAGES)
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith(vm))
+
+
+def qemu_img(*words: str | Path) -> str:
+    """Its output; fails the test where qemu-img fails."""
+    done = subprocess.run(
+        ["qemu-img", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def of(events: list[Event], kind: str) -> list[Event]:
+    """Those of one kind."""
+    return [event for event in events if event["event"] == kind]
