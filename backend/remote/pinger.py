@@ -6,18 +6,15 @@ script ends when nobody reads any more (SIGPIPE at its next line), and in any ca
 host whose SSH link died is not probed from for ever.
 """
 
-import asyncio
-import contextlib
 import ipaddress
-import os
 import re
 import shlex
-import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from backend.errors import BadInput
+from backend.remote.process import start
 from backend.remote.shell import LocalShell
 from backend.remote.ssh import SshHost
 
@@ -151,11 +148,10 @@ async def probe(
         HostUnreachable: The connection to the host is lost.
         BadDocument: The host sends what is not lines.
     """
-    command = shlex.join(
-        ["/bin/sh", "-s", "--", _literal(address), str(port), str(limit_s), "tcp" if tcp else ""]
-    )
+    how = "tcp" if tcp else ""
+    command = ["/bin/sh", "-s", "--", _literal(address), str(port), str(limit_s), how]
     lines = (
-        shell.stream(command, PROBE_SCRIPT)
+        shell.stream(shlex.join(command), PROBE_SCRIPT)
         if isinstance(shell, SshHost)
         else _local_lines(command, PROBE_SCRIPT)
     )
@@ -173,26 +169,13 @@ def _literal(address: str) -> str:
         raise BadInput(f"{address!r} is not an address.", "Give an IPv4 or IPv6 address.") from None
 
 
-async def _local_lines(command: str, script: str) -> AsyncIterator[str]:
+async def _local_lines(command: list[str], script: str) -> AsyncIterator[str]:
     """On this machine; ended with all its children when closed."""
-    process = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-c",
-        command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
+    process = await start(LocalShell(), command)
     try:
-        process.stdin.write(script.encode())
-        process.stdin.close()
-        async for line in process.stdout:
-            yield line.decode("utf-8", "replace").rstrip("\n")
+        await process.write(script.encode())
+        process.close_input()
+        async for line in process.lines():
+            yield line
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await process.close()

@@ -2,7 +2,6 @@
 
 import time
 import uuid as uuids
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from backend.model import VmState
 
 TEST_UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 NOWHERE = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-async def lane() -> AsyncIterator[Lane]:
-    lane = Lane("kvm-a", "control", "test:///default")
-    await lane.open()
-    yield lane
-    await lane.close()
 
 
 def many_vms(path: Path, count: int) -> str:

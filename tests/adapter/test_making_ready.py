@@ -1,7 +1,5 @@
 """Pools and networks of libvirt's test driver: made ready, and put back only if they are ours."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from backend.errors import HypervisorError
@@ -10,14 +8,6 @@ from backend.hypervisor.connection import Connection, Lane
 from backend.hypervisor.host import read_networks
 
 XML = "<network><name>lan</name><bridge name='br-lan'/></network>"
-
-
-@pytest.fixture
-async def lane() -> AsyncIterator[Lane]:
-    lane = Lane("kvm-a", "control", "test:///default")
-    await lane.open()
-    yield lane
-    await lane.close()
 
 
 def pool_names(conn: Connection) -> dict[str, bool]:

@@ -1,7 +1,5 @@
 """Pools and volumes of libvirt's test driver: made, found, described, deleted."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from backend.errors import HypervisorError
@@ -11,14 +9,6 @@ from backend.hypervisor.domain_xml import parse_xml
 
 POOL = "default-pool"
 GIB = 2**30
-
-
-@pytest.fixture
-async def lane() -> AsyncIterator[Lane]:
-    lane = Lane("kvm-a", "control", "test:///default")
-    await lane.open()
-    yield lane
-    await lane.close()
 
 
 async def test_pools_with_what_is_in_them(lane: Lane) -> None:

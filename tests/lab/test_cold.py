@@ -10,12 +10,12 @@ from backend.hypervisor.target_xml import guarded, unguarded
 from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Ferry
 from tests.lab.places import (
-    HOSTS,
     IMAGES,
     assert_defined_only_on,
     host_of,
     images_of,
     of,
+    only_at_home,
     other,
     outside,
     qemu_img,
@@ -30,20 +30,9 @@ FAST, CRAWL = "1gbit", "40mbit"
 @pytest.fixture(autouse=True)
 def alone(lab: Lab) -> Iterator[None]:
     """Only a VM's own host has images of it; the links are quick, also afterwards."""
-    tidy(lab)
+    only_at_home(lab, OFF, LOCAL)
     yield
-    tidy(lab)
-
-
-def tidy(lab: Lab) -> None:
-    lab.run("quiet")
-    for host in HOSTS:
-        lab.run("link", host, FAST)
-    for vm in (OFF, LOCAL):
-        for host in HOSTS:
-            if host != host_of(lab, vm):
-                lab.virsh(host, "pool-refresh", "default")
-                lab.virsh(host, "vol-delete", "--pool", "default", f"{vm}.qcow2", check=False)
+    only_at_home(lab, OFF, LOCAL)
 
 
 def test_a_shut_off_vm_moves_with_its_disk_snapshots_and_autostart(lab: Lab, ferry: Ferry) -> None:

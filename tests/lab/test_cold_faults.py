@@ -23,11 +23,12 @@ from tests.lab.places import (
     assert_defined_only_on,
     host_of,
     images_of,
+    only_at_home,
     other,
     outside,
     qemu_img,
 )
-from tests.lab.test_cold import OFF, may_start, tidy
+from tests.lab.test_cold import OFF, may_start
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -54,10 +55,10 @@ def ferry(lab: Lab, tmp_path: Path) -> Iterator[Ferry]:
 
 @pytest.fixture(autouse=True)
 def mended(lab: Lab) -> Iterator[None]:
-    tidy(lab)
+    only_at_home(lab, OFF)
     yield
     lab.up()
-    tidy(lab)
+    only_at_home(lab, OFF)
 
 
 def meet(lab: Lab, ferry: Ferry, step: str, fault: str, pool: str = "default") -> Event | None:

@@ -21,6 +21,7 @@ from tests.lab.places import (
     images_of,
     in_host,
     of,
+    only_at_home,
     other,
     outside,
     qemu_img,
@@ -44,19 +45,9 @@ CRAWL = "40mbit"
 @pytest.fixture(autouse=True)
 def alone(lab: Lab) -> Iterator[None]:
     """Only the VM's own host has an image of it, and the links are quick, also afterwards."""
-    tidy(lab)
+    only_at_home(lab, VM)
     yield
-    tidy(lab)
-
-
-def tidy(lab: Lab) -> None:
-    lab.run("quiet")
-    set_links(lab, FAST)
-    home = host_of(lab, VM)
-    for host in HOSTS:
-        if host != home:
-            lab.virsh(host, "pool-refresh", "default")
-            lab.virsh(host, "vol-delete", "--pool", "default", IMAGE, check=False)
+    only_at_home(lab, VM)
 
 
 @pytest.fixture
