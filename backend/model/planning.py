@@ -130,6 +130,11 @@ class Mode(StrEnum):
     STORAGE = "storage"
     """Only disks move, to other pools of the same host."""
 
+    @property
+    def copies_memory(self) -> bool:
+        """The VM runs at the source until it runs at the target."""
+        return self is Mode.LIVE
+
 
 @dataclass(frozen=True, slots=True)
 class MoveOptions:

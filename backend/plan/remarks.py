@@ -1,6 +1,6 @@
 """What the choice of settings means for the VM: its risks and costs, one sentence each. Pure."""
 
-from backend.model import Forecast, Mode, Moment, MoveOptions, Policy, Tuning
+from backend.model import DiskAction, Forecast, Mode, Moment, MoveOptions, Plan, Policy, Tuning
 from backend.plan.wording import seconds, seconds_band
 
 
@@ -50,14 +50,18 @@ def idle_remarks(mode: Mode) -> tuple[str, ...]:
     return (f"Its guest is asked to shut down, and is never forced. {back}", steps)
 
 
-def disk_remarks(copied: int, source: str, remove_source: bool) -> tuple[str, ...]:
+def disk_remarks(plan: Plan, remove_source: bool) -> tuple[str, ...]:
     """What copying so many disks means, and what becomes of the images at the source."""
+    copied = sum(move.action is DiskAction.COPY for move in plan.disks)
     if not copied:
         return ()
+    source = plan.source
     them = "Its disk is" if copied == 1 else f"Its {copied} disks are"
     after = (
-        f"The source's images are removed from {source} once the target is seen to run the VM."
+        f"The source's images are removed from {source} once the target is seen to have the VM."
         if remove_source
         else f"The source's images are kept on {source}; --remove-source removes them at the end."
     )
+    if not plan.mode.copies_memory:
+        return (after,)
     return (f"{them} copied first, then the memory; the deadline is the memory's.", after)

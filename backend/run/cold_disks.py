@@ -19,6 +19,7 @@ from backend.remote.images import check_image
 from backend.remote.process import AnyHost
 from backend.remote.shell import LocalShell
 from backend.remote.ssh import SshHost
+from backend.run.disk_samples import DiskSamples
 from backend.run.mirrors import NEARLY, copied
 from backend.run.new_volumes import NewVolumes
 from backend.run.sampling import DiskPace
@@ -38,6 +39,7 @@ class ColdDisks:
         route: CopyRoute,
         address: str,
         volumes: NewVolumes,
+        samples: DiskSamples,
     ) -> None:
         """`address`: what the source calls the target."""
         self._told = told
@@ -46,6 +48,7 @@ class ColdDisks:
         self._route = route
         self._address = address
         self._volumes = volumes
+        self._samples = samples
         self._copy: ImageCopy | None = None
         self._told_at_s = 0.0
         self.sentences: tuple[str, ...] = ()
@@ -131,9 +134,17 @@ class ColdDisks:
                 rate_bytes_s=rate_bytes_s,
                 progress=progress,
             )
+            self._sample(now_s - self._told.zero)
             self._say(copying_words(move.target, done, total, rate_bytes_s))
 
         return take
+
+    def _sample(self, t_s: float) -> None:
+        """Of all disks together; of those to come what they have in use."""
+        known = {one.target: one.total_bytes for one in self._told.state.disks}
+        moves = copied(self._told.state.moves)
+        total = sum(known.get(one.target) or one.allocated_bytes or 0 for one in moves)
+        self._samples.take(t_s, self.sent_bytes, total)
 
     async def _verified(self, move: DiskMove, path: str) -> None:
         """Raises CopyFailed where they are not equal."""

@@ -25,6 +25,7 @@ from backend.run.cold_disks import ColdDisks
 from backend.run.cold_end import ColdEnd
 from backend.run.cold_state import SmallState
 from backend.run.cold_target import ColdTarget
+from backend.run.disk_samples import DiskSamples
 from backend.run.migration import Undertaking
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
@@ -75,8 +76,9 @@ class ColdRun:
         self._open = open_moves
         self._progress = Progress()
         self._volumes = NewVolumes(self._told, target)
+        self._samples = DiskSamples(self._told, publisher)
         self._disks = ColdDisks(
-            self._told, source, target, order.route, order.address, self._volumes
+            self._told, source, target, order.route, order.address, self._volumes, self._samples
         )
         self._ready = TargetReady(self._told, target, begun.ready)
         self._small = SmallState(self._told, source, target)
@@ -104,8 +106,8 @@ class ColdRun:
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """None: no memory is copied."""
-        return ()
+        """Of its disks: no memory is copied."""
+        return tuple(self._samples.taken)
 
     async def run(self) -> None:
         """Do it. Never raises: what goes wrong is in the verdict."""
@@ -201,7 +203,7 @@ class ColdRun:
     # -- the steps -----------------------------------------------------------------------------
 
     async def _move(self) -> None:
-        self._told.enter(Phase.PREPARE)
+        self._told.enter(Phase.PREPARE, skipped=self._skipped)
         await to_its_end(self._ready.make(self._begun.order))
         self._stop_if_asked()
         if self.state.mode is Mode.RESTART:
@@ -212,6 +214,10 @@ class ColdRun:
             await self._copy_and_hand_over(lock)
         if self.state.mode is Mode.RESTART:
             await self._start_there()
+
+    @property
+    def _skipped(self) -> tuple[Phase, ...]:
+        return (Phase.MEMORY,) if self._order.copies else (Phase.DISK, Phase.MEMORY)
 
     @contextlib.asynccontextmanager
     async def _locked(self) -> AsyncIterator[Hold | None]:
@@ -234,8 +240,7 @@ class ColdRun:
         if self._order.copies:
             self._told.enter(Phase.DISK)
             await self._disks.copy()
-        skipped = (Phase.MEMORY,) if self._order.copies else (Phase.DISK, Phase.MEMORY)
-        self._told.enter(Phase.SWITCHOVER, skipped=skipped)
+        self._told.enter(Phase.SWITCHOVER)
         await to_its_end(self._small.carry(whole))
         await to_its_end(self._definition.define(whole, self._begun.order.changes))
         await self._must_be_off()

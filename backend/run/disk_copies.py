@@ -9,11 +9,11 @@ from backend.fleet.host import HostWatch
 from backend.hypervisor import block_copy
 from backend.hypervisor.block_copy import VmSeen
 from backend.hypervisor.block_jobs import BlockJob
-from backend.model import DiskProgress, Outlook, Sample, Word
+from backend.model import DiskProgress, Outlook, Word
 from backend.plan.copying import copying_here
+from backend.run.disk_samples import DiskSamples
 from backend.run.mirrors import Mirrors, copied
 from backend.run.publish import Publisher
-from backend.run.sampling import MOST_SAMPLES, DiskPace
 from backend.run.told import Told
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ class DiskCopies:
     told: Told
     host: HostWatch
     publisher: Publisher
-    samples: list[Sample] = field(default_factory=list)
+    samples: DiskSamples = field(init=False)
     _mirrors: Mirrors = field(init=False)
-    _pace: DiskPace = field(default_factory=DiskPace)
     _silent_since_s: float | None = None
 
     def __post_init__(self) -> None:
         self._mirrors = Mirrors(self.told)
+        self.samples = DiskSamples(self.told, self.publisher)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -91,24 +91,8 @@ class DiskCopies:
             for move in copied(self.told.state.moves)
         )
         done = sum(one.done_bytes for one in known.values())
-        sample = Sample(
-            t_s=round(t_s, 3),
-            pass_number=0,
-            remaining_bytes=0,
-            total_bytes=0,
-            sent_bytes=done,
-            rate_bytes_s=self._pace.take(t_s, done) or 0.0,
-            dirty_bytes_s=None,
-            disk_total_bytes=total,
-            disk_remaining_bytes=max(0, total - done),
-            disk_sent_bytes=done,
-        )
-        self.samples.append(sample)
-        if len(self.samples) > MOST_SAMPLES:
-            half = MOST_SAMPLES // 2
-            self.samples[:half] = self.samples[:half:2]
-        self.publisher.sample(self.told.state.id, sample)
-        self.told.update(sample=sample, outlook=copying_here(self.samples))
+        self.samples.take(t_s, done, total)
+        self.told.update(outlook=copying_here(self.samples.taken))
 
     def _silent(self, error: FerryError) -> None:
         now_s = time.monotonic()

@@ -198,7 +198,10 @@ def _summary(mode: Mode, policy: str, encrypted: bool, moves: Sequence[DiskMove]
 def _when_off(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
     """Its disks are all there is to copy."""
     copied = sum(move.action is DiskAction.COPY for move in plan.disks)
-    remarks = (*idle_remarks(plan.mode), *disk_remarks(copied, plan.source, options.remove_source))
+    remarks = (
+        *idle_remarks(plan.mode),
+        *disk_remarks(copied, plan.source, options.remove_source, plan.mode),
+    )
     return replace(
         plan,
         forecast=idle_forecast(copied_bytes(plan.disks), seen.link_bytes_s),
@@ -213,7 +216,10 @@ def _with_forecast(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
         plan,
         forecast=with_disks(seen.forecast, copied_bytes(plan.disks), seen.link_bytes_s),
         tuning=seen.tuning,
-        remarks=(*disk_remarks(copied, plan.source, options.remove_source), *seen.remarks),
+        remarks=(
+            *disk_remarks(copied, plan.source, options.remove_source, plan.mode),
+            *seen.remarks,
+        ),
         can_hold=seen.can_hold,
         record=seen.record,
     )

@@ -75,7 +75,7 @@ class StorageRun:
     @property
     def samples(self) -> tuple[Sample, ...]:
         """Of its disks."""
-        return tuple(self._copies.samples)
+        return tuple(self._copies.samples.taken)
 
     async def run(self) -> None:
         """Do it. Never raises: what goes wrong is in the verdict."""

@@ -353,7 +353,7 @@ async def test_a_lane_for_each_disk_before_the_charts(console: Open, size: tuple
         await c.publish(MigrationChanged(copying))
         first, second = c.box("disks").splitlines()
         assert first.startswith(" vda  ██████░░░░░░  50%  50 M of 100 M  50 M left  20 MB/s  2 s")
-        assert "waiting for its mirror" in second
+        assert "not begun yet" in second
         lines = c.text.splitlines()
         lane = next(n for n, text in enumerate(lines) if text.startswith(" vda"))
         assert lane < next(n for n, text in enumerate(lines) if "LEFT TO SEND" in text)

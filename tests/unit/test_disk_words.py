@@ -222,7 +222,7 @@ def test_a_lane_has_progress_rate_and_the_time_left(width: int) -> None:
 
 def test_lanes_before_the_first_figure_and_after_the_last() -> None:
     (waiting,) = disk_lanes(replace(RUNNING, disks=()), 100, 36)
-    assert "waiting for its mirror" in waiting.text
+    assert "not begun yet" in waiting.text
     done = DiskProgress("vda", 100 * MIB, 100 * MIB, None, 1.0)
     (ended,) = disk_lanes(replace(RUNNING, disks=(done,)), 100, 36)
     assert "100%  ✓ 100 M copied, every write follows" in ended.text

@@ -6,7 +6,6 @@ from backend.model import (
     Decision,
     DiskProgress,
     Migration,
-    Mode,
     Outcome,
     Outlook,
     Phase,
@@ -177,8 +176,8 @@ class Follower:
             f"{verdict.outcome.value.upper()}  {verdict.reason}  ({verdict.total_s:.1f} s{pause}"
             f"{outage}, {units.size(verdict.sent_bytes)} {_how_often(verdict)})",
         )
-        here = verdict.mode is Mode.STORAGE
-        said = [no_outage(migration)] * (verdict.outage_ms is None and not here)
+        probed = verdict.mode.copies_memory
+        said = [no_outage(migration)] * (verdict.outage_ms is None and probed)
         said += [verdict.network] * bool(verdict.network)
         if verdict.forecast is not None:
             said += [*compared(verdict), f"forecasts so far: {record_text(verdict.record)}"]
@@ -194,5 +193,5 @@ class Follower:
 
 
 def _how_often(verdict: Verdict) -> str:
-    """A copy between pools has no passes."""
-    return "copied" if verdict.mode is Mode.STORAGE else f"sent, {verdict.passes} passes"
+    """A copy of disks alone has no passes."""
+    return f"sent, {verdict.passes} passes" if verdict.mode.copies_memory else "copied"

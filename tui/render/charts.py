@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backend.model import Word
+from backend.model import Phase, PhaseState, Word
 from tui.render import chart, units
 from tui.render.ink import Ink, Span
 from tui.render.migration_lines import MigrationView, word_of
@@ -32,6 +32,14 @@ class Picture:
     """Shown instead while there is nothing to draw."""
 
 
+def _nothing_yet(view: MigrationView) -> str:
+    if view.migration.phases.get(Phase.DISK) is PhaseState.SKIPPED and not (
+        view.migration.mode.copies_memory
+    ):
+        return "only its definition moves"
+    return "no samples yet"
+
+
 def size_label(value: float) -> str:
     """A y label in bytes: `512M`."""
     return units.size(round(value)).replace(" ", "") if value < 1 << 30 else _giga(value)
@@ -50,7 +58,7 @@ def left_to_send(view: MigrationView) -> Picture:
     """Remaining memory and disk, going on dotted to the forecast switchover."""
     samples = view.samples
     if not samples:
-        return Picture()
+        return Picture(message=_nothing_yet(view))
     points = tuple((s.t_s, float(s.remaining_bytes + s.disk_remaining_bytes)) for s in samples)
     total = max(max(y for _, y in points), float(samples[-1].total_bytes))
     series = (Series(points, Ink.MOVE), *_forecast(view, points[-1]))
@@ -69,7 +77,7 @@ def rates(view: MigrationView) -> Picture:
     """Throughput, and the dirty rate dotted over it."""
     samples = view.samples
     if not samples:
-        return Picture()
+        return Picture(message=_nothing_yet(view))
     sent = tuple((s.t_s, s.rate_bytes_s) for s in samples)
     dirty = tuple((s.t_s, s.dirty_bytes_s) for s in samples if s.dirty_bytes_s is not None)
     series = (Series(sent, Ink.MOVE), Series(dirty, _dirty_ink(view), True))

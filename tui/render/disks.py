@@ -75,7 +75,7 @@ def _figures(disk: DiskProgress) -> Spans:
         done = f"{units.size(disk.total_bytes)} copied, every write follows"
         return spans_of(("✓ ", Ink.OK), (done, Ink.TEXT))
     if not disk.total_bytes:
-        return spans_of(("waiting for its mirror", Ink.DIM))
+        return spans_of(("not begun yet", Ink.DIM))
     left = disk.total_bytes - disk.done_bytes
     said = f"{units.size(disk.done_bytes)} of {units.size(disk.total_bytes)}"
     rate = disk.rate_bytes_s

@@ -120,7 +120,8 @@ def _sentences(m: Migration) -> tuple[str, str]:
         pause = units.milliseconds(m.verdict.pause_ms)
         took = f"in {units.number(m.verdict.total_s)} s"
         if m.verdict.outcome is Outcome.MOVED:
-            return f"to {m.target} {took}, pause {pause}", m.verdict.reason
+            paused = "" if m.mode is Mode.COLD else f", pause {pause}"
+            return f"to {m.target} {took}{paused}", m.verdict.reason
         return m.verdict.reason, f"Ended after {units.number(m.verdict.total_s)} s."
     if m.abort_asked:
         return f"abort asked: {m.vm} stays on {m.source}", "Waiting for both hosts to let go."
@@ -165,7 +166,7 @@ def figures(view: MigrationView, width: int) -> list[Line]:
     if sample is None:
         return [line((" no figures yet", Ink.DIM))]
     bandwidth = spans_of(f"bandwidth {_limit(m) if m.bandwidth_bytes_s else 'unlimited'}")
-    if m.mode is Mode.STORAGE:
+    if not m.mode.copies_memory:
         return _flowing([spans_of(f"copied {units.size(sample.sent_bytes)}"), bandwidth], width)
     expected = m.outlook.expected_sent_bytes if m.outlook else None
     full, empty = units.bar(view.pass_progress, 6)

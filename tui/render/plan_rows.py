@@ -112,7 +112,8 @@ def chosen_lines(plan: Plan, writes: float | None, link: float | None, width: in
     """The race the chosen VM would run."""
     race = [f"writes {units.brief_rate(writes)}"] * (writes is not None)
     race += [f"link {units.brief_rate(link)}"] * (link is not None)
-    first = spans_of((f"   {plan.vm}: ", Ink.BOLD), ", ".join(race) or "dirty rate not known yet")
+    unknown = "dirty rate not known yet" if plan.mode.copies_memory else "no memory is copied"
+    first = spans_of((f"   {plan.vm}: ", Ink.BOLD), ", ".join(race) or unknown)
     return [Line(cut(first, width))]
 
 
@@ -200,6 +201,8 @@ def _limits(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:
         ("w", f"hold {'ON' if options.hold else 'off'}"),
         ("t", f"pause at {units.clock(options.at)}" if options.at else "pause as soon as it can"),
     )
+    if not plan.mode.copies_memory:
+        said = tuple(one for one in said if one[0] == "b")
     rows = [spans_of((" LIMITS ", Ink.HEAD))]
     for index, (key, text) in enumerate(said):
         item = spans_of("   " * bool(index), (key, Ink.KEY), f" {text}")

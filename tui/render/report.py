@@ -63,9 +63,8 @@ def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, str, Span
     total = f"{verdict.total_s:.1f} s, {verdict.wall_s:.1f} s from the confirm"
     slowed = f"{verdict.throttle_percent} %" if verdict.throttle_percent else "none"
     foreseen = f"{expected.throttle_percent} %" if expected.throttle_percent else "none"
-    if view.migration.mode is Mode.STORAGE:
-        copied = spans_of(units.size(verdict.sent_bytes))
-        return [("total", "", spans_of(total)), ("copied", "", copied)]
+    if not view.migration.mode.copies_memory:
+        return _of_disks_alone(view, verdict, total)
     rows = [
         ("total", units.band_s(expected.total_s), spans_of(total, *judged[0])),
         ("pause", units.band_ms(expected.pause_ms), (*_pause(verdict, allowed), *judged[1])),
@@ -78,6 +77,21 @@ def _figures(view: MigrationView, verdict: Verdict) -> list[tuple[str, str, Span
     if verdict.stall_ms is not None:
         stall = f"{units.milliseconds(verdict.stall_ms)} of waiting for pages, after post-copy"
         rows.insert(3, ("stall", "", spans_of(stall)))
+    return rows
+
+
+def _of_disks_alone(
+    view: MigrationView, verdict: Verdict, total: str
+) -> list[tuple[str, str, Spans]]:
+    expected = verdict.forecast or NOTHING
+    rows = [
+        ("total", units.band_s(expected.total_s), spans_of(total)),
+        ("copied", units.size(expected.sent_bytes), spans_of(units.size(verdict.sent_bytes))),
+    ]
+    if verdict.pause_ms is not None:
+        rows.insert(1, ("off for", "", spans_of(units.milliseconds(verdict.pause_ms))))
+    if view.migration.mode is not Mode.STORAGE:
+        rows.append(("link", "", _guard(verdict)))
     return rows
 
 
