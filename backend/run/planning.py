@@ -10,7 +10,6 @@ from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
 from backend.hypervisor.migrate import MigrationOrder, offline_line, virsh_line
 from backend.model import (
-    DiskAction,
     DiskMove,
     Finding,
     Mode,
@@ -197,10 +196,9 @@ def _summary(mode: Mode, policy: str, encrypted: bool, moves: Sequence[DiskMove]
 
 def _when_off(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
     """Its disks are all there is to copy."""
-    copied = sum(move.action is DiskAction.COPY for move in plan.disks)
     remarks = (
         *idle_remarks(plan.mode),
-        *disk_remarks(copied, plan.source, options.remove_source, plan.mode),
+        *disk_remarks(plan, options.remove_source),
     )
     return replace(
         plan,
@@ -211,13 +209,12 @@ def _when_off(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
 
 
 def _with_forecast(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
-    copied = sum(move.action is DiskAction.COPY for move in plan.disks)
     return replace(
         plan,
         forecast=with_disks(seen.forecast, copied_bytes(plan.disks), seen.link_bytes_s),
         tuning=seen.tuning,
         remarks=(
-            *disk_remarks(copied, plan.source, options.remove_source, plan.mode),
+            *disk_remarks(plan, options.remove_source),
             *seen.remarks,
         ),
         can_hold=seen.can_hold,

@@ -194,7 +194,7 @@ def _limits(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:
     """Each with its key before it, never parted from it."""
     bandwidth = options.bandwidth_bytes_s
     deadline = options.deadline_s or plan.deadline_s
-    said = (
+    said: tuple[tuple[str, str], ...] = (
         ("d", f"pause ≤ {options.pause_ms or plan.policy.pause_ms:,} ms"),
         ("D", f"deadline {units.duration(deadline) if deadline else 'none'}"),
         ("b", f"bandwidth {units.rate(bandwidth) if bandwidth else 'unlimited'}"),
