@@ -167,7 +167,8 @@ def policy_lines(
     `name`: the policy asked for; `brief`: without what it is about.
     """
     guard: Span = ("encrypted", Ink.OK) if plan.encrypted else ("! plaintext", Ink.BAD)
-    about = plan.policy.about if name == plan.policy.name and not brief else ""
+    own = name == plan.policy.name and plan.mode.copies_memory
+    about = plan.policy.about if own and not brief else ""
     first = spans_of(
         (" POLICY ", Ink.HEAD),
         ("◂ ", Ink.KEY),
