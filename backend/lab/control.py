@@ -88,7 +88,7 @@ def change_disk_writer(lab_name: str, vm_name: str, rate: str, over: str) -> Gue
 
 
 def quiet(lab_name: str, spared: list[str]) -> list[str]:
-    """Silence every writer but those spared; returns a line for each VM that was silenced."""
+    """Silence every writer, to memory and to disks, but those spared; returns a line for each VM that was silenced."""
     lab, _ = require(lab_name)
     spared_names = {lab.vm(name).name for name in spared}
     seen = survey(lab)
@@ -102,7 +102,9 @@ def quiet(lab_name: str, spared: list[str]) -> list[str]:
 
     def silence(vm: LabVm) -> str | None:
         with suppress(LabError):
-            set_writer(lab, vm, 0, None)
+            report = set_writer(lab, vm, 0, None)
+            if report.disk_write_bytes_s:
+                set_disk_writer(lab, vm, 0, report.disk_over_bytes)
             return None
         return vm.name
 
