@@ -88,7 +88,8 @@ def change_disk_writer(lab_name: str, vm_name: str, rate: str, over: str) -> Gue
 
 
 def quiet(lab_name: str, spared: list[str]) -> list[str]:
-    """Silence every writer, to memory and to disks, but those spared; returns a line for each VM that was silenced."""
+    """Silence every writer, to memory and to disks, but those spared; returns a line for each VM
+    that was silenced."""
     lab, _ = require(lab_name)
     spared_names = {lab.vm(name).name for name in spared}
     seen = survey(lab)
