@@ -76,10 +76,11 @@ def kernel_command_line(vm: LabVm) -> str:
 
 
 def ensure_disk(lab: Lab, vm: LabVm) -> None:
-    """Make the VM's disk if it is not there: 1 GiB, 100 MB of it in use."""
-    path = _disk_outside(lab, vm)
-    if path is None or path.exists():
+    """Make the VM's disk if no host has it (it may have moved): 1 GiB, 100 MB of it in use."""
+    paths = _disks_outside(lab, vm)
+    if not paths or any(path.exists() for path in paths):
         return
+    path = paths[0]
     raw, scratch = path.with_suffix(".raw"), path.with_suffix(".new")
     try:
         with open(raw, "wb") as file:
@@ -93,13 +94,14 @@ def ensure_disk(lab: Lab, vm: LabVm) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _disk_outside(lab: Lab, vm: LabVm) -> Path | None:
-    """The disk's path as this machine sees it."""
+def _disks_outside(lab: Lab, vm: LabVm) -> list[Path]:
+    """Where its disk can be, as this machine sees it; the first is where it begins."""
+    name = f"{vm.name}.qcow2"
     if vm.disk is DiskKind.LOCAL:
-        return lab.hosts[vm.home].state / "lib" / "images" / f"{vm.name}.qcow2"
-    if vm.disk is DiskKind.SHARED:
-        return lab.shared / f"{vm.name}.qcow2"
-    return None
+        home = lab.hosts[vm.home]
+        hosts = (home, *(host for host in lab.hosts if host is not home))
+        return [host.state / "lib" / "images" / name for host in hosts]
+    return [lab.shared / name] if vm.disk is DiskKind.SHARED else []
 
 
 def _disk(vm: LabVm) -> str:

@@ -24,6 +24,7 @@ from tests.lab.places import (
     host_of,
     images_of,
     only_at_home,
+    other,
     outside,
     qemu_img,
 )
@@ -31,7 +32,6 @@ from tests.lab.test_cold import OFF, may_start
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-HOME = "kvm-b"
 STEPS = ("create", "copy", "verify", "rename", "carry", "define", "hand-over", "release")
 ABORTABLE = STEPS[:6]
 TABLE = [
@@ -61,14 +61,9 @@ def mended(lab: Lab) -> Iterator[None]:
     only_at_home(lab, OFF)
 
 
-def elsewhere(lab: Lab) -> str:
-    """A host where it is not, and where the lab, mended, makes no image for it."""
-    return next(host for host in HOSTS if host not in (host_of(lab, OFF), HOME))
-
-
 def meet(lab: Lab, ferry: Ferry, step: str, fault: str, pool: str = "default") -> Event | None:
     """Move it with a fault; its verdict, or None where the engine died."""
-    words = (str(ferry.fleet), str(ferry.state), OFF, elsewhere(lab), step, fault, pool)
+    words = (str(ferry.fleet), str(ferry.state), OFF, other(lab, OFF), step, fault, pool)
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab.cold_fault", *words],
         cwd=ROOT,
@@ -98,7 +93,7 @@ def as_command(lab: Lab, fault: str, target: str) -> str:
 
 @pytest.mark.parametrize(("fault", "step"), CELLS)
 def test_a_fault_at_a_step(lab: Lab, ferry: Ferry, fault: str, step: str) -> None:
-    source, target = host_of(lab, OFF), elsewhere(lab)
+    source, target = host_of(lab, OFF), other(lab, OFF)
     image = outside(lab, source, f"{IMAGES}/{OFF}.qcow2")
     before = image.read_bytes()
     verdict = meet(lab, ferry, step, as_command(lab, fault, target))
@@ -134,7 +129,7 @@ def owned_by(lab: Lab, target: str) -> bool:
 
 @pytest.mark.long
 def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry) -> None:
-    source, target = host_of(lab, OFF), elsewhere(lab)
+    source, target = host_of(lab, OFF), other(lab, OFF)
     within = ["nsenter", f"--mount=/run/vferry/{lab.name}/{target}.mnt", "--"]
     subprocess.run([*within, "mkdir", "-p", "/mnt/tight"], check=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=150m", "tight", "/mnt/tight"]
@@ -160,7 +155,7 @@ def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry) -> None
 @pytest.mark.long
 @pytest.mark.parametrize("harm", ["header", "truncated", "tables"])
 def test_an_image_that_cannot_be_read_is_not_moved(lab: Lab, ferry: Ferry, harm: str) -> None:
-    source, target = host_of(lab, OFF), elsewhere(lab)
+    source, target = host_of(lab, OFF), other(lab, OFF)
     image = outside(lab, source, f"{IMAGES}/{OFF}.qcow2")
     before = image.read_bytes()
     harmed = {

@@ -167,7 +167,7 @@ async def test_ctrl_c_asks_for_an_abort(lab: Lab, ferry: Ferry) -> None:
 
 def test_a_blocked_vm_is_refused_and_nothing_is_touched(lab: Lab, ferry: Ferry) -> None:
     before = lab.virsh(host_of(lab, "cpu-1"), "dumpxml", "cpu-1")
-    done = ferry.run("migrate", "cpu-1", "--to", other(lab, "cpu-1"))
+    done = ferry.run("migrate", "cpu-1", "--to", other(lab, "cpu-1"), "--mode", "live")
     assert done.returncode == 2
     assert "Nothing was touched" in done.stderr
     assert lab.virsh(host_of(lab, "cpu-1"), "dumpxml", "cpu-1") == before

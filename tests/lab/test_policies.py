@@ -76,6 +76,7 @@ def test_gentle_gives_up_in_time_and_puts_everything_back(lab: Lab, ferry: Ferry
     assert lab.virsh(source, "migrate-getmaxdowntime", "cache-1").split()[0] == before
 
 
+@pytest.mark.long
 def test_freeze_suspends_the_vm_once_to_finish_and_counts_the_whole_pause(
     lab: Lab, ferry: Ferry
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_quiet_vm_cannot_be_held_and_says_how_long_it_takes(lab: Lab, ferry: F
     assert "--at" in done.stderr
 
 
+@pytest.mark.long
 def test_a_set_time_is_when_the_pause_falls(lab: Lab, ferry: Ferry) -> None:
     target = other(lab, "idle-1")
     ferry.run("plan", "idle-1", "--to", target)
