@@ -115,7 +115,8 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (disk.mirrored, "a block job copies it already"),
         (disk.shareable, "it is shareable: other VMs would go on writing to the old image"),
         (disk.transient, "it is a transient disk"),
-        (disk.virtual_bytes is None and not idle, "its virtual size is not known"),
+        # Of a VM that is shut off sizes are read only now and then; live it is refused anyway.
+        (disk.virtual_bytes is None and survey.vm.state.active, "its virtual size is not known"),
         (disk.length_bytes is None and idle, "the size of its file is not known"),
     )
     return next((why for is_so, why in reasons if is_so), "")
