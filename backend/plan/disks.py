@@ -17,10 +17,8 @@ from backend.plan.modes import MOVED_WHILE_OFF
 FORMATS = ("raw", "qcow2")
 BY_CONTENT = "a hash at both ends of what the guest sees, qemu-img check of the copy"
 BY_HASH = "a hash of every byte at both ends, qemu-img check of the copy"
-VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
-
-
 VERIFIED_HERE = "format and size of both images, qemu-img check of both, and what the VM is on"
+VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
 
 
 class Trouble(StrEnum):

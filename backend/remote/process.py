@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import shlex
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 import asyncssh
 
 from backend.errors import FerryError, SshFault, from_ssh, plain
-from backend.remote.shell import LocalShell
+from backend.remote.shell import LocalShell, end_here, start_here
 from backend.remote.ssh import SshHost
 
 AnyHost = SshHost | LocalShell
@@ -125,23 +124,11 @@ async def start(host: AnyHost, command: Sequence[str]) -> Process:
 
 
 async def _start_here(host: LocalShell, command: Sequence[str]) -> Process:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = await start_here(*command)
     assert process.stdin is not None
     assert process.stdout is not None
 
-    async def kill() -> None:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-    return Process(host.name, process.stdout, process.stdin, kill)
+    return Process(host.name, process.stdout, process.stdin, lambda: end_here(process))
 
 
 @asynccontextmanager

@@ -66,27 +66,45 @@ class LocalShell:
         Raises:
             CallTimedOut: It was killed after `timeout_s`.
         """
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        process = await start_here("/bin/sh", "-c", command, stderr=asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(timeout_s):
                 out, err = await process.communicate((input or "").encode())
         except TimeoutError:
             raise timed_out(self.name, timeout_s) from None
         finally:
-            await _end(process)
+            await end_here(process)
         return result(self.name, process.returncode, out, err)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """With all its children: they hold its pipes."""
+async def start_here(
+    *command: str, stderr: int = asyncio.subprocess.DEVNULL
+) -> asyncio.subprocess.Process:
+    """Start a process on this machine, in a session of its own.
+
+    Who is cancelled meanwhile waits until it has started, and ends it: asyncio (3.11) forgets the
+    pipes of one whose start is cancelled, and then waits for them for ever.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        if starting.exception() is None:
+            await end_here(starting.result())
+        raise
+
+
+async def end_here(process: asyncio.subprocess.Process) -> None:
+    """Kill it, with all its children: they hold its pipes."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
