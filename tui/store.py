@@ -14,6 +14,7 @@ from backend.service.protocol import (
     FleetChanged,
     MigrationChanged,
     SampleArrived,
+    TroubleSaid,
 )
 from tui.render.migration_lines import MigrationView
 from tui.render.vm_rows import VmRow
@@ -96,6 +97,8 @@ class Store:
         self._steady = Steady()
         self.tracks: dict[str, Track] = {}
         self.link = Link()
+        self.trouble = ""
+        """What ails the engine itself; empty: nothing."""
         self._jobs: dict[tuple[str, str], float] = {}
 
     def take(self, change: Change) -> None:
@@ -113,6 +116,8 @@ class Store:
                 track.add(change.sample)
         elif isinstance(change, DecisionMade):
             self._decided(change)
+        elif isinstance(change, TroubleSaid):
+            self.trouble = change.sentence
 
     def renew(self, migration: Migration) -> None:
         """A migration as the engine has it now."""

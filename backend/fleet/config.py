@@ -58,6 +58,13 @@ class FleetSettings:
     policy_tables: Any = field(default=None, hash=False)
     """The file's `policies` as they are: `plan.own_policies` checks them."""
 
+    @property
+    def key(self) -> str:
+        """Tells this fleet from others, whatever is changed in its file."""
+        if self.path is not None:
+            return str(self.path)
+        return " ".join(sorted(host.uri or host.name for host in self.hosts))
+
 
 def default_fleet_path() -> Path:
     """Where the fleet file is when nothing else is said."""

@@ -38,6 +38,7 @@ from backend.model.moving import (
     Verdict,
     Word,
 )
+from backend.model.past import Past, PastFilter, past_of
 from backend.model.planning import (
     Band,
     Finding,
@@ -78,6 +79,8 @@ __all__ = [
     "Nic",
     "Outcome",
     "Outlook",
+    "Past",
+    "PastFilter",
     "Phase",
     "PhaseState",
     "Plan",
@@ -96,4 +99,5 @@ __all__ = [
     "VmState",
     "VolumeState",
     "Word",
+    "past_of",
 ]

@@ -22,6 +22,8 @@ from backend.model import (
     Mode,
     MoveOptions,
     Outcome,
+    Past,
+    PastFilter,
     Plan,
     Policy,
     Sample,
@@ -35,6 +37,7 @@ from backend.run import storage_move
 from backend.run.beginning import first_state
 from backend.run.cold_move import ColdRun, taken_up
 from backend.run.history import History
+from backend.run.journal import Journal
 from backend.run.lessons import lesson
 from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
@@ -43,6 +46,7 @@ from backend.run.outage import OutageProbe
 from backend.run.planning import SETTLE_S, Planner, check_target
 from backend.run.preparing import Ledger, MakingReady
 from backend.run.publish import Publisher
+from backend.run.recorder import Recorder
 from backend.run.runs import Run
 from backend.run.storage_move import StorageRun
 from backend.run.together import Planned
@@ -66,11 +70,14 @@ class Engine:
         agent: Callable[[], str | None],
         history: Path | None = None,
         open_moves: Path | None = None,
+        journal: Path | None = None,
     ) -> None:
         """`history`: the file that keeps what past moves taught; `open_moves`: the directory of
-        moves that are not done. Raises BadInput for policies that cannot be.
+        moves that are not done; `journal`: the file of all migrations. Raises BadInput for
+        policies that cannot be.
         """
-        self._publisher = publisher
+        self._journal = Journal(journal, settings.key, publisher.trouble)
+        self._publisher: Publisher = Recorder(publisher, self._journal)
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inventory = Inventory(settings, agent, self._moving, publisher.fleet, self._enrich)
@@ -105,6 +112,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._inventory.close()
+        await self._journal.close()
 
     async def settled(self, limit_s: float) -> None:
         """Wait until every host has answered or failed once."""
@@ -144,10 +152,21 @@ class Engine:
         states = (run.state for run in self._runs.values())
         return tuple(state for state in states if state.running or not running_only)
 
-    def migration(self, wanted: str) -> tuple[Migration, tuple[Sample, ...]]:
-        """One migration with its samples. Raises BadInput."""
+    async def migration(self, wanted: str) -> tuple[Migration, tuple[Sample, ...]]:
+        """One migration with its samples, of an earlier engine too. Raises BadInput."""
+        if not self.knows(wanted) and (found := await self._journal.find(wanted)) is not None:
+            return found
         run = self._run(wanted)
         return run.state, run.samples
+
+    async def past(self, wanted: PastFilter) -> tuple[Past, ...]:
+        """Ended migrations of this fleet, oldest first. Raises BadInput."""
+        return await self._journal.past(wanted)
+
+    @property
+    def trouble(self) -> str:
+        """Why the journal may not know all of them; empty when it is well."""
+        return self._journal.trouble
 
     async def set_bandwidth(self, wanted: str, rate_bytes_s: int | None) -> None:
         """Limit a running migration. Raises FerryError."""
@@ -269,6 +288,7 @@ class Engine:
         await run.settle_open()
 
     async def _carry_out(self, run: Run, planned: Planned, options: MoveOptions) -> None:
+        await self._publisher.kept()
         await run.run()
         if not isinstance(run, MigrationRun):
             return

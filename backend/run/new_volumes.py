@@ -69,6 +69,7 @@ class NewVolumes:
         """An empty sparse one of `size` bytes. Raises FerryError."""
         pool, name, path = volume.pool, volume.name, volume.path
         self._record(volume)
+        await self._told.kept()
         self._told.note(
             "volume",
             f"{volume.disk}: creating {path} on {self._target.name} (pool {pool},"
@@ -102,6 +103,7 @@ class NewVolumes:
             raise FerryError(f"There is no SSH to {self._target.name} to rename {was.path}.")
         stamp = await file_stamp(shell, was.path)
         self._record(replace(now, inode=stamp.inode))
+        await self._told.kept()
         await to_its_end(self._rename(shell, was, now))
         await self._target.call(
             lambda conn: volumes.refresh(conn, now.pool), REFRESH_LIMIT_S, "look at its pool anew"

@@ -142,6 +142,7 @@ class TargetReady:
     async def _do(self, one: Preparation, ledger: Ledger) -> None:
         state, user = self._told.state, self._told.state.id
         self._told.update(prepared=(*state.prepared, Prepared(one)))
+        await self._told.kept()
         self._told.note("prepare", one.sentence)
         if ledger.rely(one, user):
             self._mark(one, PreparedState.FOUND)

@@ -19,3 +19,11 @@ class Publisher(Protocol):
 
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Something was done to, or noticed about, a running migration."""
+
+    def trouble(self, sentence: str) -> None:
+        """Something ails the engine itself, and migrations go on; empty: no longer."""
+
+    async def kept(self) -> bool:
+        """Wait, within bounds, until all that was told of migrations would outlive the engine;
+        False when it would not. What must not be forgotten is awaited before it is done."""
+        ...

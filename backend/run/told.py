@@ -47,6 +47,10 @@ class Told:
             self._keep(self.state)
         self._publisher.migration(self.state)
 
+    async def kept(self) -> None:
+        """What was told outlives the engine from now on, or its journal's trouble has been told."""
+        await self._publisher.kept()
+
     def note(self, action: str, reason: str, by: str = "engine") -> None:
         """Add a decision."""
         t_s = round(time.monotonic() - self.zero, 3)

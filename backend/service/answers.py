@@ -12,11 +12,13 @@ from backend.service.protocol import (
     GetFleet,
     GetMigration,
     ListMigrations,
+    ListPast,
     ListPolicies,
     MakePlan,
     MigrationReply,
     MigrationsReply,
     Operate,
+    PastReply,
     PlanReply,
     PoliciesReply,
     Refused,
@@ -27,6 +29,7 @@ from backend.service.protocol import (
     SetPauseLimit,
     Start,
     Started,
+    TroubleSaid,
     Watch,
 )
 
@@ -50,8 +53,9 @@ async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -
         case ListMigrations():
             return MigrationsReply(_all(engine, others, request.running_only))
         case GetMigration():
-            migration, samples = engine.migration(request.id)
-            return MigrationReply(migration, samples)
+            return MigrationReply(*await engine.migration(request.id))
+        case ListPast():
+            return PastReply(await engine.past(request.wanted), engine.trouble)
         case SetBandwidth():
             await engine.set_bandwidth(request.id, request.rate_bytes_s)
             return Done()
@@ -73,6 +77,8 @@ def wanted(watch: Watch, change: Change) -> bool:
     """Whether a connection that watches so wants this change."""
     if isinstance(change, FleetChanged):
         return watch.fleet
+    if isinstance(change, TroubleSaid):
+        return True
     if isinstance(change, SampleArrived):
         return "*" in watch.samples_of or change.id in watch.samples_of
     return watch.migrations

@@ -10,6 +10,7 @@ from backend.service.protocol import (
     MigrationChanged,
     Publish,
     SampleArrived,
+    TroubleSaid,
     encode,
 )
 
@@ -23,13 +24,14 @@ class Hub:
     def __init__(self) -> None:
         self._subscribers: set[Subscriber] = set()
         self._fleet = FleetSnapshot()
+        self._trouble = ""
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Tell `subscriber` of every change from now on; first, the whole fleet as published."""
         if subscriber in self._subscribers:
             return
-        change = whole(self._fleet)
-        subscriber(change, encode(Publish(change)))
+        for change in (whole(self._fleet), TroubleSaid(self._trouble)):
+            subscriber(change, encode(Publish(change)))
         self._subscribers.add(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
@@ -54,6 +56,15 @@ class Hub:
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Something was done to, or noticed about, a running migration."""
         self._send(DecisionMade(migration_id, decision))
+
+    def trouble(self, sentence: str) -> None:
+        """Something ails the engine itself, and migrations go on; empty: no longer."""
+        self._trouble = sentence
+        self._send(TroubleSaid(sentence))
+
+    async def kept(self) -> bool:
+        """Clients keep nothing."""
+        return True
 
     def _send(self, change: Change) -> None:
         if not self._subscribers:

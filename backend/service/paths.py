@@ -49,6 +49,11 @@ def history_path() -> Path:
     return state_directory() / "history.jsonl"
 
 
+def journal_path() -> Path:
+    """Every migration of this user's engines (`run.journal`)."""
+    return state_directory() / "journal.db"
+
+
 def open_moves_path() -> Path:
     """Moves in several steps that have no verdict yet (`run.open_moves`)."""
     return state_directory() / "open"

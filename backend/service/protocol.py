@@ -15,13 +15,15 @@ from backend.model import (
     Host,
     Migration,
     MoveOptions,
+    Past,
+    PastFilter,
     Plan,
     Policy,
     Sample,
     Vm,
 )
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -96,9 +98,15 @@ class ListMigrations(_Message, frozen=True):
 
 
 class GetMigration(_Message, frozen=True):
-    """One migration with its whole chart -> MigrationReply."""
+    """One migration with its whole chart, of now or of the journal -> MigrationReply."""
 
     id: str
+
+
+class ListPast(_Message, frozen=True):
+    """Ended migrations of this fleet, of earlier engines too, newest last -> PastReply."""
+
+    wanted: PastFilter = PastFilter()
 
 
 class SetBandwidth(_Message, frozen=True):
@@ -152,6 +160,7 @@ Request = (
     | Start
     | ListMigrations
     | GetMigration
+    | ListPast
     | SetBandwidth
     | SetPauseLimit
     | Abort
@@ -221,6 +230,12 @@ class MigrationReply(_Message, frozen=True):
     samples: tuple[Sample, ...]
 
 
+class PastReply(_Message, frozen=True):
+    past: tuple[Past, ...]
+    trouble: str = ""
+    """Why the journal may not know all of them; empty when it is well."""
+
+
 class PoliciesReply(_Message, frozen=True):
     policies: tuple[Policy, ...]
 
@@ -268,7 +283,13 @@ class DecisionMade(_Message, frozen=True):
     decision: Decision
 
 
-Change = FleetChanged | MigrationChanged | SampleArrived | DecisionMade
+class TroubleSaid(_Message, frozen=True):
+    """Something ails the engine itself (its journal), and migrations go on; empty: no longer."""
+
+    sentence: str
+
+
+Change = FleetChanged | MigrationChanged | SampleArrived | DecisionMade | TroubleSaid
 
 Reply = (
     Failed
@@ -279,6 +300,7 @@ Reply = (
     | Refused
     | MigrationsReply
     | MigrationReply
+    | PastReply
     | PoliciesReply
     | EngineReply
 )

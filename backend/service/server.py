@@ -103,6 +103,7 @@ class Server:
                 lambda: self.ssh_agent,
                 paths.history_path(),
                 paths.open_moves_path(),
+                paths.journal_path(),
             )
             served = Served(engine, hub)
             self._served[settings] = served

@@ -67,6 +67,13 @@ class News:
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Nothing."""
 
+    def trouble(self, sentence: str) -> None:
+        """Nothing."""
+
+    async def kept(self) -> bool:
+        """By the engine."""
+        return True
+
 
 def hold_before(step: str, fault: Callable[[], Awaitable[None]]) -> None:
     """The step begins once the fault has happened."""

@@ -85,6 +85,9 @@ class Published:
     def decision(self, _id: str, decision: Decision) -> None:
         self.told.append(decision.action)
 
+    async def kept(self) -> bool:
+        return True
+
 
 @dataclass
 class Host:

@@ -62,6 +62,9 @@ class Silent:
     def decision(self, _id: str, decision: Any) -> None:
         self.told.append(decision.reason)
 
+    async def kept(self) -> bool:
+        return True
+
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -127,6 +127,9 @@ class Published:
 
     def decision(self, _id: str, _decision: Any) -> None: ...
 
+    async def kept(self) -> bool:
+        return True
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Running migrations as lines: text for people, JSON objects for programs."""
 
+import sys
 from collections.abc import AsyncIterator, Iterable
 
 from backend.model import (
@@ -13,7 +14,13 @@ from backend.model import (
     Sample,
     Verdict,
 )
-from backend.service.protocol import Change, DecisionMade, MigrationChanged, SampleArrived
+from backend.service.protocol import (
+    Change,
+    DecisionMade,
+    MigrationChanged,
+    SampleArrived,
+    TroubleSaid,
+)
 from tui.commands.session import clean, plain, print_json
 from tui.render import units
 from tui.render.disks import disks_further
@@ -89,6 +96,8 @@ class Follower:
                 self._decision(key, decision)
             case MigrationChanged(migration=migration) if self._is_ours(migration):
                 self._migration(migration)
+            case TroubleSaid(sentence=sentence) if sentence:
+                print(f"virt-ferry: {clean(sentence)}", file=sys.stderr)
 
     def _is_ours(self, migration: Migration) -> bool:
         """Also the second attempt of one of ours, as soon as it is there."""

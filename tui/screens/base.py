@@ -151,6 +151,8 @@ class FerryScreen(Screen[None]):
             spans = spans_of((f" ✕ {link.sentence} {link.remedy}{again}", Ink.BAD))
         elif self._flash and now < self._flash[2]:
             spans = spans_of((f" {self._flash[0]}", self._flash[1]))
+        elif self.store.trouble:
+            spans = spans_of((f" {self.store.trouble}", Ink.WARN))
         else:
             return []
         return [Line(row) for row in wrap(spans, max(width - 1, 1), indent=3)][:4]

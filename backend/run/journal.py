@@ -1,0 +1,258 @@
+"""The journal: what was intended, seen, decided and concluded, of every migration.
+
+What happens is told to it on the event loop and costs nothing there; a thread of its own writes
+it. It never raises for a file that cannot be had: migrations go on, what waits is kept in memory
+(samples within bounds), `trouble` says so in a sentence, and it tries again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from backend.errors import BadInput
+from backend.model import Migration, Past, PastFilter, Sample
+from backend.run import journal_file, journal_rows
+from backend.run.journal_rows import Batch, Whole
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WRITE_EVERY_S = 0.5
+"""Samples wait so long; what an engine that dies must not forget does not wait."""
+AGAIN_S = 5.0
+"""Between attempts to write what could not be written."""
+MOST_WAITING = 50_000
+"""Samples kept for a file that cannot be written."""
+CLOSE_S = 3.0
+READ_S = 10.0
+
+
+class Journal:
+    """One fleet's migrations in the file at `path` (one file for all fleets); None keeps nothing.
+
+    `clock` tells epoch seconds; `on_trouble` is told each new sentence (empty: it is well again).
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        fleet: str = "",
+        on_trouble: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._fleet = fleet
+        self._on_trouble = on_trouble
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._conn: sqlite3.Connection | None = None
+        self._waiting = Batch()
+        self._running: dict[str, Migration] = {}
+        self._awaiting: list[asyncio.Future[bool]] = []
+        self._told = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """Why it is not being kept, in a sentence; empty when all is well."""
+
+    # -- telling it ----------------------------------------------------------------------------
+
+    def migration(self, state: Migration) -> None:
+        """A migration began, went on or ended; soon on the disk when it must not be forgotten."""
+        if self._path is None:
+            return
+        was = self._running.pop(state.id, None)
+        self._waiting.states[state.id] = state
+        if state.running:
+            self._running[state.id] = state
+        self._tell(urgent=was is None or _weighty(state) != _weighty(was))
+
+    def sample(self, migration_id: str, sample: Sample) -> None:
+        """One more sample."""
+        if self._path is not None:
+            self._waiting.samples.append((migration_id, sample))
+            if len(self._waiting.samples) > MOST_WAITING:
+                del self._waiting.samples[: MOST_WAITING // 2 : 2]
+            self._tell(urgent=False)
+
+    async def written(self, limit_s: float = CLOSE_S) -> bool:
+        """Wait until all that was told is on the disk; False when it cannot be (see `trouble`)."""
+        if self._path is None or self.trouble:
+            return self._path is None
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._awaiting.append(done)
+        self._tell(urgent=True)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await done
+        except TimeoutError:
+            log.warning("the journal is slow: not written within %.0f s", limit_s)
+            return False
+
+    async def close(self) -> None:
+        """Write what waits, within bounds, and let go."""
+        if self._task is not None:
+            await self.written()
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+
+    # -- asking it -----------------------------------------------------------------------------
+
+    async def past(self, wanted: PastFilter) -> tuple[Past, ...]:
+        """Ended migrations of this fleet, oldest first. Raises BadInput."""
+        if wanted.limit <= 0:
+            raise BadInput("A limit must be above 0.")
+        return await self._read(lambda conn: journal_rows.past(conn, self._fleet, wanted), ())
+
+    async def find(self, wanted: str) -> Whole | None:
+        """One by its id, with its chart; of another fleet, too."""
+        return await self._read(lambda conn: journal_rows.find(conn, wanted), None)
+
+    async def known(self, wanted: str) -> bool:
+        """Whether that id is taken."""
+        return await self._read(lambda conn: journal_rows.known(conn, wanted), False)
+
+    async def unended(self) -> tuple[Whole, ...]:
+        """Those that nobody has concluded, oldest first."""
+        return await self._read(lambda conn: journal_rows.unended(conn, self._fleet), ())
+
+    async def _read(self, ask: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        if self._path is None:
+            return otherwise
+        await self.written()
+        try:
+            async with asyncio.timeout(READ_S):
+                return await self._in_thread(lambda: ask(self._opened()))
+        except (sqlite3.Error, OSError, journal_file.NewerSchemaError, TimeoutError) as error:
+            log.warning("reading the journal: %s", error)
+            self._say(_sentence(self._path, error, "read"))
+            self._tell(urgent=False)
+            return otherwise
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def _tell(self, urgent: bool) -> None:
+        self._told.set()
+        if urgent:
+            self._urgent.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_writing(), name="journal")
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._told.wait()
+            if self.trouble:
+                await asyncio.sleep(AGAIN_S)
+            else:
+                await self._gather()
+            self._told.clear()
+            self._urgent.clear()
+            awaiting, self._awaiting = self._awaiting, []
+            well = await self._write()
+            for one in awaiting:
+                if not one.done():
+                    one.set_result(well)
+
+    async def _gather(self) -> None:
+        """Let more come, unless it cannot wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WRITE_EVERY_S):
+                await self._urgent.wait()
+
+    async def _write(self) -> bool:
+        batch, self._waiting = self._waiting, Batch()
+        try:
+            await self._in_thread(lambda: journal_rows.write(self._opened(), self._fleet, batch))
+        except (sqlite3.Error, OSError, journal_file.NewerSchemaError) as error:
+            self._waiting = batch.then(self._waiting)
+            await self._mend(error)
+            self._told.set()
+            return False
+        self._say("")
+        return True
+
+    async def _mend(self, error: Exception) -> None:
+        """A broken file is put aside and begun anew; anything else is tried again."""
+        assert self._path is not None
+        path = self._path
+        log.warning("writing the journal: %s", error)
+        broken = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+            error, sqlite3.OperationalError
+        )
+        if broken and (aside := await self._in_thread(lambda: self._put_aside(path, error))):
+            self._waiting = Batch(states=dict(self._running)).then(self._waiting)
+            self._on_trouble(
+                f"The journal {path} was broken: it is kept as {aside}, a new one begun."
+            )
+        else:
+            self._say(_sentence(path, error, "written"))
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._on_trouble(trouble)
+
+    # -- in the thread -------------------------------------------------------------------------
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _opened(self) -> sqlite3.Connection:
+        assert self._path is not None
+        if self._conn is None:
+            self._conn = journal_file.opened(self._path)
+            gone = journal_file.expire(self._conn, self._clock())
+            log.info("the journal is open; %d old migrations were forgotten", gone)
+        return self._conn
+
+    def _put_aside(self, path: Path, error: Exception) -> Path | None:
+        self._close()
+        try:
+            return journal_file.put_aside(path, str(error))
+        except OSError as failed:
+            log.warning("putting %s aside: %s", path, failed)
+            return None
+
+    def _close(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(sqlite3.Error):
+                conn.close()
+
+
+def _weighty(state: Migration) -> tuple[object, ...]:
+    """What an engine that dies must not forget."""
+    return (
+        state.phase,
+        state.called_at,
+        state.verdict,
+        state.volumes,
+        state.prepared,
+        state.carried,
+        state.suspended,
+        state.post_copy,
+        state.hold,
+        state.abort_asked,
+    )
+
+
+def _sentence(path: Path, error: Exception, what: str) -> str:
+    if isinstance(error, journal_file.NewerSchemaError):
+        return (
+            f"The journal {path} is a newer version's: it is left alone, and nothing is kept."
+            " Use that version, or move the file away."
+        )
+    reason = "it did not answer in time" if isinstance(error, TimeoutError) else str(error)
+    return (
+        f"The journal {path} cannot be {what} ({reason}). Migrations go on; the history may lack"
+        " them. Make room, or see who holds the file: it is tried again."
+    )

@@ -1,0 +1,39 @@
+"""The engine's news on their way to the clients, with the journal listening."""
+
+from backend.model import Decision, FleetSnapshot, Migration, Sample
+from backend.run.journal import Journal
+from backend.run.publish import Publisher
+
+
+class Recorder:
+    """A `Publisher` that tells another one, and keeps migrations in the journal."""
+
+    def __init__(self, onward: Publisher, journal: Journal) -> None:
+        self._onward = onward
+        self._journal = journal
+
+    def fleet(self, fleet: FleetSnapshot) -> None:
+        """The fleet as it is from now on."""
+        self._onward.fleet(fleet)
+
+    def migration(self, migration: Migration) -> None:
+        """A migration began, went on or ended."""
+        self._journal.migration(migration)
+        self._onward.migration(migration)
+
+    def sample(self, migration_id: str, sample: Sample) -> None:
+        """One more sample of a running migration."""
+        self._journal.sample(migration_id, sample)
+        self._onward.sample(migration_id, sample)
+
+    def decision(self, migration_id: str, decision: Decision) -> None:
+        """Something was done to, or noticed about, a running migration."""
+        self._onward.decision(migration_id, decision)
+
+    def trouble(self, sentence: str) -> None:
+        """Something ails the engine itself, and migrations go on; empty: no longer."""
+        self._onward.trouble(sentence)
+
+    async def kept(self) -> bool:
+        """All that was told is in the journal; False when it cannot be."""
+        return await self._journal.written()
