@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 KEPT_SAMPLES = 1500
 """Of one that has ended: more than any chart has columns."""
+MOST_OPEN_SAMPLES = 12_000
+"""Of one that goes on, about forty minutes; beyond it the older half is thinned."""
 Whole = tuple[Migration, tuple[Sample, ...]]
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ def write(conn: sqlite3.Connection, fleet: str, batch: Batch) -> None:
             "INSERT INTO samples (id, body) VALUES (?, ?)",
             [(one, _encode(sample)) for one, sample in batch.samples],
         )
+        for one in {one for one, _ in batch.samples}:
+            _thin_open(conn, one)
         for state in batch.states.values():
             _write_state(conn, fleet, state)
         conn.execute("COMMIT")
@@ -136,6 +140,16 @@ def _write_state(conn: sqlite3.Connection, fleet: str, state: Migration) -> None
     conn.execute("INSERT OR REPLACE INTO states VALUES (?, ?)", (state.id, _encode(state)))
     if not is_open:
         _close_chart(conn, state.id)
+
+
+def _thin_open(conn: sqlite3.Connection, one: str) -> None:
+    (count,) = conn.execute("SELECT count(*) FROM samples WHERE id = ?", (one,)).fetchone()
+    if count > MOST_OPEN_SAMPLES:
+        conn.execute(
+            "DELETE FROM samples WHERE n IN (SELECT n FROM (SELECT n, row_number() OVER"
+            " (ORDER BY n) AS place FROM samples WHERE id = ?) WHERE place < ? AND place % 2 = 0)",
+            (one, count // 2),
+        )
 
 
 def _close_chart(conn: sqlite3.Connection, one: str) -> None:

@@ -23,7 +23,7 @@ from backend.model import (
     Verdict,
 )
 from backend.run import journal as journal_module
-from backend.run import journal_file
+from backend.run import journal_file, journal_rows
 from backend.run.journal import Journal
 from backend.run.journal_rows import thinned
 
@@ -314,6 +314,22 @@ def test_a_thinned_chart_keeps_its_corners() -> None:
     for turn in range(1000, 10_000, 1000):
         assert {samples[turn - 1], samples[turn]} <= set(thin)
     assert thinned(samples[:500], 500) == samples[:500]
+
+
+async def test_one_that_runs_all_night_stays_small(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_rows, "MOST_OPEN_SAMPLES", 100)
+    journal.migration(state())
+    for n in range(1000):
+        journal.sample("a1", sample(n / 5))
+        if n % 50 == 0:
+            await journal.written()
+    ((_, samples),) = await journal.unended()
+    assert 100 <= len(samples) <= 300
+    assert (samples[0], samples[-1]) == (sample(0), sample(999 / 5))
+    times = [one.t_s for one in samples]
+    assert times == sorted(times)
 
 
 WRITER = """
