@@ -6,7 +6,7 @@ What libvirt or QEMU would refuse after the start is refused here, before it.
 from backend.model import Finding, Forecast, MoveOptions, Policy, VmState
 from backend.plan.facts import Survey
 from backend.plan.found import block, ok, warn
-from backend.plan.wording import seconds_band
+from backend.plan.wording import ms_band, seconds_band
 
 
 def settings(
@@ -23,6 +23,7 @@ def settings(
         *_streams(policy),
         *_hold(facts, options, forecast, can_hold),
         *_converges(policy, forecast),
+        *_pauses(policy, forecast),
     ]
     return tuple(found) or (ok("settings", "settings", f"{policy.name} can be kept"),)
 
@@ -112,5 +113,20 @@ def _converges(policy: Policy, forecast: Forecast) -> list[Finding]:
             "settings",
             f"it will not converge under {policy.name}: {forecast.needs}",
             "Choose another policy, or expect it to stay.",
+        )
+    ]
+
+
+def _pauses(policy: Policy, forecast: Forecast) -> list[Finding]:
+    """The likely pause is above what the policy allows."""
+    pause = forecast.pause_ms
+    if not forecast.converges or pause is None or pause.mid <= policy.pause_ms:
+        return []
+    return [
+        warn(
+            "pause-above",
+            "settings",
+            f"a pause of {ms_band(pause)} is likely, {policy.name} allows {policy.pause_ms:,} ms",
+            "Allow a longer one (--pause-ms), choose another policy, or expect it to take longer.",
         )
     ]

@@ -1,7 +1,7 @@
 """From the facts of a survey to settings and forecast for one VM and one target."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.model import (
     Band,
@@ -45,10 +45,17 @@ class Foreseen:
 
 
 def foresee(
-    facts: Survey, policy: Policy, options: MoveOptions, links: Links, history: History
+    facts: Survey,
+    policy: Policy,
+    options: MoveOptions,
+    links: Links,
+    history: History,
+    beside: int = 0,
 ) -> Foreseen:
-    """Pure but for what `links` and `history` remember."""
+    """Pure but for what `links` and `history` remember; `beside`: VMs that start with it and
+    share its link."""
     outset = _outset(facts, options, links, history)
+    outset = replace(outset, sharing=outset.sharing + beside)
     seen = views(outset)
     tuning = choose(outset, policy, seen, options.hold)
     log.info("forecast of %s: %s; %s", facts.vm.uuid, outset, seen)

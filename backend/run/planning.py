@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -74,8 +75,14 @@ class Planner:
         await self._inventory.informed(LOAD_LIMIT_S)
         wanted = self._inventory.host(target) if target is not None else None
         found = {(vm.uuid, vm.host): vm for vm in map(self._vm, vms)}.values()
+        leaving = Counter(vm.host for vm in found if vm.state.active)
         pairs = [(vm, to) for vm in found for to in self._targets(vm, wanted, options)]
-        planned = await asyncio.gather(*(self._plan_one(vm, to, options) for vm, to in pairs))
+        planned = await asyncio.gather(
+            *(
+                self._plan_one(vm, to, options, beside=max(0, leaving[vm.host] - 1))
+                for vm, to in pairs
+            )
+        )
         return tuple(fit_together(planned))
 
     def _targets(self, vm: Vm, wanted: HostWatch | None, options: MoveOptions) -> list[HostWatch]:
@@ -118,8 +125,9 @@ class Planner:
         return await self._plan_one(vm, target, replace(options, prepare=False), own=True)
 
     async def _plan_one(
-        self, vm: Vm, target: HostWatch, options: MoveOptions, own: bool = False
+        self, vm: Vm, target: HostWatch, options: MoveOptions, own: bool = False, beside: int = 0
     ) -> Planned:
+        """`own`: for a migration that is there already; `beside`: others that start with it."""
         source = self._inventory.host(vm.host)
         facts = await survey(vm, source, target, self.links, options)
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
@@ -130,7 +138,7 @@ class Planner:
         preparations = possible(facts)
         if options.prepare:
             facts = as_prepared(facts, preparations)
-        seen = foresee(facts, policy, options, self.links, self._history)
+        seen = foresee(facts, policy, options, self.links, self._history, beside)
         idle = facts.mode in MOVED_WHILE_OFF
         more = announced(preparations) if options.prepare else ()
         more += () if idle else seen.findings

@@ -100,3 +100,12 @@ def test_a_vm_that_names_a_policy_there_is_not() -> None:
     assert "'nightly'" in one.sentence
     assert "policy-unknown" not in found(named, options=MoveOptions(policy="balanced"))
     assert "policy-unknown" not in found(named, policy=replace(BALANCED, name="nightly"))
+
+
+def test_a_pause_above_the_policy_s_is_told() -> None:
+    likely = replace(FORECAST, pause_ms=Band(200, 400, 700))
+    one = found(forecast=likely)["pause-above"]
+    assert one.severity is Severity.WARN
+    assert "300 ms" in one.sentence
+    assert "pause-above" not in found(forecast=replace(FORECAST, pause_ms=Band(50, 120, 400)))
+    assert "pause-above" not in found(forecast=replace(likely, converges=False, needs="a pause"))
