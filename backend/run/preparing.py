@@ -121,13 +121,14 @@ class TargetReady:
         self._asked = asked
 
     async def make(self, order: MigrationOrder) -> MigrationOrder:
-        """Do all of it, then plan anew; the order as the target, now ready, wants it.
+        """Do all of it, then plan anew, as after a wait for a set time; the order as the target
+        wants it now.
 
         Raises:
             FerryError: The target refused, or the move cannot go as it was confirmed.
         """
         asked = self._asked
-        if asked is None or asked.again is None or not asked.wanted:
+        if asked is None or asked.again is None or not (asked.wanted or self._told.state.at):
             return order
         async with asked.ledger.lock(self._target.name):
             for one in asked.wanted:
@@ -135,7 +136,8 @@ class TargetReady:
                     return order
                 await self._do(one, asked.ledger)
         planned = await asked.again()
-        _must_agree(planned, self._told.state.moves)
+        after = f"{self._target.name} was made ready" if asked.wanted else "Its time has come"
+        _must_agree(planned, self._told.state.moves, after)
         now = planned.order
         return replace(order, unsafe=now.unsafe, copy_disks=now.copy_disks, changes=now.changes)
 
@@ -216,21 +218,19 @@ class TargetReady:
         )
 
 
-def _must_agree(planned: Planned, moves: tuple[DiskMove, ...]) -> None:
+def _must_agree(planned: Planned, moves: tuple[DiskMove, ...], after: str) -> None:
     """What was confirmed, and nothing else, is done. Raises FerryError."""
     plan = planned.plan
     blocking = [one for one in plan.findings if one.severity is Severity.BLOCK]
     if blocking:
-        raise FerryError(
-            f"{plan.target} was made ready, and still: {blocking[0].sentence}.", blocking[0].remedy
-        )
+        raise FerryError(f"{after}, and now: {blocking[0].sentence}.", blocking[0].remedy)
     confirmed = {move.target: (move.action, move.destination) for move in moves}
     now = {move.target: (move.action, move.destination) for move in plan.disks}
     other = [name for name in now if now[name] != confirmed.get(name)]
     if other or len(now) != len(confirmed):
         raise FerryError(
-            f"{plan.target}, made ready, would take {', '.join(other) or 'the disks'} of {plan.vm}"
-            " otherwise than it was planned.",
+            f"{after}, and {plan.target} would take"
+            f" {', '.join(other) or 'the disks'} of {plan.vm} otherwise than it was planned.",
             "Plan again.",
         )
 

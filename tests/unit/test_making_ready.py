@@ -130,6 +130,19 @@ async def test_without_preparations_nothing_is_asked() -> None:
     assert await TargetReady(told, cast("Any", Target()), None).undo() == ()
 
 
+async def test_after_a_wait_for_its_time_it_is_planned_anew() -> None:
+    told = Told(replace(STATE, at=4_000_000_000.0), cast("Any", Silent()), 0.0)
+
+    def departing(plan: Callable[[], Awaitable[Planned]]) -> TargetReady:
+        return TargetReady(told, cast("Any", Target()), MakingReady(Ledger(), (), plan))
+
+    order = await departing(again()).make(ORDER)
+    assert order.changes.disks == {"vda": "/srv/fast/a"}
+    full = Finding("memory-short", "memory", Severity.BLOCK, "kvm-b has no room any more")
+    with pytest.raises(FerryError, match="Its time has come, and now: kvm-b has no room any more"):
+        await departing(again(full)).make(ORDER)
+
+
 async def test_when_it_stays_all_is_undone_in_reverse_order(done: list[str]) -> None:
     one, told, _ = ready(Target())
     await one.make(ORDER)
@@ -195,7 +208,7 @@ async def test_an_abort_meanwhile_does_nothing_more(done: list[str]) -> None:
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        (again(Finding("x", "storage", Severity.BLOCK, "no room", "Make room.")), "still: no room"),
+        (again(Finding("x", "storage", Severity.BLOCK, "no room", "Make room.")), "now: no room"),
         (again(disks=(replace(VDA, destination="/srv/big/a"),)), "otherwise than it was planned"),
         (again(disks=()), "otherwise than it was planned"),
     ],
