@@ -35,6 +35,7 @@ from backend.model.moving import (
     Phase,
     PhaseState,
     Sample,
+    Turn,
     Verdict,
     Word,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "Severity",
     "TrackRecord",
     "Tuning",
+    "Turn",
     "Verdict",
     "Vm",
     "VmState",

@@ -177,6 +177,26 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """How a migration stood from a moment on; the fields are its own, kept for a replay."""
+
+    at: float
+    """Epoch seconds."""
+    phase: Phase
+    phases: dict[Phase, PhaseState]
+    outlook: Outlook | None = None
+    hold: bool = False
+    post_copy: bool = False
+    suspended: bool = False
+    recoverable: bool = False
+    abort_asked: bool = False
+    bandwidth_bytes_s: int | None = None
+    pause_limit_ms: int | None = None
+    outage_ms: int | None = None
+    disks: tuple[DiskProgress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Migration:
     """One VM, one attempt: all about it but its history of samples."""
 
@@ -247,6 +267,8 @@ class Migration:
     """Firmware and TPM files put at the target; each is here before it is."""
     after: str | None = None
     """Id of the migration of which this is the second attempt."""
+    turns: tuple[Turn, ...] = ()
+    """Its course so far, oldest first; brought up to date with each phase and the verdict."""
 
     @property
     def running(self) -> bool:

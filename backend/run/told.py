@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from backend.model import Control, Decision, Migration, Outcome, Phase, PhaseState
 from backend.run.publish import Publisher
+from backend.run.turns import Turns
 
 MOST_DECISIONS = 300
 """A migration that runs all night ends a pass every few seconds: the oldest notes go."""
@@ -30,6 +31,7 @@ class Told:
         self._keep = keep
         self._controls = controls
         self.state = state
+        self._turns = Turns(state.turns)
         self.zero = confirmed
         """`time.monotonic()` of the confirm, then of the migrate call."""
         self._publisher = publisher
@@ -42,7 +44,8 @@ class Told:
     def update(self, **fields: object) -> None:
         """Change fields of the state."""
         state = replace(self.state, **fields)  # type: ignore[arg-type]
-        self.state = replace(state, controls=self._controls(state))
+        state = replace(state, controls=self._controls(state))
+        self.state = self._turns.follow(self.state, state, time.time())
         if self._keep is not None and fields.keys() & _KEPT:
             self._keep(self.state)
         self._publisher.migration(self.state)
