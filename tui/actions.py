@@ -10,6 +10,9 @@ _SHOWN = {
     "escape": "esc",
     "left": "◂",
     "right": "▸",
+    "plus": "+",
+    "minus": "-",
+    "dollar_sign": "$",
 }
 
 

@@ -109,6 +109,12 @@ class FerryApp(App[None]):
 
         self.push_screen(MigrationScreen(id))
 
+    def open_replay(self, id: str) -> None:
+        """Show one that has ended, to be played."""
+        from tui.screens.replay import ReplayScreen
+
+        self.push_screen(ReplayScreen(id))
+
     def open_migrations(self) -> None:
         """Show the list of all."""
         from tui.screens.migrations import MigrationsScreen

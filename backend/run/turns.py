@@ -1,10 +1,11 @@
 """The turns of one migration's course: what its screen showed then, so that it can be played."""
 
 from dataclasses import fields, replace
+from itertools import pairwise
 
 from backend.model import Migration, Turn
 
-MOST_TURNS = 64
+MOST_TURNS = 120
 """Beyond it those go first that only gave the same word new figures, every second one."""
 
 _TAKEN = tuple(field.name for field in fields(Turn) if field.name != "at")
@@ -43,7 +44,7 @@ def _thinned(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     if len(turns) <= MOST_TURNS:
         return turns
     kept, drop = [turns[0]], False
-    for before, turn in zip(turns, turns[1:], strict=False):
+    for before, turn in pairwise(turns):
         drop = not drop and _says_the_same(before, turn)
         if not drop:
             kept.append(turn)
@@ -51,19 +52,9 @@ def _thinned(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
 
 
 def _says_the_same(before: Turn, turn: Turn) -> bool:
-    """But for the figures."""
+    """The same word with new figures, and nothing else."""
     if before.outlook is None or turn.outlook is None:
         return False
-    words = before.outlook.word is turn.outlook.word
-    return (
-        words
-        and replace(
-            turn,
-            at=before.at,
-            outlook=before.outlook,
-            disks=before.disks,
-            pause_limit_ms=before.pause_limit_ms,
-            outage_ms=before.outage_ms,
-        )
-        == before
-    )
+    same = all(getattr(before, name) == getattr(turn, name) for name in _TURNING[2:])
+    same = same and before.phases == turn.phases
+    return same and before.outlook.word is turn.outlook.word

@@ -1,29 +1,17 @@
 """One migration: its chart while it runs, its report after; leaving it cancels nothing."""
 
-from collections.abc import Iterable
 from typing import ClassVar
-
-from textual.containers import Horizontal, Vertical
-from textual.widget import Widget
 
 from backend.model import Control, Migration, Outcome, Vm, Word
 from backend.service.protocol import Abort, Operate, Request, SetBandwidth, SetPauseLimit
 from tui.actions import Action
-from tui.render import charts, controls, headline, units
+from tui.render import controls, units
 from tui.render import migration_lines as words
-from tui.render.disks import disk_lanes
-from tui.render.ink import Ink, Line, spans_of
+from tui.render.ink import Ink, Line
 from tui.render.migration_lines import MigrationView
-from tui.render.phases import phase_line
-from tui.render.report import report_lines
-from tui.screens.base import FerryScreen
-from tui.widgets.painted import Painted, PaintedLine, Scrolled
-from tui.widgets.prompt import Prompt, Question
-from tui.widgets.time_chart import TimeChart
+from tui.screens.migration_panes import MigrationPanes
+from tui.widgets.prompt import Prompt
 
-LOG_ROWS = 6
-FRAME_ROWS = 5
-"""Title, phases, flash line and two rows of keys."""
 CONTROLS: dict[str, tuple[Control, ...]] = {
     "bandwidth": (Control.BANDWIDTH,),
     "pause": (Control.PAUSE_LIMIT,),
@@ -36,11 +24,10 @@ CONTROLS: dict[str, tuple[Control, ...]] = {
 """Which of the engine's controls an action needs."""
 
 
-class MigrationScreen(FerryScreen):
-    """Charts, the big line, figures or report, and the decision log."""
+class MigrationScreen(MigrationPanes):
+    """The panes, and every control."""
 
     NAME = "migration"
-    PACE_S = 0.5
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent; 0 lifts it."),
         Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
@@ -50,6 +37,7 @@ class MigrationScreen(FerryScreen):
         Action("recover", "r", "recover", "Go on with a post-copy whose stream broke."),
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
         Action("again", "m", "again", "Plan it anew; a running one is aborted after a question."),
+        Action("replay", "space", "replay", "Play one that has ended, as it was.", footer=False),
         Action("next", "n,tab", "next", "The next running migration."),
         Action("previous", "N,shift+tab", "previous", "The one before.", footer=False),
         Action("list", "M", "migrations", "List running and ended ones.", footer=False),
@@ -59,115 +47,21 @@ class MigrationScreen(FerryScreen):
     def __init__(self, id: str) -> None:
         super().__init__()
         self.migration_id = id
-        self._view: MigrationView | None = None
-        self._left = TimeChart(charts.size_label, id="left-chart")
-        self._rates = TimeChart(charts.rate_label, id="rates-chart")
-        self._seen = (0, False)
         self._again = ""
         """Id of the migration that is to be planned anew once its abort has ended it."""
         self._awaits_second = ""
         """Id of the migration that was seen to wait for its second attempt."""
 
-    def body(self) -> Iterable[Widget]:
-        """Top to bottom as in the drawing."""
-        yield PaintedLine(lambda w, _: self._phases(w), id="phases")
-        yield Painted(lambda w, _: self._lanes(w), id="disks")
-        yield Horizontal(
-            Vertical(PaintedLine(lambda w, _: self._left_title(w)), self._left, id="left-pane"),
-            Vertical(PaintedLine(lambda w, _: self._rates_title(w)), self._rates, id="rates-pane"),
-            id="charts",
-        )
-        yield PaintedLine(lambda w, _: self._with(words.big_lines, w), id="big")
-        yield Painted(lambda w, _: self._figures(w), id="figures")
-        yield Scrolled(lambda w, _: self._log(w), id="log")
-
-    def on_mount(self) -> None:
-        """The log scrolls."""
-        self.query_one("#log", Scrolled).focus()
-
-    # -- drawing --------------------------------------------------------------------------
-
-    def headline(self, width: int) -> Line:
-        """VM, way, policy, pass and time."""
-        view = self.store.view(self.migration_id, self.ferry.clock())
-        return words.title(view, width) if view else Line()
+    def look(self) -> MigrationView | None:
+        """As the engine has it now."""
+        return self.store.view(self.migration_id, self.ferry.clock())
 
     def draw(self) -> None:
-        """Charts first: they say most."""
-        self._view = self.store.view(self.migration_id, self.ferry.clock())
-        if self._view is None:
-            return
-        self._left.show(charts.left_to_send(self._view))
-        self._rates.show(charts.rates(self._view))
-        self.query_one("#disks").styles.height = len(self._lanes(self.size.width))
-        self.query_one("#figures").styles.height = len(self._figures(self.size.width))
-        self.query_one("#log").styles.height = self._log_height()
-        for box in self.query(Painted):
-            if box not in (self._left, self._rates):
-                box.redraw()
-        self._follow_log()
-        self._plan_after_abort()
-        self._go_on_with_second()
-
-    @property
-    def _ended(self) -> bool:
-        return self._view is not None and not self._view.migration.running
-
-    def _log_height(self) -> int:
-        """What the others leave; after the end the report stands in it and takes what charts spare.
-
-        A question must never be pushed off the screen: then the log gives way.
-        """
-        question = self.query_one(Question)
-        asked = len(question.lines(self.size.width, 0)) if question.display else 0
-        big = 2 if self.size.width >= words.WIDE else 3
-        charts = 9 if self.size.height >= 30 and self._ended else 6
-        lanes = len(self._lanes(self.size.width))
-        others = FRAME_ROWS + big + charts + lanes + len(self._figures(self.size.width)) + asked
-        wanted = len(self._log(self.size.width)) if self._ended else LOG_ROWS
-        return max(min(max(wanted, LOG_ROWS), self.size.height - others), 1)
-
-    def _follow_log(self) -> None:
-        count = len(self._view.migration.decisions) if self._view else 0
-        seen = (count, self._ended)
-        if seen != self._seen:
-            self._seen = seen
-            log = self.query_one("#log", Painted)
-            show = log.scroll_home if self._ended else log.scroll_end
-            self.call_after_refresh(show, animate=False)
-
-    def _phases(self, width: int) -> list[Line]:
-        if self._view is None:
-            return [Line()]
-        left = phase_line(self._view.migration).spans
-        return [headline.spread(left, spans_of(words.deadline_left(self._view)), width)]
-
-    def _with(self, of: "words.OfView", width: int) -> list[Line]:
-        return of(self._view, width) if self._view else [Line()]
-
-    def _lanes(self, width: int) -> list[Line]:
-        """One a disk that is copied, until the end."""
-        if self._view is None or self._ended:
-            return []
-        return disk_lanes(self._view.migration, width, self.size.height)
-
-    def _figures(self, width: int) -> list[Line]:
-        if self._view is None or self._ended:
-            return []
-        return words.figures(self._view, width)
-
-    def _log(self, width: int) -> list[Line]:
-        """What was decided; after the end the report before it."""
-        if self._view is None:
-            return []
-        decisions = words.decision_lines(self._view.migration.decisions, width)
-        return [*report_lines(self._view, width), *decisions]
-
-    def _left_title(self, width: int) -> list[Line]:
-        return [headline.rule(("LEFT TO SEND", *charts.left_legend(self._view)), width)]
-
-    def _rates_title(self, width: int) -> list[Line]:
-        return [headline.rule(("RATES", *charts.rates_legend(self._view, width)), width)]
+        """And go on with what waited for its end."""
+        super().draw()
+        if self._view is not None:
+            self._plan_after_abort()
+            self._go_on_with_second()
 
     # -- actions --------------------------------------------------------------------------
 
@@ -180,6 +74,8 @@ class MigrationScreen(FerryScreen):
             return self.needs_engine() or controls.why_not(track.migration, *CONTROLS[name])
         if name == "again":
             return self._why_not_again()
+        if name == "replay" and not self._ended:
+            return "It can be played once it has ended."
         if name in ("next", "previous") and not self._others():
             return "No other migration is running."
         return ""
@@ -214,6 +110,10 @@ class MigrationScreen(FerryScreen):
         self.migration_id = ids[(here + by) % len(ids)]
         self._seen = (-1, False)
         self.draw_all()
+
+    def do_replay(self) -> None:
+        """From the confirm on."""
+        self.ferry.open_replay(self.migration_id)
 
     def do_list(self) -> None:
         """All of them."""
