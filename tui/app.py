@@ -51,8 +51,11 @@ class FerryApp(App[None]):
         clock: Callable[[], float] = time.time,
         *,
         ascii_only: bool | None = None,
+        home: Callable[[], FerryScreen] = FleetScreen,
     ) -> None:
+        """`home` makes the first screen."""
         super().__init__()
+        self._home = home
         self.animation_level = "none"
         self.fleet_label = fleet_label
         self.clock = clock
@@ -64,8 +67,8 @@ class FerryApp(App[None]):
         self.theme = themes.choose(os.environ)
 
     def get_default_screen(self) -> Screen[None]:
-        """The fleet is home."""
-        return FleetScreen()
+        """The fleet is home, unless something else was asked for."""
+        return self._home()
 
     def on_mount(self) -> None:
         """Start listening and beating."""
@@ -120,6 +123,19 @@ class FerryApp(App[None]):
         from tui.screens.migrations import MigrationsScreen
 
         self.push_screen(MigrationsScreen())
+
+    def open_history(self) -> None:
+        """Show what has ended, of earlier engines too."""
+        from tui.screens.history import HistoryScreen
+
+        self.push_screen(HistoryScreen())
+
+    def leave_screen(self, screen: FerryScreen) -> None:
+        """To the one before it; from the home screen out of the console."""
+        if screen is self.screen_stack[0]:
+            self.exit()
+        else:
+            screen.dismiss()
 
     def started(self, migrations: tuple[Migration, ...]) -> None:
         """Leave the plan for what it started."""

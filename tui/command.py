@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb is None:
         return open_console(choice, options.ascii or None)
     # Imported here: each verb pays only for its own.
-    from tui.commands import engine, fleet, jobs, moves, steer
+    from tui.commands import engine, fleet, history, jobs, moves, steer
 
     verbs: dict[str, Verb] = {
         "hosts": fleet.hosts,
@@ -70,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
         "steer": steer.steer,
         "policies": steer.policies,
         "recover": jobs.recover,
+        "history": history.history,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -142,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import steer, wanted
+    from tui.commands import history, steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("abort", "asks a migration to leave its VM at the source").add_argument("id", metavar="ID")
     recover = verb("recover", "goes on with a post-copy whose stream broke")
     recover.add_argument("id", metavar="ID")
+    history.add_options(verb("history", "migrations that have ended, or the report of one"))
     steer.add_options(verb("steer", steer.BRIEF))
     verb("policies", "lists the policies that --policy takes")
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)

@@ -36,7 +36,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     sample: Sample | None = None
 
 
-class _Wrong(Exception):
+class _UnfitError(Exception):
     """What a line is wrong with."""
 
 
@@ -71,8 +71,8 @@ def decode(content: bytes, name: str) -> tuple[Recording, ...]:
         for number, line in enumerate(content.splitlines(), 1):
             _take(found, _entry(line), number)
         if not found:
-            raise _Wrong("there is no migration in it")
-    except _Wrong as wrong:
+            raise _UnfitError("there is no migration in it")
+    except _UnfitError as wrong:
         where = f"line {number}: " if number else ""
         raise BadInput(
             f"{name} is not a whole recording ({where}{wrong}).",
@@ -86,35 +86,35 @@ def _entry(line: bytes) -> Entry:
         entry = msgspec.json.decode(line, type=Entry)
         _sound(msgspec.to_builtins(entry))
     except (msgspec.DecodeError, RecursionError, OverflowError) as error:
-        raise _Wrong(clean(str(error))[:200]) from None
+        raise _UnfitError(clean(str(error))[:200]) from None
     return entry
 
 
 def _take(found: list[tuple[Migration, list[Sample]]], entry: Entry, number: int) -> None:
     if number == 1:
         if entry.virt_ferry_recording != FORMAT:
-            raise _Wrong("it is not a recording, or one of another version")
+            raise _UnfitError("it is not a recording, or one of another version")
     elif entry.migration is not None:
         if any(migration.id == entry.migration.id for migration, _ in found):
-            raise _Wrong("the same migration is in it twice")
+            raise _UnfitError("the same migration is in it twice")
         found.append((entry.migration, []))
     elif entry.sample is not None:
         _add(found, entry.sample)
     else:
-        raise _Wrong("neither a migration nor a sample")
+        raise _UnfitError("neither a migration nor a sample")
 
 
 def _add(found: list[tuple[Migration, list[Sample]]], sample: Sample) -> None:
     if not found:
-        raise _Wrong("a sample of no migration")
+        raise _UnfitError("a sample of no migration")
     samples = found[-1][1]
     if sample.t_s < 0 or (samples and sample.t_s <= samples[-1].t_s):
-        raise _Wrong("a sample that is not in order")
+        raise _UnfitError("a sample that is not in order")
     samples.append(sample)
 
 
 def _sound(value: object, name: str = "") -> None:
-    """Every figure one that can be shown, every text of a length that can be. Raises _Wrong."""
+    """Every figure one that can be shown, every text of a length that can be. Raises _UnfitError."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _sound(inner, str(key))
@@ -123,7 +123,7 @@ def _sound(value: object, name: str = "") -> None:
             _sound(inner, name)
     elif isinstance(value, str):
         if len(value) > MOST_TEXT:
-            raise _Wrong(f"{name} is too long")
+            raise _UnfitError(f"{name} is too long")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _sound_number(value, name)
 
@@ -135,4 +135,4 @@ def _sound_number(value: float, name: str) -> None:
         low, high = -MOST_NUMBER, LONGEST_S if name.endswith("_s") else MOST_NUMBER
         high = MOST_NUMBER if name.endswith("bytes_s") else high
     if not math.isfinite(value) or not low <= value <= high:
-        raise _Wrong(f"{name} is {value:.3g}")
+        raise _UnfitError(f"{name} is {value:.3g}")

@@ -30,6 +30,10 @@ class Past:
     outage_ms: int | None = None
     sent_bytes: int = 0
     passes: int = 0
+    stall_ms: int | None = None
+    encrypted: bool = True
+    authenticated: bool = True
+    leftovers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +76,8 @@ def past_of(state: Migration) -> Past | None:
         outage_ms=verdict.outage_ms,
         sent_bytes=verdict.sent_bytes,
         passes=verdict.passes,
+        stall_ms=verdict.stall_ms,
+        encrypted=verdict.encrypted,
+        authenticated=verdict.authenticated,
+        leftovers=verdict.leftovers,
     )

@@ -43,6 +43,11 @@ def clean(text: object) -> str:
     return "".join(c if c.isprintable() else "�" for c in str(text))
 
 
+def warn(sentence: str) -> None:
+    """Said beside the output, not in it."""
+    print(f"virt-ferry: {clean(sentence)}", file=sys.stderr)
+
+
 def print_table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
     """Columns as wide as they need to be."""
     cells = [header, *(tuple(clean(cell) for cell in row) for row in rows)]

@@ -4,7 +4,13 @@ from backend.model import Band, Forecast, Migration, Mode, Outcome, Sample, Verd
 from tui.render import units
 from tui.render.forecasts import inside, record_text
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
-from tui.render.migration_lines import MigrationView, no_outage
+from tui.render.migration_lines import (
+    MigrationView,
+    big_lines,
+    decision_lines,
+    no_outage,
+    title,
+)
 
 PAGE = 4096
 LABEL = 11
@@ -42,6 +48,17 @@ def report_lines(view: MigrationView, width: int) -> list[Line]:
         lines += _sentence("rested on", ((basis, Ink.DIM),), width) if basis else []
         lines += _sentence("so far", ((record_text(verdict.record), Ink.DIM),), width)
     return lines
+
+
+def report_text(view: MigrationView, width: int) -> list[str]:
+    """The whole report for a terminal without a console: what it was, how it went, why."""
+    m = view.migration
+    head = [title(view, width), Line(), *big_lines(view, width), Line()]
+    begun = _sentence("confirmed", spans_of(units.stamp(m.started), f"  id {m.id}"), width)
+    lines = [*head, *begun, *report_lines(view, width)]
+    if m.decisions:
+        lines += [Line(), *decision_lines(m.decisions, width)]
+    return [of.text.rstrip() for of in lines]
 
 
 def _disk_ink(said: str) -> Ink:

@@ -7,6 +7,8 @@ DEADLINE_S_MAX = 7 * 86_400.0
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _DATED = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h)?")
+_AGO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(min|h|d|w)")
+_AGES = {"min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _SPANS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -19,6 +21,30 @@ def parse_span(text: str) -> float:
     if not 1 <= seconds <= DEADLINE_S_MAX:
         raise ValueError("A deadline lies between 1 s and 7 days.")
     return seconds
+
+
+def parse_since(text: str, now: float) -> float:
+    """`2d`, `12h`, `1w` ago, `02:00` (the last time it was so) or `2026-11-25` [`02:00`] -> epoch
+    seconds.
+
+    Raises ValueError with a sentence.
+    """
+    word = text.strip()
+    if match := _AGO.fullmatch(word):
+        return max(now - float(match[1]) * _AGES[match[2]], 0.0)
+    if _CLOCK.fullmatch(word):
+        at = parse_time(word, now)
+        return at if at <= now else parse_time(word, now - 86_400)
+    try:
+        return max(time.mktime(time.strptime(word, "%Y-%m-%d")), 0.0)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return max(parse_time(word, now), 0.0)
+    except ValueError:
+        raise ValueError(
+            f"{word!r} is no moment: write 2d, 12h, 02:00, 2026-11-25, or 2026-11-25 02:00."
+        ) from None
 
 
 def parse_time(text: str, now: float) -> float:

@@ -105,6 +105,16 @@ def clock(epoch: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(epoch))
 
 
+def stamp(epoch: float) -> str:
+    """Local date and time with its zone: `2026-11-24 20:10:33 +0000`."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(epoch))
+
+
+def day_clock(epoch: float) -> str:
+    """Local date and time, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(epoch))
+
+
 def bar(fraction: float | None, width: int) -> tuple[str, str]:
     """A bar's filled and empty part."""
     full = round(min(max(fraction or 0.0, 0.0), 1.0) * width)

@@ -26,6 +26,7 @@ class FleetScreen(FerryScreen):
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
         Action("migrations", "M", "migrations", "List running and ended migrations."),
+        Action("history", "h", "history", "List every migration that has ended."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
         Action("sort", "s", "sort", "Sort the VMs by the next column."),
         Action("reverse", "S", "reverse", "Turn the sort order around.", footer=False),
@@ -158,6 +159,10 @@ class FleetScreen(FerryScreen):
     def do_migrations(self) -> None:
         """The list."""
         self.ferry.open_migrations()
+
+    def do_history(self) -> None:
+        """What has ended, of earlier engines too."""
+        self.ferry.open_history()
 
     def do_filter(self) -> None:
         """Filter as it is typed."""

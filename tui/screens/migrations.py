@@ -21,6 +21,7 @@ class MigrationsScreen(FerryScreen):
     NAME = "migrations"
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("open", "enter", "open", "Open the migration under the cursor."),
+        Action("history", "h", "history", "List every migration that has ended."),
         Action("back", "escape", "back", "Back to the fleet; migrations go on."),
     )
 
@@ -64,6 +65,10 @@ class MigrationsScreen(FerryScreen):
     def do_open(self) -> None:
         """What enter does."""
         self._table.action_open()
+
+    def do_history(self) -> None:
+        """Of earlier engines too."""
+        self.ferry.open_history()
 
     def do_back(self) -> None:
         """To the screen before."""

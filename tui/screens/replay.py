@@ -186,4 +186,4 @@ class ReplayScreen(MigrationPanes):
 
     def do_back(self) -> None:
         """To the screen before."""
-        self.dismiss()
+        self.ferry.leave_screen(self)
