@@ -114,7 +114,7 @@ def _add(found: list[tuple[Migration, list[Sample]]], sample: Sample) -> None:
 
 
 def _sound(value: object, name: str = "") -> None:
-    """Every figure one that can be shown, every text of a length that can be. Raises _UnfitError."""
+    """Every figure, and the length of every text, can be shown. Raises _UnfitError."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _sound(inner, str(key))

@@ -5,6 +5,7 @@ from tui.render import units
 from tui.render.ink import Ink, Span, Spans, spans_of
 from tui.render.table import Column
 
+WITHOUT_YEAR = len("11-24 20:10")
 _OUTCOMES: dict[Outcome, Span] = {
     Outcome.MOVED: ("✓ moved", Ink.OK),
     Outcome.STAYED: ("○ stayed", Ink.WARN),
@@ -15,7 +16,8 @@ _OUTCOMES: dict[Outcome, Span] = {
 
 
 def _when(past: Past, width: int) -> Spans:
-    return spans_of((units.day_clock(past.started)[-width:], Ink.TEXT))
+    when = units.day_clock(past.started)
+    return spans_of(when if width >= len(when) else when[-WITHOUT_YEAR:])
 
 
 def _ms(value: int | None) -> Spans:
@@ -30,11 +32,11 @@ def words_of(past: Past) -> str:
 
 
 COLUMNS: tuple[Column[Past], ...] = (
-    Column("when", "WHEN", 16, _when, narrow=11, sort=lambda p: p.started),
+    Column("when", "WHEN", WITHOUT_YEAR, _when, flex=5, sort=lambda p: p.started),
     Column(
         "vm",
         "VM",
-        10,
+        12,
         lambda p, _: spans_of((p.vm, Ink.BOLD)),
         narrow=8,
         flex=20,
@@ -113,11 +115,11 @@ COLUMNS: tuple[Column[Past], ...] = (
         6,
         lambda p, _: spans_of(str(p.passes or units.DASH)),
         right=True,
-        rank=6,
+        rank=10,
         sort=lambda p: p.passes,
     ),
-    Column("id", "ID", 12, lambda p, _: spans_of((p.id, Ink.DIM)), rank=7, flex=24),
-    Column("reason", "REASON", 30, lambda p, _: spans_of((p.reason, Ink.DIM)), rank=10, flex=60),
+    Column("id", "ID", 12, lambda p, _: spans_of((p.id, Ink.DIM)), rank=10, flex=24),
+    Column("reason", "REASON", 30, lambda p, _: spans_of((p.reason, Ink.DIM)), rank=11, flex=60),
 )
 """In the order drawn."""
 SORTS: tuple[Column[Past], ...] = tuple(column for column in COLUMNS if column.sort)

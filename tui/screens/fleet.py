@@ -214,4 +214,5 @@ class FleetScreen(FerryScreen):
         if current.migration is not None:
             self.ferry.open_migration(current.migration.id)
         else:
-            self.say(f"{current.vm.name} has not been moved by this engine: m plans a move.")
+            never = f"{current.vm.name} has not been moved by this engine"
+            self.say(f"{never}: m plans a move, h lists earlier ones.")

@@ -99,7 +99,8 @@ class HistoryScreen(FerryScreen):
         column = past_rows.SORTS[self._sort]
         self._table.sorted_by, self._table.falling = column.key, self._falling
         assert column.sort is not None
-        return sorted(shown, key=column.sort, reverse=self._falling)
+        newest_first = sorted(shown, key=lambda past: past.started, reverse=True)
+        return sorted(newest_first, key=column.sort, reverse=self._falling)
 
     def _title(self) -> tuple[Span | str, ...]:
         parts: list[Span | str] = ["HISTORY"]

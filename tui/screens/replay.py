@@ -39,7 +39,7 @@ class ReplayScreen(MigrationPanes):
         super().__init__()
         self.migration_id = id
         self.recording: Recording | None = None
-        self._trouble = ""
+        self._asked, self._trouble = False, ""
         self._speed = speed or 1.0
         self._starts = speed is not None
         self._playing = False
@@ -48,10 +48,17 @@ class ReplayScreen(MigrationPanes):
         self._since = 0.0
 
     def on_mount(self) -> None:
-        """Ask for the whole chart, and keep time."""
+        """Keep time."""
         super().on_mount()
         self.set_interval(BEAT_S, self._beat)
-        self.engine(self._fetch(), "the recorded migration")
+
+    def draw(self) -> None:
+        """Asked again when the engine is back."""
+        if self.recording is None and self.store.link.up and not self._asked:
+            self._asked = True
+            self.engine(self._fetch(), "the recorded migration")
+        self._asked = self._asked and self.store.link.up
+        super().draw()
 
     async def _fetch(self) -> None:
         try:
@@ -107,7 +114,7 @@ class ReplayScreen(MigrationPanes):
     def headline(self, width: int) -> Line:
         """As it was; what went wrong where there is nothing."""
         if self._view is None:
-            return line((f" {self._trouble or 'asking the engine …'}", Ink.DIM))
+            return line((f" {self.why_not('play')}", Ink.DIM))
         return words.title(self._view, width)
 
     def beside_phases(self, view: MigrationView) -> Spans:
@@ -128,7 +135,7 @@ class ReplayScreen(MigrationPanes):
         if name in ("back", "help", "palette", "quit"):
             return ""
         if self.recording is None:
-            return self._trouble or "The engine has not answered yet."
+            return self.needs_engine() or self._trouble or "The engine has not answered yet."
         if name == "faster" and self._speed >= SPEEDS[-1]:
             return "It cannot be played faster."
         if name == "slower" and self._speed <= SPEEDS[0]:
