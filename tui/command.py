@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb is None:
         return open_console(choice, options.ascii or None)
     # Imported here: each verb pays only for its own.
-    from tui.commands import engine, fleet, history, jobs, moves, steer
+    from tui.commands import engine, export, fleet, history, jobs, moves, replay, steer
 
     verbs: dict[str, Verb] = {
         "hosts": fleet.hosts,
@@ -71,9 +71,12 @@ def _run(options: argparse.Namespace) -> int:
         "policies": steer.policies,
         "recover": jobs.recover,
         "history": history.history,
+        "export": export.export,
     }
     if options.verb == "engine":
         return engine.engine(options)
+    if options.verb == "replay":
+        return replay.replay(options)
     return asyncio.run(_awaited(verbs[options.verb](options, choice)))
 
 
@@ -143,7 +146,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import history, steer, wanted
+    from tui.commands import export, history, replay, steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -173,6 +176,8 @@ def _parser() -> argparse.ArgumentParser:
     recover = verb("recover", "goes on with a post-copy whose stream broke")
     recover.add_argument("id", metavar="ID")
     history.add_options(verb("history", "migrations that have ended, or the report of one"))
+    export.add_options(verb("export", "a report for a change ticket, or a recording, in a file"))
+    replay.add_options(verb("replay", "plays a recording; needs no engine and no hosts"))
     steer.add_options(verb("steer", steer.BRIEF))
     verb("policies", "lists the policies that --policy takes")
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)

@@ -51,7 +51,7 @@ def rasterize(
     if columns <= 0 or rows <= 0:
         return masks
     before: tuple[int, int] | None = None
-    for x, y in _thinned(points, columns, x_hi):
+    for x, y in thinned(points, columns, x_hi):
         dot = (
             min(int(x / x_hi * columns), columns - 1),
             rows - 1 - min(int(max(y, 0.0) / y_hi * rows), rows - 1),
@@ -62,7 +62,7 @@ def rasterize(
     return masks
 
 
-def _thinned(points: Sequence[Point], columns: int, x_hi: float) -> list[Point]:
+def thinned(points: Sequence[Point], columns: int, x_hi: float) -> list[Point]:
     """Of many points in a dot column, the lowest, the highest and the last."""
     if len(points) <= columns * 4:
         return list(points)

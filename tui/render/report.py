@@ -1,5 +1,7 @@
 """The report after the end: what it took, who owns the VM now, what is left behind."""
 
+from dataclasses import dataclass
+
 from backend.model import Band, Forecast, Migration, Mode, Outcome, Sample, Verdict
 from tui.render import units
 from tui.render.forecasts import inside, record_text
@@ -27,6 +29,34 @@ def least_bytes(samples: tuple[Sample, ...]) -> int | None:
     memory = max(last.total_bytes - last.pages_dup * PAGE, 0)
     disks = max(sample.disk_total_bytes for sample in samples)
     return min(memory + disks, samples[-1].sent_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a report: what was forecast, where it was, and what happened."""
+
+    label: str
+    value: Spans
+    forecast: str = ""
+
+
+def report_rows(view: MigrationView) -> list[Row]:
+    """Everything `report_lines` says, as rows; none while there is no verdict."""
+    verdict = view.migration.verdict
+    if verdict is None:
+        return []
+    rows = [Row("owner", _owner(verdict))]
+    ink = Ink.WARN if verdict.leftovers else Ink.OK
+    rows += [Row("leftovers", spans_of((one, ink))) for one in verdict.leftovers or ("none",)]
+    rows += [Row(label, value, foreseen) for label, foreseen, value in _figures(view, verdict)]
+    disks = (*verdict.disks, *verdict.kept)
+    rows += [Row("disks", spans_of((said, _disk_ink(said)))) for said in disks]
+    rows += [Row("network", spans_of(verdict.network))] * bool(verdict.network)
+    if verdict.forecast is not None:
+        basis = verdict.forecast.basis
+        rows += [Row("rested on", spans_of(basis))] * bool(basis)
+        rows.append(Row("so far", spans_of(record_text(verdict.record))))
+    return rows
 
 
 def report_lines(view: MigrationView, width: int) -> list[Line]:
