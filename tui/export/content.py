@@ -1,6 +1,6 @@
 """What a report says, whatever its form: of each VM what moved, when, how, and what is left."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.model import Decision, Migration, Mode
 from tui.render import charts, units
@@ -11,6 +11,12 @@ from tui.render.migration_lines import word_span
 from tui.render.report import Row, report_rows
 from tui.replay import Recording
 
+_LABELS = {
+    "rested on": "forecast rested on",
+    "so far": "forecasts so far",
+    "total": "total time",
+    "owner": "owner now",
+}
 SUMMARY = ("VM", "From", "To", "Mode", "Outcome", "Confirmed", "Total", "Pause", "Outage", "Sent")
 
 
@@ -41,7 +47,7 @@ def section(one: Recording) -> Section:
         word=word_span(m),
         sentence=m.verdict.reason if m.verdict else "It has not ended yet.",
         facts=tuple(_facts(m)),
-        outcome=tuple(report_rows(view)),
+        outcome=tuple(map(_labelled, report_rows(view))),
         decisions=tuple(map(_decision, m.decisions)),
         left=charts.left_to_send(view),
         rates=charts.rates(view),
@@ -84,6 +90,11 @@ def _facts(m: Migration) -> list[Row]:
     for disk in m.moves:
         rows += [_row(f"disk {disk.target}", said) for said in disk_words(disk, m.target)]
     return rows
+
+
+def _labelled(row: Row) -> Row:
+    """A page has room for whole labels."""
+    return replace(row, label=_LABELS.get(row.label, row.label))
 
 
 def _policy(m: Migration) -> Spans:

@@ -14,23 +14,18 @@ from tui.replay import Recording
 
 CHART_WIDTH, CHART_HEIGHT = 76, 9
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#$!^@])")
-_LEADING = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")
 _LINK = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp|www)([:.])")
 
 
 def escaped(text: str) -> str:
-    """Text from outside as Markdown that shows it: no markup, no link, no mention, one line."""
+    """Text from outside as Markdown that shows it: no markup, no link, no mention, one line.
+
+    Not for the beginning of a line: a `-` or `1.` would begin a list there.
+    """
     text = " ".join(clean(text).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _SPECIAL.sub(r"\\\1", text)
-    text = _LEADING.sub(_apart, text)
     return _LINK.sub(r"\1&#8203;\2", text)
-
-
-def _apart(match: re.Match[str]) -> str:
-    """What would begin a list is escaped; of a number it is the sign after it."""
-    sign = match[2]
-    return f"{match[1]}{sign}&#8203;" if sign.isdigit() else f"{match[1]}\\{sign}"
 
 
 def document(recordings: Sequence[Recording], made: str) -> str:

@@ -8,7 +8,7 @@ from tui.render.charts import Picture, Series
 from tui.render.plot import highest
 
 WIDTH, HEIGHT = 560, 190
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 22, 22
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 22, 22
 PLOT_W, PLOT_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 MARK_GAP = 16
 """Marks of passes nearer to each other than this have no number."""
