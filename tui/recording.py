@@ -85,7 +85,7 @@ def _entry(line: bytes) -> Entry:
     try:
         entry = msgspec.json.decode(line, type=Entry)
         _sound(msgspec.to_builtins(entry))
-    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise _UnfitError(clean(str(error))[:200]) from None
     return entry
 
