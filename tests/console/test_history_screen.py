@@ -1,6 +1,7 @@
 """The history: what has ended, live, filtered, sorted; enter opens one as it was."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from backend.service.client import EngineUnavailable
 from backend.service.protocol import GetMigration, ListPast, MigrationReply, PastReply
 from tests.console.conftest import Console, Open
 from tests.console.recorded import answered
-from tests.console.test_replay import recording
+from tests.console.test_replay import only_file, recording
 from tui.screens.fleet import FleetScreen
 from tui.screens.history import AT_A_TIME, HistoryScreen
 from tui.screens.replay import ReplayScreen
@@ -214,6 +215,23 @@ async def test_without_an_engine_the_list_stays_and_one_opens_when_it_is_back(
         await answered(c.app)
         await c.settle()
         assert "✓ MOVED" in c.text
+
+
+async def test_marked_ones_go_into_one_report(
+    console: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with console("two-at-once") as c:
+        await c.at(c.link.length)
+        own = [m for m in c.app.store.migrations if m.id in c.link.migrations()]
+        past = tuple(one for m in own if (one := past_of(m)))
+        assert len(past) > 1
+        await opened(c, past)
+        await c.press("space", "space", "x", "enter")
+        await answered(c.app)
+        made = only_file(tmp_path)
+        assert made.name.startswith("migrations-")
+        assert made.read_text().count("<section>") == 2
 
 
 async def test_the_palette_finds_it(console: Open) -> None:

@@ -1,6 +1,7 @@
 """An ended migration played again: its screen shows what it showed then."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,8 @@ from backend.run.turns import Turns
 from backend.service.client import BadInput
 from backend.service.protocol import GetMigration, MigrationChanged, MigrationReply, SampleArrived
 from tests.console.conftest import Console, Open
-from tests.console.recorded import Entry, begun
+from tests.console.recorded import Entry, answered, begun
+from tui.recording import read
 from tui.replay import Recording
 from tui.screens.migration import MigrationScreen
 from tui.screens.replay import STEP_S, ReplayScreen
@@ -44,6 +46,11 @@ def judged_after(entries: list[Entry], at_s: float) -> tuple[float, Migration]:
             case MigrationChanged(migration=m) if entry.t > began + at_s and m.sample == newest:
                 return entry.t, m
     raise AssertionError("the recording is too short")
+
+
+def only_file(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
 
 
 def newest(c: Console) -> Migration:
@@ -173,7 +180,7 @@ async def test_what_runs_cannot_be_played(console: Open) -> None:
         await c.at(start + 5.0)
         await c.press("M", "enter", "space")
         assert isinstance(c.screen, MigrationScreen)
-        assert "It can be played once it has ended." in c.text
+        assert "It has not ended yet: then replay works." in c.text
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
@@ -188,3 +195,29 @@ async def test_it_fits(console: Open, size: tuple[int, int]) -> None:
         assert "of 1 m 12 s" in c.box("phases")
         assert "┊2" in c.text
         assert "esc leave" in c.text
+
+
+async def test_x_writes_a_report_and_never_over_another(
+    console: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with console("web") as c:
+        await c.at(c.link.length)
+        await replayed(c)
+        m = newest(c)
+        await c.press("x", "enter")
+        await answered(c.app)
+        await c.settle()
+        made = only_file(tmp_path)
+        assert made.name.startswith("web-1-20")
+        assert f"{m.vm}: {m.source} → {m.target}" in made.read_text()
+        assert "Written: " in c.text
+        await c.press("x", "enter")
+        assert f"{made.name} exists and is left as it is." in c.text
+        await c.press("x", "ctrl+u", *"a.txt", "enter")
+        assert "A name ends in one of .html .md .jsonl." in c.text
+        await c.press("ctrl+u", *"a.jsonl", "enter")
+        await answered(c.app)
+        (one,) = read(tmp_path / "a.jsonl")
+        assert one.migration.id == m.id
+        assert one.samples

@@ -323,7 +323,7 @@ def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing(tmp_path: Path)
 
 @pytest.mark.parametrize("name", [*HOSTILE, "../../etc/passwd", "..", "", "é" * 300])
 def test_a_suggested_name_is_a_plain_one(name: str) -> None:
-    made = files.default_name(named(name))
+    made = files.default_name(name, START)
     assert made.isascii()
     assert "/" not in made
     assert not made.startswith((".", "-"))

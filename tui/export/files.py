@@ -68,9 +68,8 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
-def default_name(one: Recording) -> str:
-    """A name for one migration's report, of harmless characters."""
-    m = one.migration
-    word = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in m.vm)
-    day = time.strftime("%Y-%m-%d", time.localtime(m.started))
+def default_name(vm: str, started: float) -> str:
+    """A name for the report of a VM's migration, of harmless characters; `started`: epoch s."""
+    word = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in vm)
+    day = time.strftime("%Y-%m-%d", time.localtime(started))
     return f"{word.lstrip('.-')[:60] or 'vm'}-{day}.html"

@@ -9,9 +9,10 @@ from textual.widget import Widget
 from backend.model import Past, PastFilter
 from backend.service.protocol import ListPast, PastReply
 from tui.actions import Action
+from tui.export import files
 from tui.render import headline, past_rows
 from tui.render.ink import Ink, Line, Span, spans_of
-from tui.screens.base import FerryScreen
+from tui.screens.exporting import EXPORT, Exporting
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import PaintedLine
 from tui.widgets.prompt import Prompt
@@ -20,7 +21,7 @@ AT_A_TIME = 1000
 """Rows asked for; older ones on demand."""
 
 
-class HistoryScreen(FerryScreen):
+class HistoryScreen(Exporting):
     """A table that follows: what ends while it is open appears in it."""
 
     NAME = "history"
@@ -31,6 +32,7 @@ class HistoryScreen(FerryScreen):
         Action("reverse", "S", "reverse", "Turn the sort order around.", footer=False),
         Action("older", "o", "older", "Show older ones, too."),
         Action("mark", "space", "mark", "Mark the row under the cursor, to export several."),
+        EXPORT,
         Action("clear", "c", "clear", "Take all marks and the filter away.", footer=False),
         Action("back", "escape", "back", "Back to the screen before."),
     )
@@ -115,11 +117,11 @@ class HistoryScreen(FerryScreen):
 
     def why_not(self, name: str) -> str:
         """Reasons, by action."""
-        if name in ("open", "mark") and self._table.current is None:
+        if name in ("open", "mark", "export") and self._table.current is None:
             return "There is no migration in this list."
         if name == "older":
             return self.needs_engine() or self._why_no_older()
-        return self.needs_engine() if name == "open" else ""
+        return self.needs_engine() if name in ("open", "export") else ""
 
     def _why_no_older(self) -> str:
         return "" if len(self._past) >= self._limit else "These are all that are known."
@@ -162,6 +164,14 @@ class HistoryScreen(FerryScreen):
         """Mark and step on."""
         self._table.toggle_mark()
         self.draw_all()
+
+    def do_export(self) -> None:
+        """The marked ones into one file, or the one under the cursor."""
+        current = self._table.current
+        assert current is not None
+        chosen = self._table.marked or [current]
+        name = chosen[0].vm if len(chosen) == 1 else "migrations"
+        self.ask_export(files.default_name(name, chosen[0].started), [past.id for past in chosen])
 
     def do_clear(self) -> None:
         """No marks, no filter."""

@@ -1,14 +1,17 @@
 """One migration: its chart while it runs, its report after; leaving it cancels nothing."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from backend.model import Control, Migration, Outcome, Vm, Word
 from backend.service.protocol import Abort, Operate, Request, SetBandwidth, SetPauseLimit
 from tui.actions import Action
+from tui.export import files
 from tui.render import controls, units
 from tui.render import migration_lines as words
 from tui.render.ink import Ink, Line
 from tui.render.migration_lines import MigrationView
+from tui.screens.exporting import EXPORT
 from tui.screens.migration_panes import MigrationPanes
 from tui.widgets.prompt import Prompt
 
@@ -38,6 +41,7 @@ class MigrationScreen(MigrationPanes):
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
         Action("again", "m", "again", "Plan it anew; a running one is aborted after a question."),
         Action("replay", "space", "replay", "Play one that has ended, as it was.", footer=False),
+        replace(EXPORT, footer=False),
         Action("next", "n,tab", "next", "The next running migration."),
         Action("previous", "N,shift+tab", "previous", "The one before.", footer=False),
         Action("list", "M", "migrations", "List running and ended ones.", footer=False),
@@ -74,8 +78,8 @@ class MigrationScreen(MigrationPanes):
             return self.needs_engine() or controls.why_not(track.migration, *CONTROLS[name])
         if name == "again":
             return self._why_not_again()
-        if name == "replay" and not self._ended:
-            return "It can be played once it has ended."
+        if name in ("replay", "export") and not self._ended:
+            return f"It has not ended yet: then {name} works."
         if name in ("next", "previous") and not self._others():
             return "No other migration is running."
         return ""
@@ -114,6 +118,11 @@ class MigrationScreen(MigrationPanes):
     def do_replay(self) -> None:
         """From the confirm on."""
         self.ferry.open_replay(self.migration_id)
+
+    def do_export(self) -> None:
+        """Ask for a file."""
+        m = self._migration
+        self.ask_export(files.default_name(m.vm, m.started), [m.id])
 
     def do_list(self) -> None:
         """All of them."""

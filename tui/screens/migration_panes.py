@@ -12,7 +12,7 @@ from tui.render.ink import Line, Spans, spans_of
 from tui.render.migration_lines import MigrationView
 from tui.render.phases import phase_line
 from tui.render.report import report_lines
-from tui.screens.base import FerryScreen
+from tui.screens.exporting import Exporting
 from tui.widgets.painted import Painted, PaintedLine, Scrolled
 from tui.widgets.prompt import Question
 from tui.widgets.time_chart import TimeChart
@@ -22,7 +22,7 @@ FRAME_ROWS = 5
 """Title, phases, flash line and two rows of keys."""
 
 
-class MigrationPanes(FerryScreen):
+class MigrationPanes(Exporting):
     """Charts, the big line, figures or report, and the decision log of what `look` gives."""
 
     PACE_S = 0.5

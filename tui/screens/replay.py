@@ -3,13 +3,14 @@
 from typing import ClassVar
 
 from backend.service.client import FerryError
-from backend.service.protocol import GetMigration, MigrationReply
 from tui.actions import Action
+from tui.export import files
 from tui.render import migration_lines as words
 from tui.render import units
 from tui.render.ink import Ink, Line, Span, Spans, line, spans_of
 from tui.render.migration_lines import MigrationView
 from tui.replay import Recording
+from tui.screens.exporting import EXPORT
 from tui.screens.migration_panes import MigrationPanes
 
 BEAT_S = 0.5
@@ -31,6 +32,7 @@ class ReplayScreen(MigrationPanes):
         Action("previous", "N", "previous event", "To the one before.", footer=False),
         Action("first", "0", "start", "To the operator's confirm."),
         Action("last", "dollar_sign", "end", "To the verdict and the report."),
+        EXPORT,
         Action("back", "escape", "leave", "Back to the screen before."),
     )
 
@@ -62,13 +64,11 @@ class ReplayScreen(MigrationPanes):
 
     async def _fetch(self) -> None:
         try:
-            reply = await self.ferry.bridge.call(GetMigration(self.migration_id))
+            self.recording = await self.fetched(self.migration_id)
         except FerryError as error:
             self._trouble = error.sentence
             self.draw_all()
             raise
-        assert isinstance(reply, MigrationReply)
-        self.recording = Recording(reply.migration, reply.samples)
         self._t_s = self.recording.length_s
         if self._starts:
             self.do_play()
@@ -121,10 +121,11 @@ class ReplayScreen(MigrationPanes):
         """`REPLAY 20:14:03  38 s of 1 m 12 s  ×4`."""
         state: Span = ("▸ replay", Ink.MOVE) if self._playing else ("replay", Ink.DIM)
         where = f"{units.duration(self.position_s)} of {units.duration(self._length_s)}"
+        clock = f"  {units.clock(view.now)}" if self.size.width >= words.WIDE else ""
         return spans_of(
             state,
-            (f"  {units.clock(view.now)}  ", Ink.DIM),
-            (where, Ink.BOLD),
+            (clock, Ink.DIM),
+            (f"  {where}", Ink.BOLD),
             (f"  ×{units.number(self._speed, 2)}", Ink.DIM),
         )
 
@@ -190,6 +191,12 @@ class ReplayScreen(MigrationPanes):
         """The report."""
         self._playing = False
         self._go_to(self._length_s)
+
+    def do_export(self) -> None:
+        """Ask for a file."""
+        assert self.recording is not None
+        m = self.recording.migration
+        self.ask_export(files.default_name(m.vm, m.started), [m.id])
 
     def do_back(self) -> None:
         """To the screen before."""
