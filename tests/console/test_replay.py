@@ -191,10 +191,15 @@ async def test_it_fits(console: Open, size: tuple[int, int]) -> None:
         screen._go_to(40.0)
         await c.settle()
         print(c.text)
-        assert "replay" in c.box("phases")
-        assert "of 1 m 12 s" in c.box("phases")
+        assert "verify" in c.box("phases")
+        assert "40 s" in c.box("phases")
         assert "┊2" in c.text
+        await c.press("dollar_sign")
         assert "esc leave" in c.text
+        await c.press("x")
+        assert "write to" in c.text
+        assert "esc leave" in c.text
+        assert c.app.screen.max_scroll_y == 0
 
 
 async def test_x_writes_a_report_and_never_over_another(

@@ -162,8 +162,9 @@ class FerryScreen(Screen[None]):
         self.query_one(Question).ask(lines, then, yes_keys or ("y",))
         self.draw_all()
 
+    @on(Prompt.Toggled)
     @on(Question.Answered)
-    def _question_gone(self) -> None:
+    def _rows_changed(self) -> None:
         self.draw_all()
 
     # -- acting ---------------------------------------------------------------------------

@@ -82,7 +82,8 @@ class HistoryScreen(Exporting):
     def headline(self, width: int) -> Line:
         """As on the fleet screen, with what there is."""
         moved = sum(past.outcome == "moved" for past in self._past)
-        left = spans_of((" virt-ferry", Ink.HEAD), "  ", (self.ferry.fleet_label, Ink.BOLD))
+        name = self.store.fleet.name or self.ferry.fleet_label
+        left = spans_of((" virt-ferry", Ink.HEAD), "  ", (name, Ink.BOLD))
         right = spans_of(f"{len(self._past):,} migrations · {moved:,} moved")
         return headline.spread(left, right, width)
 

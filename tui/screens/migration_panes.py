@@ -14,7 +14,7 @@ from tui.render.phases import phase_line
 from tui.render.report import report_lines
 from tui.screens.exporting import Exporting
 from tui.widgets.painted import Painted, PaintedLine, Scrolled
-from tui.widgets.prompt import Question
+from tui.widgets.prompt import Prompt, Question
 from tui.widgets.time_chart import TimeChart
 
 LOG_ROWS = 6
@@ -88,10 +88,11 @@ class MigrationPanes(Exporting):
     def _log_height(self) -> int:
         """What the others leave; after the end the report stands in it and takes what charts spare.
 
-        A question must never be pushed off the screen: then the log gives way.
+        A question or a prompt must never be pushed off the screen: then the log gives way.
         """
         question = self.query_one(Question)
         asked = len(question.lines(self.size.width, 0)) if question.display else 0
+        asked += self.query_one(Prompt).display
         big = 2 if self.size.width >= words.WIDE else 3
         charts = 9 if self.size.height >= 30 and self._ended else 6
         lanes = len(self._lanes(self.size.width))

@@ -7,7 +7,7 @@ from tui.actions import Action
 from tui.export import files
 from tui.render import migration_lines as words
 from tui.render import units
-from tui.render.ink import Ink, Line, Span, Spans, line, spans_of
+from tui.render.ink import Ink, Line, Spans, line, spans_of
 from tui.render.migration_lines import MigrationView
 from tui.replay import Recording
 from tui.screens.exporting import EXPORT
@@ -118,15 +118,16 @@ class ReplayScreen(MigrationPanes):
         return words.title(self._view, width)
 
     def beside_phases(self, view: MigrationView) -> Spans:
-        """`REPLAY 20:14:03  38 s of 1 m 12 s  ×4`."""
-        state: Span = ("▸ replay", Ink.MOVE) if self._playing else ("replay", Ink.DIM)
-        where = f"{units.duration(self.position_s)} of {units.duration(self._length_s)}"
-        clock = f"  {units.clock(view.now)}" if self.size.width >= words.WIDE else ""
+        """`▸ replay  20:14:03  38 s of 1 m 12 s  ×4`; without words where it is narrow."""
+        here, whole = units.duration(self.position_s), units.duration(self._length_s)
+        ink = Ink.MOVE if self._playing else Ink.DIM
+        glyph = "▸" if self._playing else ""
+        speed = (f" ×{units.number(self._speed, 2)}", Ink.DIM)
+        if self.size.width < words.WIDE:
+            return spans_of((f"{glyph} ", ink), (f"{here}/{whole}", Ink.BOLD), speed)
+        at = f"  {units.clock(view.now)}  "
         return spans_of(
-            state,
-            (clock, Ink.DIM),
-            (f"  {where}", Ink.BOLD),
-            (f"  ×{units.number(self._speed, 2)}", Ink.DIM),
+            (f"{glyph} replay", ink), (at, Ink.DIM), (f"{here} of {whole} ", Ink.BOLD), speed
         )
 
     # -- actions --------------------------------------------------------------------------

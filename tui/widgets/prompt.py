@@ -28,6 +28,9 @@ class Prompt(Horizontal):
     Prompt > Input { width: 1fr; }
     """
 
+    class Toggled(Message):
+        """It came, or it is gone: a row less, or more, for the others."""
+
     def __init__(self) -> None:
         super().__init__(id="prompt")
         self._label: Spans = ()
@@ -58,6 +61,7 @@ class Prompt(Horizontal):
         with field.prevent(Input.Changed):
             field.value = value
         self.display = True
+        self.post_message(self.Toggled())
         box.redraw()
         field.focus()
 
@@ -69,6 +73,7 @@ class Prompt(Horizontal):
 
     def _close(self) -> None:
         self.display = False
+        self.post_message(self.Toggled())
         self.screen.set_focus(self._back)
 
     @on(Input.Changed)
