@@ -68,6 +68,7 @@ PICTURES = (
     Picture("migration-converging", "db", _first(_passing(9), 1.0), _OPEN),
     Picture("migration-not-converging", "cache-abort", _first(_hopeless, 6.0), _OPEN),
     Picture("report", "db", _first(lambda m: m.verdict is not None, 1.0), _OPEN),
+    Picture("history", "two-at-once", lambda entries: entries[-1].t, ("h",), size=(120, 20)),
     Picture("migration-80x24", "db", _first(_passing(9), 1.0), _OPEN, size=(80, 24)),
     Picture("fleet-light", "two-at-once", _both, theme="ferry-light"),
 )

@@ -71,7 +71,8 @@ class Track:
         if sample.pass_number != self.pass_number:
             self.pass_number, self.pass_progress = sample.pass_number, 0.0
             self.pass_began_with = max(sample.remaining_bytes, 1)
-        done = 1 - sample.remaining_bytes / self.pass_began_with
+        # While only disks are copied there is no pass yet, nor memory that it began with.
+        done = 1 - sample.remaining_bytes / max(self.pass_began_with, 1)
         self.pass_progress = max(self.pass_progress, min(done, 1.0))
 
 

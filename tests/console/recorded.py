@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from backend.model import Control, Migration, Phase, Plan, Sample
+from backend.model import Control, Migration, Phase, Plan, Sample, past_of
 from backend.plan.policy import BUILT_IN
 from backend.service.client import FerryError
 from backend.service.protocol import (
@@ -21,11 +21,13 @@ from backend.service.protocol import (
     Done,
     GetMigration,
     ListMigrations,
+    ListPast,
     ListPolicies,
     MakePlan,
     MigrationChanged,
     MigrationReply,
     MigrationsReply,
+    PastReply,
     PlanReply,
     PoliciesReply,
     Reply,
@@ -212,6 +214,9 @@ class RecordedLink:
             return MigrationsReply(tuple(self._known().values()))
         if isinstance(request, GetMigration):
             return MigrationReply(self._known()[request.id], self._samples(request.id))
+        if isinstance(request, ListPast):
+            past = (past_of(migration) for migration in self._known().values())
+            return PastReply(tuple(one for one in past if one))
         if isinstance(request, MakePlan):
             return PlanReply(self._plans(request.vms))
         if isinstance(request, ListPolicies):

@@ -65,6 +65,15 @@ def test_only_a_verdict_is_a_hundred_percent() -> None:
     assert not store.running
 
 
+def test_disks_before_the_first_pass_have_no_pass_to_be_part_of() -> None:
+    store = holding(MigrationChanged(MOVE))
+    disks = replace(sample(1, 100, 0, 0), disk_total_bytes=1000, disk_remaining_bytes=900)
+    store.take(SampleArrived("m-1", disks))
+    assert store.tracks["m-1"].progress == pytest.approx(0.1)
+    store.take(SampleArrived("m-1", sample(2, 1000, 1000, 1)))
+    assert store.tracks["m-1"].pass_progress == 0.0
+
+
 def test_a_new_pass_begins_at_nothing() -> None:
     store = holding(MigrationChanged(MOVE))
     for one in (sample(1, 0, 1000), sample(2, 900, 100), sample(3, 900, 500, 2)):

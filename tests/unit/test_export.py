@@ -76,7 +76,11 @@ ENDED = Migration(
     virsh="virsh migrate db-1 qemu+tls://kvm-b/system",
     verdict=VERDICT,
 )
-SAMPLES = tuple(
+DISKS = tuple(
+    Sample(t / 20, 0, 0, 0, t * M, 20e6, None, disk_total_bytes=9 * M, disk_remaining_bytes=t * M)
+    for t in range(4)
+)
+SAMPLES = DISKS + tuple(
     Sample(t / 5, 1 + t // 40, (200 - t) * M, 512 * M, t * M, 23e6, 18e6 if t > 39 else None)
     for t in range(1, 130)
 )
