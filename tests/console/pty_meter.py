@@ -5,6 +5,7 @@ prints what any console costs, also one on a real engine.
 """
 
 import argparse
+import contextlib
 import fcntl
 import os
 import pty
@@ -89,6 +90,14 @@ class Meter:
         if SYNC_QUERY in data:
             os.write(self._master, SYNC_ANSWER)
         self.output += data
+
+    def ended(self, timeout: float) -> int:
+        """Read on until the process ends by itself; its exit code."""
+        until = time.monotonic() + timeout
+        while self._process.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(RuntimeError):
+                self._read(0.05)
+        return self._process.wait(0.1)
 
     def cpu_s(self) -> float:
         """User and system time of the process so far."""

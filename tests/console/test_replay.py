@@ -1,5 +1,6 @@
 """An ended migration played again: its screen shows what it showed then."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from backend.run.turns import Turns
 from backend.service.client import BadInput
 from backend.service.protocol import GetMigration, MigrationChanged, MigrationReply, SampleArrived
 from tests.console.conftest import Console, Open
+from tests.console.pty_meter import Meter
 from tests.console.recorded import Entry, answered, begun
 from tui.recording import read
 from tui.replay import Recording
@@ -226,3 +228,19 @@ async def test_x_writes_a_report_and_never_over_another(
         (one,) = read(tmp_path / "a.jsonl")
         assert one.migration.id == m.id
         assert one.samples
+
+
+def test_the_command_plays_the_shipped_one_without_libvirt_or_an_engine(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['libvirt'] = sys.modules['asyncssh'] = None\n"
+        "from tui.command import main\n"
+        "sys.exit(main(['replay', '--speed', '64']))\n"
+    )
+    state = tmp_path / "state"
+    with Meter([sys.executable, "-c", code], env={"XDG_STATE_HOME": str(state)}) as meter:
+        meter.read_until("▸ replay".encode(), 20)
+        meter.read_until(b"MOVED", 20)
+        meter.press(b"q")
+        assert meter.ended(10) == 0
+    assert not state.exists()
