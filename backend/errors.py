@@ -11,6 +11,16 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/\s]*@")
+_SETTING = re.compile(
+    r"([?&;](?:pass|passwd|password|passphrase|secret|token)=)[^&;\s'\"]*", re.IGNORECASE
+)
+
+
+def without_passwords(text: str) -> str:
+    """`text` with the passwords of URIs in it masked: what a host says may name one."""
+    return _SETTING.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text)) if "://" in text else text
+
 
 class FerryError(Exception):
     """Something the operator is told; never shown as a traceback."""
@@ -18,9 +28,9 @@ class FerryError(Exception):
     exit_code = 2
 
     def __init__(self, sentence: str, remedy: str = "") -> None:
-        super().__init__(f"{sentence} {remedy}".strip())
-        self.sentence = sentence
-        self.remedy = remedy
+        self.sentence = without_passwords(sentence)
+        self.remedy = without_passwords(remedy)
+        super().__init__(f"{self.sentence} {self.remedy}".strip())
 
 
 class BadInput(FerryError):
@@ -221,8 +231,9 @@ _SPACE = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069
 
 
 def plain(text: str, limit: int = 400) -> str:
-    """`text` from outside as one line without control or direction characters, cut at `limit`."""
-    line = _SPACE.sub(" ", text).strip()
+    """`text` from outside as one line without control or direction characters, cut at `limit`;
+    passwords of URIs are masked."""
+    line = without_passwords(_SPACE.sub(" ", text).strip())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -5,7 +5,7 @@ Flags and the virsh line come from one table, so they cannot say different thing
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import libvirt
@@ -52,9 +52,9 @@ class MigrationOrder:
     """Guest names (vda) of the disks to copy; empty: all storage is shared."""
     changes: Changes = _NO_CHANGES
     """What is different at the target; `with_documents` makes the two documents of it."""
-    dest_xml: str | None = None
+    dest_xml: str | None = field(default=None, repr=False)
     """The running VM's XML with what changes on the way; None: as it is."""
-    persist_xml: str | None = None
+    persist_xml: str | None = field(default=None, repr=False)
     """The stored definition with the same changes, or its next start there fails."""
 
 

@@ -191,6 +191,16 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposure:
+    """A way on which others could read or change what travels."""
+
+    sentence: str
+    remedy: str
+    allowed: bool = False
+    """The fleet file says so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """All that is known about moving one VM from one host to another."""
 
@@ -201,6 +211,8 @@ class Survey:
     mode: Mode = Mode.LIVE
     flatten: bool = False
     migrate_uri: str = ""
+    exposures: tuple[Exposure, ...] = ()
+    """Of what is asked and told beside the VM's own data: our connections, and theirs."""
     definition: Definition | None = None
     paused_reason: str = ""
     """libvirt's reason while paused: `user`, `I/O error`, ..."""

@@ -163,6 +163,7 @@ def reach(survey: Survey) -> Iterator[Finding]:
 
 def encryption(survey: Survey) -> Iterator[Finding]:
     """Plaintext only where the fleet file says so, and then loudly."""
+    yield from exposed(survey)
     idle = survey.mode in MOVED_WHILE_OFF
     what = "the VM's images travel" if idle else "the VM's memory travels"
     if survey.encrypted:
@@ -176,6 +177,13 @@ def encryption(survey: Survey) -> Iterator[Finding]:
         f"NOT ENCRYPTED: {what} in plaintext (tls is off for {who})",
         'Set tls = "require" in the fleet file.',
     )
+
+
+def exposed(survey: Survey) -> Iterator[Finding]:
+    """Connections that others could read, or answer in a host's place."""
+    for one in survey.exposures:
+        say = warn if one.allowed else block
+        yield say("tls-exposed", "encryption", one.sentence, one.remedy)
 
 
 def cpu(survey: Survey) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ def between_pools(survey: Survey) -> Iterator[Finding]:
     yield from _here(survey)
     if not survey.same_host or not survey.target_up:
         return
+    yield from preflight_host.exposed(survey)
     yield from _state(survey)
     yield from preflight_vm.job(survey)
     yield from _saved(survey)

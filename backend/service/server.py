@@ -275,7 +275,7 @@ class Connection:
 def _settings(choice: FleetChoice) -> config.FleetSettings:
     if choice.path is not None:
         return config.load(Path(choice.path))
-    return config.from_uris(choice.uris)
+    return config.with_own_files(config.from_uris(choice.uris))
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:
