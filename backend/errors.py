@@ -8,6 +8,7 @@ do; `exit_code` what the command line ends with (design.md section 4). `from_lib
 # ruff: noqa: N818 - the names say what is so; all of them are errors.
 
 import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -227,6 +228,7 @@ _CONNECT_RULES = tuple(
     )
 )
 
+_LIKE_A_UUID = re.compile(r"[\s0-9a-fA-F-]{32,}")
 _SPACE = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
@@ -235,6 +237,40 @@ def plain(text: str, limit: int = 400) -> str:
     passwords of URIs are masked."""
     line = without_passwords(_SPACE.sub(" ", text).strip())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shown(text: str) -> str:
+    """`text` on one line with what a terminal does not show written out (`\\x1b`); no passwords."""
+    text = without_passwords(text)
+    if text.isprintable():
+        return text
+    odd = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(odd)
+
+
+def word(text: str) -> str:
+    """`text` from outside as one word of a command that an operator may paste into a shell."""
+    if text.isprintable():
+        return shlex.quote(text)
+    odd = (c if c.isprintable() and c not in "\\'" else _escaped(c) for c in text)
+    return f"$'{''.join(odd)}'"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+
+
+def virsh_name(name: str, uuid: str) -> str:
+    """A VM as virsh finds it: its name, unless virsh would take that for a number or UUID (of
+    another VM) or an option, or a terminal does not show it as it is.
+    """
+    other = name[:1] == "-" or name.strip().isdigit() or _LIKE_A_UUID.fullmatch(name)
+    return uuid if other or not name.isprintable() else name
+
+
+def virsh_word(name: str, uuid: str) -> str:
+    """The same as one word of a command."""
+    return word(virsh_name(name, uuid))
 
 
 def from_libvirt(

@@ -10,6 +10,7 @@ from typing import Any
 
 import libvirt
 
+from backend import errors
 from backend.errors import OPERATION_INVALID
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.target_xml import Changes, at_target
@@ -157,9 +158,8 @@ def offline_line(order: MigrationOrder, source_uri: str) -> str:
 
 
 def virsh_name(order: MigrationOrder) -> str:
-    """The name, unless virsh would take it for a number (of a running VM) or an option."""
-    risky = order.vm.isdigit() or order.vm.startswith("-") or not order.vm.isprintable()
-    return order.uuid if risky else order.vm
+    """How virsh finds it."""
+    return errors.virsh_name(order.vm, order.uuid)
 
 
 def with_documents(conn: Connection, order: MigrationOrder) -> MigrationOrder:

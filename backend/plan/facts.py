@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from backend.errors import virsh_word
 from backend.model import CopyRoute, Disk, DiskChoice, Host, HostState, Mode, Nic, Reading, Vm
 
 
@@ -287,6 +288,11 @@ class Survey:
         own = self.definition.memory_bytes if self.definition else 0
         own = own or self.vm.memory_bytes
         return own + 64 * 2**20 + own // 64
+
+    @property
+    def shell_name(self) -> str:
+        """The VM as a word of a virsh command."""
+        return virsh_word(self.vm.name, self.vm.uuid)
 
     def why(self, fact: str) -> str:
         """` (REASON)` for a fact that is not known; empty without one."""

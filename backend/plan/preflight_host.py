@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from backend.errors import word
 from backend.model import Finding
 from backend.plan.facts import Held, ReachProblem, Survey
 from backend.plan.found import block, ok, warn
@@ -70,7 +71,7 @@ def held(survey: Survey) -> Iterator[Finding]:
             "name-taken",
             "name",
             f"another VM called {name} exists on {target}{other}",
-            f"Rename one of them: virsh domrename {name} NEWNAME (shut off).",
+            f"Rename one of them: virsh domrename {survey.shell_name} NEWNAME (shut off).",
         )
     else:
         yield ok("name-free", "name", f"name and UUID are free on {target}")
@@ -84,7 +85,7 @@ def reach(survey: Survey) -> Iterator[Finding]:
             "reach-unknown",
             "reach",
             f"not tried whether {source} reaches {uri}{survey.why('reach')}",
-            f"On {source}: virsh -c {uri} uri",
+            f"On {source}: virsh -c {word(uri)} uri",
         )
         return
     problem, detail = survey.reach.problem, survey.reach.detail
@@ -157,7 +158,7 @@ def reach(survey: Survey) -> Iterator[Finding]:
             "reach-failed",
             "reach",
             f"{source} cannot use {uri}{because}",
-            f"On {source}: virsh -c {uri} uri",
+            f"On {source}: virsh -c {word(uri)} uri",
         )
 
 

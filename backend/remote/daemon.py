@@ -217,7 +217,7 @@ def parse_message(line: str) -> dict[str, Any] | None:
     """A line as a QMP message; None for what is none (a warning, an error of the shell)."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -169,7 +169,7 @@ class EngineClient:
             )
         try:
             reply = decode_from_engine(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise EngineUnavailable(
                 "An engine of another version is running, and its language is not understood.",
                 _STOP,
@@ -190,7 +190,7 @@ class EngineClient:
                 self._take(line)
         except (OSError, ValueError) as error:
             reason = f"The connection to the engine broke: {error}."
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             reason = "The engine said something that is not understood."
         finally:
             self._end(
