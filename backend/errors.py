@@ -9,6 +9,7 @@ do; `exit_code` what the command line ends with (design.md section 4). `from_lib
 
 import re
 import shlex
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -229,14 +230,20 @@ _CONNECT_RULES = tuple(
 )
 
 _LIKE_A_UUID = re.compile(r"[\s0-9a-fA-F-]{32,}")
-_SPACE = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+_SPACE = re.compile(r"\s+")
 
 
 def plain(text: str, limit: int = 400) -> str:
     """`text` from outside as one line without control or direction characters, cut at `limit`;
     passwords of URIs are masked."""
+    if not text.isprintable():
+        text = "".join(" " if _unseen(char) else char for char in text)
     line = without_passwords(_SPACE.sub(" ", text).strip())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _unseen(char: str) -> bool:
+    return unicodedata.category(char)[0] == "C" or char in "\u2028\u2029"
 
 
 def shown(text: str) -> str:
