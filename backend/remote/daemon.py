@@ -124,8 +124,9 @@ class StorageDaemon:
             ) from None
         finally:
             self._answers.pop(number, None)
-        if "error" in reply:
-            raise QmpRefused(self.host, command, plain(str(reply["error"].get("desc", ""))))
+        match reply:
+            case {"error": {"desc": said}} | {"error": said}:
+                raise QmpRefused(self.host, command, plain(str(said)))
         return reply.get("return")
 
     async def end(self) -> None:

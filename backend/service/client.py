@@ -169,7 +169,7 @@ class EngineClient:
             )
         try:
             reply = decode_from_engine(line)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             raise EngineUnavailable(
                 "An engine of another version is running, and its language is not understood.",
                 _STOP,

@@ -289,7 +289,7 @@ def _checked_hello(line: bytes) -> Hello:
     try:
         loose = msgspec.json.decode(line)
         theirs = (loose.get("protocol"), loose.get("version"))
-    except (msgspec.DecodeError, AttributeError, RecursionError):
+    except (msgspec.DecodeError, AttributeError, ValueError, RecursionError):
         raise BadInput("That is not the engine's language.") from None
     if theirs != (PROTOCOL, own_version()):
         raise BadInput(
