@@ -1,6 +1,7 @@
 """Strict host keys, against a real SSH server on the loopback: nobody logs in before the key is
 known, and the sentence shows the fingerprint that was refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,13 +15,18 @@ from backend.remote.ssh import SshHost
 USER = "operator"
 
 
+@pytest.fixture(autouse=True)
+def no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None but a test's own."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
 class Seen:
     """What the server was told by its clients."""
 
     def __init__(self) -> None:
         self.connections = 0
         self.logins: list[str] = []
-        self.agents_offered = 0
 
 
 class Door(asyncssh.SSHServer):
@@ -65,6 +71,13 @@ def _told(process: "asyncssh.SSHServerProcess[str]") -> None:
     process.exit(0)
 
 
+async def _no_keys(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An agent that has none."""
+    while size := await reader.read(4):
+        await reader.readexactly(int.from_bytes(size, "big"))
+        writer.write(b"\0\0\0\5\x0c\0\0\0\0")
+
+
 def client(home: Path, port: int, known: str, *more: str) -> SshHost:
     """Of the operator, whose known_hosts has these lines."""
     (home / "known_hosts").write_text(known)
@@ -78,7 +91,6 @@ def client(home: Path, port: int, known: str, *more: str) -> SshHost:
                 f"  User {USER}",
                 f"  IdentityFile {home}/id",
                 f"  UserKnownHostsFile {home}/known_hosts",
-                "  IdentityAgent none",
             ]
         )
     )
@@ -205,6 +217,7 @@ async def test_a_key_known_for_another_name_of_that_address_does_not_count(tmp_p
 async def test_our_agent_is_never_lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     async with serving(tmp_path, seen, ED25519) as (port, home):
+        agent = await asyncio.start_unix_server(_no_keys, str(home / "agent"))
         monkeypatch.setenv("SSH_AUTH_SOCK", str(home / "agent"))
         lent = ("Host kvm-a", "  ForwardAgent yes")
         host = client(home, port, line(port, ED25519), *lent)
@@ -212,3 +225,4 @@ async def test_our_agent_is_never_lent(tmp_path: Path, monkeypatch: pytest.Monke
         done = await host.run("anything")
         assert done.stdout == "agent None\n"
         await host.close()
+        agent.close()
