@@ -8,8 +8,20 @@ do; `exit_code` what the command line ends with (design.md section 4). `from_lib
 # ruff: noqa: N818 - the names say what is so; all of them are errors.
 
 import re
+import shlex
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+
+_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/\s]*@")
+_SETTING = re.compile(
+    r"([?&;](?:pass|passwd|password|passphrase|secret|token)=)[^&;\s'\"]*", re.IGNORECASE
+)
+
+
+def without_passwords(text: str) -> str:
+    """`text` with the passwords of URIs in it masked: what a host says may name one."""
+    return _SETTING.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text)) if "://" in text else text
 
 
 class FerryError(Exception):
@@ -18,9 +30,9 @@ class FerryError(Exception):
     exit_code = 2
 
     def __init__(self, sentence: str, remedy: str = "") -> None:
-        super().__init__(f"{sentence} {remedy}".strip())
-        self.sentence = sentence
-        self.remedy = remedy
+        self.sentence = without_passwords(sentence)
+        self.remedy = without_passwords(remedy)
+        super().__init__(f"{self.sentence} {self.remedy}".strip())
 
 
 class BadInput(FerryError):
@@ -217,13 +229,55 @@ _CONNECT_RULES = tuple(
     )
 )
 
-_SPACE = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+_LIKE_A_UUID = re.compile(r"[\s0-9a-fA-F-]{32,}")
+_SPACE = re.compile(r"\s+")
 
 
 def plain(text: str, limit: int = 400) -> str:
-    """`text` from outside as one line without control or direction characters, cut at `limit`."""
-    line = _SPACE.sub(" ", text).strip()
+    """`text` from outside as one line without control or direction characters, cut at `limit`;
+    passwords of URIs are masked."""
+    if not text.isprintable():
+        text = "".join(" " if _unseen(char) else char for char in text)
+    line = without_passwords(_SPACE.sub(" ", text).strip())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _unseen(char: str) -> bool:
+    return unicodedata.category(char)[0] == "C" or char in "\u2028\u2029"
+
+
+def shown(text: str) -> str:
+    """`text` on one line with what a terminal does not show written out (`\\x1b`); no passwords."""
+    text = without_passwords(text)
+    if text.isprintable():
+        return text
+    odd = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(odd)
+
+
+def word(text: str) -> str:
+    """`text` from outside as one word of a command that an operator may paste into a shell."""
+    if text.isprintable():
+        return shlex.quote(text)
+    odd = (c if c.isprintable() and c not in "\\'" else _escaped(c) for c in text)
+    return f"$'{''.join(odd)}'"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+
+
+def virsh_name(name: str, uuid: str) -> str:
+    """A VM as virsh finds it: its name, unless virsh would take that for a number or UUID (of
+    another VM) or an option, or a terminal does not show it as it is.
+    """
+    other = name[:1] == "-" or name.strip().isdigit() or _LIKE_A_UUID.fullmatch(name)
+    return uuid if other or not name.isprintable() else name
+
+
+def virsh_word(name: str, uuid: str) -> str:
+    """The same as one word of a command."""
+    return word(virsh_name(name, uuid))
 
 
 def from_libvirt(

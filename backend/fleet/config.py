@@ -19,18 +19,19 @@ the line or key, and what is allowed.
 import os
 import re
 import socket
-import stat
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
-from backend.errors import BadInput
+from backend.errors import BadInput, plain
+from backend.fleet.ssh_files import own_configs
+from backend.fleet.uris import split_uri
+from backend.ownership import read_own
 
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@:\[\]-]{0,254}")
-_SCHEME = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?")
 _TOP_KEYS = ("name", "ssh_config", "hosts", "policies")
 _HOST_KEYS = ("ssh", "uri", "migrate_uri", "tls", "ssh_config")
 
@@ -73,17 +74,25 @@ def default_fleet_path() -> Path:
 
 
 def load(path: Path) -> FleetSettings:
-    """Read and check a fleet file. Raises BadInput."""
-    return parse(_read(path), path)
+    """Read and check a fleet file, and the SSH configurations it names. Raises BadInput."""
+    return with_own_files(parse(_read(path), path))
+
+
+def with_own_files(settings: FleetSettings) -> FleetSettings:
+    """The same, once the SSH configurations it uses are seen to be ours. Raises BadInput."""
+    for named in {host.ssh_config for host in settings.hosts if host.ssh is not None}:
+        own_configs(named)
+    return settings
 
 
 def parse(text: str, path: Path) -> FleetSettings:
     """Check the text of a fleet file; `path` is named in errors and anchors relative paths."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(
-            f"The fleet file {path} is not valid TOML: {error}.", "Mend that line and try again."
+            f"The fleet file {path} is not valid TOML: {plain(str(error))}.",
+            "Mend that line and try again.",
         ) from None
     _only_keys(data, _TOP_KEYS, path, "")
     hosts = data.get("hosts")
@@ -102,7 +111,7 @@ def from_uris(uris: tuple[str, ...]) -> FleetSettings:
     """A fleet of `-c URI`s: hosts named after the URIs' hosts. Raises BadInput."""
     hosts: list[HostSettings] = []
     for uri in uris:
-        parts = _split_uri(uri, "-c/--connect")
+        parts = split_uri(uri, "-c/--connect")
         name = _free_name(parts.hostname or parts.scheme.partition("+")[0], hosts)
         if not parts.hostname and parts.scheme.startswith("qemu"):
             name = _free_name(socket.gethostname(), hosts)
@@ -112,15 +121,7 @@ def from_uris(uris: tuple[str, ...]) -> FleetSettings:
 
 def _read(path: Path) -> str:
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise BadInput(f"The fleet file {path} is not a file.", "Name a TOML file.")
-        if mode & 0o022:
-            raise BadInput(
-                f"The fleet file {path} can be written by other users.",
-                f"Run: chmod go-w {path}",
-            )
-        return path.read_text(encoding="utf-8")
+        return read_own(path, "The fleet file").decode("utf-8")
     except FileNotFoundError:
         raise BadInput(
             f"There is no fleet file at {path}.",
@@ -130,6 +131,8 @@ def _read(path: Path) -> str:
         raise BadInput(f"The fleet file {path} is not UTF-8 text: {error.reason}.") from None
     except OSError as error:
         raise BadInput(f"The fleet file {path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise BadInput(f"{str(path)!r} cannot be the name of a file.") from None
 
 
 def _only_keys(table: dict[str, Any], allowed: tuple[str, ...], path: Path, where: str) -> None:
@@ -153,7 +156,13 @@ def _text(table: dict[str, Any], key: str, path: Path, where: str) -> str | None
 def _path(value: str | None, anchor: Path) -> str | None:
     if value is None:
         return None
-    return str((anchor.parent / Path(value).expanduser()).resolve())
+    try:
+        return str((anchor.parent / Path(value).expanduser()).resolve())
+    except (OSError, RuntimeError) as error:
+        raise BadInput(
+            f"The fleet file {anchor}: ssh_config is {value!r}: {plain(str(error))}.",
+            "Name a file that is there.",
+        ) from None
 
 
 def _host(name: str, table: Any, ssh_config: str | None, path: Path) -> HostSettings:
@@ -182,7 +191,7 @@ def _host(name: str, table: Any, ssh_config: str | None, path: Path) -> HostSett
     config = own_config or ssh_config
     migrate_uri = _text(table, "migrate_uri", path, where + "migrate_uri")
     migrate_uri = migrate_uri or f"qemu+tls://{name}/system"
-    _split_uri(migrate_uri, f"The fleet file {path}: {where}migrate_uri")
+    split_uri(migrate_uri, f"The fleet file {path}: {where}migrate_uri")
     if alias is not None:
         if not _ALIAS.fullmatch(alias):
             raise BadInput(
@@ -190,7 +199,7 @@ def _host(name: str, table: Any, ssh_config: str | None, path: Path) -> HostSett
             )
         return HostSettings(name, migrate_uri, ssh=alias, ssh_config=config, tls=tls == "require")
     assert uri is not None
-    parts = _split_uri(uri, f"The fleet file {path}: {where}uri")
+    parts = split_uri(uri, f"The fleet file {path}: {where}uri")
     return _reached_by_uri(name, uri, parts, migrate_uri, tls == "require", config)
 
 
@@ -208,20 +217,6 @@ def _reached_by_uri(
         alias += f":{parts.port}" if parts.port else ""
         return HostSettings(name, migrate_uri, ssh=alias, ssh_config=config, tls=tls)
     return HostSettings(name, migrate_uri, uri=uri, ssh_config=config, tls=tls)
-
-
-def _split_uri(uri: str, where: str) -> SplitResult:
-    try:
-        parts = urlsplit(uri)
-        _ = parts.port
-    except ValueError:
-        parts = SplitResult("", "", "", "", "")
-    if not _SCHEME.fullmatch(parts.scheme) or "://" not in uri or not uri.isprintable():
-        raise BadInput(
-            f"{where}: {uri!r} is not a libvirt URI.",
-            "E.g. qemu:///system, qemu+ssh://host/system, qemu+tls://host/system.",
-        )
-    return parts
 
 
 def _free_name(wanted: str, taken: list[HostSettings]) -> str:

@@ -4,12 +4,14 @@ Every reader takes an element that came from outside: an attribute can be missin
 are cleaned of control characters, and nothing here raises.
 """
 
+import unicodedata
 from xml.etree.ElementTree import Element
 
 from backend.errors import plain
 from backend.model import Disk, Nic
 
 _NETWORK_DISK_DEFAULT = "network"
+_MOST_CHARS = 4096
 
 
 def text(element: Element | None, path: str, default: str = "") -> str:
@@ -26,6 +28,30 @@ def attribute(element: Element | None, name: str, default: str = "") -> str:
     return plain(element.get(name) or "", 4096) or default
 
 
+def exact_text(element: Element | None, path: str) -> str:
+    """The text at `path` below `element`, as `exact` has it."""
+    return "" if element is None else exact((element.findtext(path) or "").strip(" \t\r\n"))
+
+
+def exact_attribute(element: Element | None, name: str) -> str:
+    """An attribute, as `exact` has it."""
+    return "" if element is None else exact(element.get(name) or "")
+
+
+def exact(name: str) -> str:
+    """A path or name as it is: tidied up, it could be another one's. What no terminal shows
+    becomes U+FFFD, so that such a name fits none that exists.
+    """
+    if not name.isprintable():
+        name = "".join("\ufffd" if _unseen(char) else char for char in name)
+    return name if len(name) <= _MOST_CHARS else name[: _MOST_CHARS - 1] + "…"
+
+
+def _unseen(char: str) -> bool:
+    kind = unicodedata.category(char)
+    return kind[0] == "C" or kind in ("Zl", "Zp")
+
+
 def read_disk(disk: Element) -> Disk:
     """A `<disk>` as the model's Disk; sizes and `shared` come from elsewhere."""
     kind = attribute(disk, "type", "file")
@@ -37,7 +63,7 @@ def read_disk(disk: Element) -> Disk:
         kind=kind,
         format=attribute(driver, "type", "raw"),
         source=source_name(source, kind),
-        pool=attribute(source, "pool") or None,
+        pool=exact_attribute(source, "pool") or None,
         read_only=disk.find("readonly") is not None,
         shareable=disk.find("shareable") is not None,
         transient=disk.find("transient") is not None,
@@ -53,12 +79,12 @@ def source_name(source: Element | None, kind: str) -> str | None:
     if source is None:
         return None
     if kind == "volume" or source.get("volume"):
-        return f"{attribute(source, 'pool')}/{attribute(source, 'volume')}"
+        return f"{exact_attribute(source, 'pool')}/{exact_attribute(source, 'volume')}"
     if kind == "network":
         protocol = attribute(source, "protocol", _NETWORK_DISK_DEFAULT)
         return f"{protocol}:{attribute(source, 'name')}"
     for name in ("file", "dev", "dir", "path"):
-        if found := attribute(source, name):
+        if found := exact_attribute(source, name):
             return found
     return None
 
@@ -150,7 +176,7 @@ def character_files(devices: Element) -> tuple[str, ...]:
     found = []
     for tag in ("serial", "parallel", "channel"):
         for device in devices.findall(tag):
-            path = attribute(device.find("source"), "path")
+            path = exact_attribute(device.find("source"), "path")
             if device.get("type") in ("file", "dev", "pipe") and path:
                 found.append(path)
     return tuple(dict.fromkeys(found))

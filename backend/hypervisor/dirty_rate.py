@@ -135,4 +135,4 @@ def dirty_rate(raw: Mapping[str, Any]) -> DirtyRate | None:
 def _count(raw: Mapping[str, Any], key: str) -> int | None:
     """A count that is one: QEMU says -1 for a calculation that failed."""
     value = raw.get(key)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value < 2**64 else None

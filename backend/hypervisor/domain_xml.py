@@ -18,6 +18,8 @@ from backend.hypervisor.devices_xml import (
     describe_filesystem,
     describe_hostdev,
     describe_tpm,
+    exact_attribute,
+    exact_text,
     read_disk,
     read_nic,
     text,
@@ -27,6 +29,10 @@ from backend.model import Disk, Nic
 
 MAX_XML_CHARS = 8 * 1024 * 1024
 """libvirt's own limit for a string on the wire is 4 MiB."""
+
+MAX_DEPTH = 200
+"""Of elements in each other: libvirt has about ten, and what writes them out recurses."""
+_MOST_BYTES = 2**60
 
 _UNITS = {
     "b": 1,
@@ -128,7 +134,7 @@ def parse_domain(xml: str) -> DomainConfig:
         BadDocument: Not XML, not a domain, without name or UUID, or with a document type.
     """
     root = parse_xml(xml)
-    name, uuid = text(root, "name"), text(root, "uuid").lower()
+    name, uuid = exact_text(root, "name"), text(root, "uuid").lower()
     if root.tag != "domain" or not name or not uuid:
         raise BadDocument("A host sent a VM definition without a name or UUID.")
     devices = root.find("devices")
@@ -144,7 +150,7 @@ def parse_domain(xml: str) -> DomainConfig:
         virt_type=attribute(root, "type", "kvm"),
         arch=attribute(os_type, "arch"),
         machine=attribute(os_type, "machine"),
-        emulator=text(devices, "emulator"),
+        emulator=exact_text(devices, "emulator"),
         memory_bytes=_size(root.find("memory")),
         vcpus=_vcpus(root.find("vcpu")),
         cpu_xml=_fragment(cpu),
@@ -160,7 +166,9 @@ def parse_domain(xml: str) -> DomainConfig:
         memory_devices=tuple(attribute(m, "model", "dimm") for m in devices.findall("memory")),
         redirected_usb=len(devices.findall("redirdev")),
         tpm=_first(devices, "tpm"),
-        nvram=text(os_element, "nvram") or attribute(_nvram_source(os_element), "file") or None,
+        nvram=exact_text(os_element, "nvram")
+        or exact_attribute(_nvram_source(os_element), "file")
+        or None,
         boot_files=_boot_files(os_element),
         character_files=character_files(devices),
         memory_backing=_memory_backing(root.find("memoryBacking")),
@@ -198,7 +206,19 @@ def parse_xml(xml: str) -> Element:
         ) from None
     if not isinstance(root, Element):
         raise BadDocument("A host sent an empty definition.")
+    if xml.count("<") > MAX_DEPTH and _deeper(root, MAX_DEPTH):
+        raise BadDocument(f"A host sent a definition of more than {MAX_DEPTH} levels.")
     return root
+
+
+def _deeper(root: Element, limit: int) -> bool:
+    """Whether it has more levels; without recursion, which would be the trouble."""
+    level = [root]
+    for _ in range(limit):
+        level = [child for element in level for child in element]
+        if not level:
+            return False
+    return True
 
 
 def _int(value: str | None) -> int:
@@ -211,7 +231,7 @@ def _size(element: Element | None, unit_name: str = "unit") -> int:
     if element is None:
         return 0
     unit = _UNITS.get((element.get(unit_name) or "KiB").lower(), 1024)
-    return _int(element.text) * unit
+    return min(_int(element.text) * unit, _MOST_BYTES)
 
 
 def _vcpus(element: Element | None) -> int:
@@ -247,7 +267,7 @@ def _nvram_source(os_element: Element | None) -> Element | None:
 
 
 def _boot_files(os_element: Element | None) -> tuple[str, ...]:
-    found = (text(os_element, tag) for tag in ("loader", "kernel", "initrd", "dtb"))
+    found = (exact_text(os_element, tag) for tag in ("loader", "kernel", "initrd", "dtb"))
     return tuple(path for path in found if path)
 
 
@@ -259,7 +279,11 @@ def _memory_backing(element: Element | None) -> MemoryBacking:
     page_unit = _UNITS.get((attribute(page, "unit") or "KiB").lower(), 1024)
     return MemoryBacking(
         hugepages=hugepages is not None,
-        hugepage_bytes=(_int(page.get("size")) * page_unit or None) if page is not None else None,
+        hugepage_bytes=(
+            (min(_int(page.get("size")) * page_unit, _MOST_BYTES) or None)
+            if page is not None
+            else None
+        ),
         locked=element.find("locked") is not None,
         shared=attribute(element.find("access"), "mode") == "shared",
         source=attribute(element.find("source"), "type", "anonymous"),

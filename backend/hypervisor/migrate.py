@@ -5,11 +5,12 @@ Flags and the virsh line come from one table, so they cannot say different thing
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import libvirt
 
+from backend import errors
 from backend.errors import OPERATION_INVALID
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.target_xml import Changes, at_target
@@ -52,9 +53,9 @@ class MigrationOrder:
     """Guest names (vda) of the disks to copy; empty: all storage is shared."""
     changes: Changes = _NO_CHANGES
     """What is different at the target; `with_documents` makes the two documents of it."""
-    dest_xml: str | None = None
+    dest_xml: str | None = field(default=None, repr=False)
     """The running VM's XML with what changes on the way; None: as it is."""
-    persist_xml: str | None = None
+    persist_xml: str | None = field(default=None, repr=False)
     """The stored definition with the same changes, or its next start there fails."""
 
 
@@ -157,9 +158,8 @@ def offline_line(order: MigrationOrder, source_uri: str) -> str:
 
 
 def virsh_name(order: MigrationOrder) -> str:
-    """The name, unless virsh would take it for a number (of a running VM) or an option."""
-    risky = order.vm.isdigit() or order.vm.startswith("-") or not order.vm.isprintable()
-    return order.uuid if risky else order.vm
+    """How virsh finds it."""
+    return errors.virsh_name(order.vm, order.uuid)
 
 
 def with_documents(conn: Connection, order: MigrationOrder) -> MigrationOrder:

@@ -98,7 +98,7 @@ def state_reason(state: VmState, number: int) -> str:
 
 def _int(raw: Raw, key: str) -> int | None:
     value = raw.get(key)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value < 2**64 else None
 
 
 def _size(raw: Raw, key: str) -> int:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from xml.dom import minidom
 from xml.dom.minidom import Element, Text
+from xml.parsers.expat import ExpatError
 
-from backend.errors import BadInput
+from backend.errors import BadDocument, BadInput, plain
 from backend.hypervisor.domain_xml import parse_xml
 
 _NAMING = ("file", "dev", "dir", "pool", "volume", "mode", "protocol", "name", "index")
@@ -47,10 +48,7 @@ def at_target(xml: str, changes: Changes) -> str:
     for name in (*changes.disks.values(), *changes.networks.values()):
         if not name.isprintable():
             raise BadInput(f"{name!r} cannot be a path or name.", "Use printable characters.")
-    parse_xml(xml)  # refuses what minidom would not: document types, and with them entities
-    document = minidom.parseString(xml.encode())
-    root = document.documentElement
-    assert root is not None
+    root = _parsed(xml)
     _change(root, changes)
     return root.toxml()
 
@@ -61,10 +59,7 @@ def snapshot_at_target(xml: str, changes: Changes) -> str:
     Raises:
         BadDocument: It cannot be read.
     """
-    parse_xml(xml)
-    document = minidom.parseString(xml.encode())
-    root = document.documentElement
-    assert root is not None
+    root = _parsed(xml)
     for kind in ("domain", "inactiveDomain"):
         for domain in _children(root, kind):
             _change(domain, changes)
@@ -74,35 +69,54 @@ def snapshot_at_target(xml: str, changes: Changes) -> str:
 def guarded(xml: str, source: str) -> str:
     """A definition that cannot be started: its kernel is a file that does not exist, and that
     says why. Everything else stays as it is; the definition without the guard replaces it.
+    Raises BadDocument.
 
     libvirt has no flag for this; it takes any path of a kernel and QEMU's start fails over it.
     """
-    parse_xml(xml)
-    document = minidom.parseString(xml.encode())
-    root = document.documentElement
-    assert root is not None
-    (system,) = _children(root, "os")
+    root = _parsed(xml)
+    system = _system(root)
     own = "".join(_take_kernel(system))
-    kernel = document.createElement("kernel")
-    kernel.appendChild(document.createTextNode(f"{GUARD}{source}{_OWN_KERNEL}{own}"))
-    system.appendChild(kernel)
+    _give_kernel(system, f"{GUARD}{source}{_OWN_KERNEL}{own}")
     return root.toxml()
 
 
 def unguarded(xml: str) -> str:
-    """The definition that `guarded` was given."""
-    parse_xml(xml)
-    document = minidom.parseString(xml.encode())
-    root = document.documentElement
-    assert root is not None
-    (system,) = _children(root, "os")
+    """The definition that `guarded` was given. Raises BadDocument."""
+    root = _parsed(xml)
+    system = _system(root)
     for was in _take_kernel(system):
         own = was.partition(_OWN_KERNEL)[2] if was.startswith(GUARD) else was
         if own:
-            kernel = document.createElement("kernel")
-            kernel.appendChild(document.createTextNode(own))
-            system.appendChild(kernel)
+            _give_kernel(system, own)
     return root.toxml()
+
+
+def _parsed(xml: str) -> Element:
+    """The root, as a tree that keeps prefixes. Raises BadDocument."""
+    parse_xml(xml)  # refuses what minidom would not: document types, and with them entities
+    try:
+        root = minidom.parseString(xml).documentElement
+    except (ExpatError, ValueError, LookupError) as error:
+        raise BadDocument(
+            f"A host sent a definition that cannot be read: {plain(str(error))}."
+        ) from None
+    assert root is not None
+    return root
+
+
+def _system(root: Element) -> Element:
+    found = _children(root, "os")
+    if len(found) != 1:
+        raise BadDocument("A host sent a VM definition that does not say what it boots.")
+    return found[0]
+
+
+def _give_kernel(system: Element, path: str) -> None:
+    document = system.ownerDocument
+    assert document is not None
+    kernel = document.createElement("kernel")
+    kernel.appendChild(document.createTextNode(path))
+    system.appendChild(kernel)
 
 
 def _take_kernel(system: Element) -> list[str]:

@@ -88,8 +88,9 @@ def read_addresses(answer: object) -> tuple[NicAddress, ...]:
     """`{"vnet0": {"hwaddr": ..., "addrs": [{"addr": ...}]}}` of libvirt-python, in its order."""
     found = []
     for interface in answer.values() if isinstance(answer, dict) else ():
-        for one in interface.get("addrs") or ():
-            address = literal_address(str(one.get("addr", "")))
+        addresses = interface.get("addrs") if isinstance(interface, dict) else None
+        for one in addresses if isinstance(addresses, list | tuple) else ():
+            address = literal_address(str(one.get("addr", ""))) if isinstance(one, dict) else None
             if address is not None:
                 found.append(NicAddress(str(interface.get("hwaddr") or "").lower(), address))
     return tuple(found[:MAX_ADDRESSES])

@@ -15,9 +15,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 import libvirt
 
-from backend.errors import BadDocument, HypervisorError
+from backend.errors import BadDocument, HypervisorError, word
 from backend.hypervisor.connection import Connection
-from backend.hypervisor.devices_xml import attribute, text
+from backend.hypervisor.devices_xml import attribute, exact_text, text
 from backend.hypervisor.domain_xml import parse_domain, parse_xml
 
 _POOL_RUNNING = 2
@@ -88,7 +88,7 @@ def _read_pool(pool: Any, with_volumes: bool) -> Pool:
         name=pool.name(),
         kind=attribute(root, "type"),
         active=active,
-        path=text(root, "target/path"),
+        path=exact_text(root, "target/path"),
         source=_pool_source(root),
         capacity_bytes=capacity,
         available_bytes=available,
@@ -191,7 +191,9 @@ def delete_image(conn: Connection, path: str) -> None:
     """Remove a source's image; refused where no pool has it, or a VM of that host names it."""
     folder = pool_of(conn, path)
     if folder is None:
-        raise HypervisorError(f"{path} lies in no storage pool.", f"Remove it there: rm {path}")
+        raise HypervisorError(
+            f"{path} lies in no storage pool.", f"Remove it there: rm {word(path)}"
+        )
     conn.storagePoolLookupByName(folder).refresh(0)
     delete(conn, folder, posixpath.basename(path), path)
 

@@ -106,6 +106,8 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
     flat = flattened(survey, disk)
     stored = survey.stored_sources.get(disk.target, disk.source)
     reasons = (
+        ("\ufffd" in (disk.source or ""), "its path has characters that cannot be shown"),
+        (not _copy_name(survey, disk), "its file's name cannot be a volume's: choose one"),
         (stored != disk.source, f"its stored definition names another image ({stored})"),
         (disk.backing and not flat, _on_a_chain(disk, idle)),
         (flat and disk.snapshots, f"flattened it would lose its {disk.snapshots} own snapshots"),
@@ -118,6 +120,14 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (disk.length_bytes is None and idle, "the size of its file is not known"),
     )
     return next((why for is_so, why in reasons if is_so), "")
+
+
+def _copy_name(survey: Survey, disk: Disk) -> str:
+    """What the copy is called: as the operator said, or as the source's file; empty where that
+    would be no file's name."""
+    choice = choice_for(survey, disk.target)
+    name = (choice.volume if choice else None) or posixpath.basename(disk.source or "")
+    return "" if name in (".", "..") else name
 
 
 def _on_a_chain(disk: Disk, idle: bool) -> str:
@@ -156,7 +166,7 @@ def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
     wanted = needed_bytes(disk.virtual_bytes, allocated)
     own = survey.source_pools.get(disk.target)
     place = choose_pool(survey.target_pools, wanted, choice, own, taken)
-    name = (choice.volume if choice else None) or posixpath.basename(disk.source or "")
+    name = _copy_name(survey, disk)
     pool = place.pool
     move = DiskMove(
         target=disk.target,

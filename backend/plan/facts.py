@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from backend.errors import virsh_word
 from backend.model import CopyRoute, Disk, DiskChoice, Host, HostState, Mode, Nic, Reading, Vm
 
 
@@ -191,6 +192,16 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposure:
+    """A way on which others could read or change what travels."""
+
+    sentence: str
+    remedy: str
+    allowed: bool = False
+    """The fleet file says so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """All that is known about moving one VM from one host to another."""
 
@@ -201,6 +212,8 @@ class Survey:
     mode: Mode = Mode.LIVE
     flatten: bool = False
     migrate_uri: str = ""
+    exposures: tuple[Exposure, ...] = ()
+    """Of what is asked and told beside the VM's own data: our connections, and theirs."""
     definition: Definition | None = None
     paused_reason: str = ""
     """libvirt's reason while paused: `user`, `I/O error`, ..."""
@@ -275,6 +288,11 @@ class Survey:
         own = self.definition.memory_bytes if self.definition else 0
         own = own or self.vm.memory_bytes
         return own + 64 * 2**20 + own // 64
+
+    @property
+    def shell_name(self) -> str:
+        """The VM as a word of a virsh command."""
+        return virsh_word(self.vm.name, self.vm.uuid)
 
     def why(self, fact: str) -> str:
         """` (REASON)` for a fact that is not known; empty without one."""

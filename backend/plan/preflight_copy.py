@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from backend.errors import word
 from backend.model import DiskMove, Finding, Mode
 from backend.plan.disks import DiskCase, Place, Trouble, choice_for, disks_of, why_not_copied
 from backend.plan.facts import Survey
@@ -125,8 +126,9 @@ def _occupied(survey: Survey, move: DiskMove) -> Finding:
         code,
         "storage",
         f"{sentence}: {move.target} is not copied over it",
-        f"Choose another name: --disk {move.target}={move.pool}:NAME. If it is left from an"
-        f" earlier move and nothing needs it: virsh vol-delete --pool {move.pool} {move.volume}",
+        f"Choose another name: --disk {word(f'{move.target}={move.pool}')}:NAME. If it is left"
+        " from an earlier move and nothing needs it:"
+        f" virsh vol-delete --pool {word(move.pool or '')} {word(move.volume or '')}",
     )
 
 
@@ -152,7 +154,7 @@ def _no_place(survey: Survey, move: DiskMove, place: Place) -> Finding:
         Trouble.INACTIVE: (
             "storage-pool-inactive",
             f"pool {pool} of {target} is not active",
-            f"{ready}Start it there: virsh pool-start {pool}",
+            f"{ready}Start it there: virsh pool-start {word(pool)}",
         ),
         Trouble.KIND: (
             "storage-pool-kind",

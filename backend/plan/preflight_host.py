@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from backend.errors import word
 from backend.model import Finding
 from backend.plan.facts import Held, ReachProblem, Survey
 from backend.plan.found import block, ok, warn
@@ -70,7 +71,7 @@ def held(survey: Survey) -> Iterator[Finding]:
             "name-taken",
             "name",
             f"another VM called {name} exists on {target}{other}",
-            f"Rename one of them: virsh domrename {name} NEWNAME (shut off).",
+            f"Rename one of them: virsh domrename {survey.shell_name} NEWNAME (shut off).",
         )
     else:
         yield ok("name-free", "name", f"name and UUID are free on {target}")
@@ -84,7 +85,7 @@ def reach(survey: Survey) -> Iterator[Finding]:
             "reach-unknown",
             "reach",
             f"not tried whether {source} reaches {uri}{survey.why('reach')}",
-            f"On {source}: virsh -c {uri} uri",
+            f"On {source}: virsh -c {word(uri)} uri",
         )
         return
     problem, detail = survey.reach.problem, survey.reach.detail
@@ -157,12 +158,13 @@ def reach(survey: Survey) -> Iterator[Finding]:
             "reach-failed",
             "reach",
             f"{source} cannot use {uri}{because}",
-            f"On {source}: virsh -c {uri} uri",
+            f"On {source}: virsh -c {word(uri)} uri",
         )
 
 
 def encryption(survey: Survey) -> Iterator[Finding]:
     """Plaintext only where the fleet file says so, and then loudly."""
+    yield from exposed(survey)
     idle = survey.mode in MOVED_WHILE_OFF
     what = "the VM's images travel" if idle else "the VM's memory travels"
     if survey.encrypted:
@@ -176,6 +178,13 @@ def encryption(survey: Survey) -> Iterator[Finding]:
         f"NOT ENCRYPTED: {what} in plaintext (tls is off for {who})",
         'Set tls = "require" in the fleet file.',
     )
+
+
+def exposed(survey: Survey) -> Iterator[Finding]:
+    """Connections that others could read, or answer in a host's place."""
+    for one in survey.exposures:
+        say = warn if one.allowed else block
+        yield say("tls-exposed", "encryption", one.sentence, one.remedy)
 
 
 def cpu(survey: Survey) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from backend.errors import word
 from backend.model import Finding, Nic
 from backend.plan.facts import Survey, attachment, renamed
 from backend.plan.found import block, ok, warn
@@ -44,8 +45,8 @@ def _attached(survey: Survey, was: Nic) -> Finding:
     if nic.kind == "network":
         return _network_missing(survey, nic.source, was.source)
     remedy = {
-        "bridge": f"Create it there: ip link add {nic.source} type bridge, or use another:"
-        f" --network {was.source}=NAME",
+        "bridge": f"Create it there: ip link add {word(nic.source)} type bridge, or use another:"
+        f" --network {word(was.source)}=NAME",
         "direct": "Give the target a device of that name, or change the VM's interface.",
     }[nic.kind]
     sentence = f"{noun} {nic.source} is missing on {target}"
@@ -54,11 +55,11 @@ def _attached(survey: Survey, was: Nic) -> Finding:
 
 def _network_missing(survey: Survey, name: str, was: str) -> Finding:
     target, known = survey.target.name, survey.preparing.target_networks
-    instead = f", or use another: --network {was}=NAME"
+    instead = f", or use another: --network {word(was)}=NAME"
     ready = offered(survey, name, pool=False)
     if name in known:
         sentence = f"network {name} is not active on {target}"
-        remedy = f"{ready}Start it there: virsh net-start {name}{instead}"
+        remedy = f"{ready}Start it there: virsh net-start {word(name)}{instead}"
         return block("network-network-inactive", "network", sentence, remedy)
     sentence, own = (
         f"network {name} is missing on {target}",
@@ -66,7 +67,9 @@ def _network_missing(survey: Survey, name: str, was: str) -> Finding:
     )
     if own is not None and (why := lacking(survey, own)):
         sentence += f", and it cannot be made as {survey.source.name} has it: {why}"
-    remedy = f"{ready}Define and start it there: virsh net-define, virsh net-start {name}{instead}"
+    remedy = (
+        f"{ready}Define and start it there: virsh net-define, virsh net-start {word(name)}{instead}"
+    )
     return block("network-network-missing", "network", sentence, remedy)
 
 

@@ -6,6 +6,7 @@ matter.
 
 from collections.abc import Iterator
 
+from backend.errors import word
 from backend.model import DiskAction, Finding, VmState
 from backend.plan import preflight_host, preflight_vm
 from backend.plan.disks import DiskCase, disk_cases, why_not_copied
@@ -19,6 +20,7 @@ def between_pools(survey: Survey) -> Iterator[Finding]:
     yield from _here(survey)
     if not survey.same_host or not survey.target_up:
         return
+    yield from preflight_host.exposed(survey)
     yield from _state(survey)
     yield from preflight_vm.job(survey)
     yield from _saved(survey)
@@ -45,7 +47,7 @@ def _state(survey: Survey) -> Iterator[Finding]:
             "state-io-error",
             "state",
             f"{vm.name} has a disk with an I/O error: what it lost cannot be copied",
-            f"Mend the storage; see `virsh domblkerror {vm.name}`.",
+            f"Mend the storage; see `virsh domblkerror {survey.shell_name}`.",
         )
     elif vm.state in (VmState.RUNNING, VmState.PAUSED):
         yield ok("state-running", "state", f"{vm.name} is {vm.state}, and stays so")
@@ -65,7 +67,7 @@ def _saved(survey: Survey) -> Iterator[Finding]:
             "saved-snapshots",
             "saved",
             f"{name} has {survey.snapshots} snapshots, which a copy of its disk would not have",
-            f"Delete them (`virsh snapshot-delete {name} NAME`).",
+            f"Delete them (`virsh snapshot-delete {survey.shell_name} NAME`).",
         )
     if survey.checkpoints:
         yield warn(
@@ -102,9 +104,10 @@ def _disks(survey: Survey) -> Iterator[Finding]:
 
 
 def _cannot(survey: Survey, case: DiskCase) -> Finding:
-    disk, name = case.disk, survey.vm.name
+    disk = case.disk
     remedy = (
-        f"If nothing else wants that copy: virsh blockjob {name} {disk.target} --abort"
+        f"If nothing else wants that copy: virsh blockjob {survey.shell_name}"
+        f" {word(disk.target)} --abort"
         if disk.mirrored
         else f"Leave out --disk {disk.target}."
     )

@@ -7,6 +7,7 @@ probe (what the source writes, the target reads), and only a proven disk may ove
 
 from collections.abc import Iterator
 
+from backend.errors import word
 from backend.model import Disk, DiskAction, Finding, Severity
 from backend.plan.disks import DiskCase, disk_cases
 from backend.plan.facts import DiskProof, Survey
@@ -82,8 +83,8 @@ def _read_only(survey: Survey, disk: Disk) -> Finding:
     if proof.at_target is False:
         removable = disk.device in ("cdrom", "floppy")
         remedy = (
-            f"Eject it (`virsh change-media {survey.vm.name} {disk.target} --eject`), or copy the"
-            f" file to {target}."
+            f"Eject it (`virsh change-media {survey.shell_name} {word(disk.target)} --eject`), or"
+            f" copy the file to {target}."
             if removable
             else f"Copy it to {target}, at the same path."
         )
@@ -154,11 +155,11 @@ def _named_by_pool(survey: Survey, disk: Disk) -> Iterator[Finding]:
         remedy = f"Make it on {target}: virsh pool-define-as"
     elif not pool.active:
         code, what = "storage-pool-inactive", f"pool {name} of {target} is not active"
-        remedy = f"Start it there: virsh pool-start {name}"
+        remedy = f"Start it there: virsh pool-start {word(name)}"
     elif unseen(disk, pool):
         code = "storage-volume-unseen"
         what = f"libvirt on {target} has not seen {disk.source} of {disk.target} in pool {name} yet"
-        remedy = f"On {target}: virsh pool-refresh {name}"
+        remedy = f"On {target}: virsh pool-refresh {word(name)}"
     else:
         return
     yield block(code, "storage", what, f"{offered(survey, name, pool=True)}{remedy}")

@@ -31,7 +31,7 @@ def state(survey: Survey) -> Iterator[Finding]:
             "state-io-error",
             "state",
             f"{vm.name} has a disk with an I/O error: libvirt would refuse to move it",
-            f"Mend the storage; see `virsh domblkerror {vm.name}`.",
+            f"Mend the storage; see `virsh domblkerror {survey.shell_name}`.",
         )
 
 
@@ -42,7 +42,7 @@ def _paused(survey: Survey) -> Finding:
             "state-io-error",
             "state",
             f"{name} is paused by an I/O error: libvirt would refuse to move it",
-            f"Mend the storage and resume it; see `virsh domblkerror {name}`.",
+            f"Mend the storage and resume it; see `virsh domblkerror {survey.shell_name}`.",
         )
     if "post-copy" in reason:
         return block(
@@ -65,7 +65,8 @@ def job(survey: Survey) -> Iterator[Finding]:
         "job-active",
         "job",
         f"a job already runs on {name}: {active.kind}",
-        f"Wait for it (`virsh domjobinfo {name}`), or end it with `virsh domjobabort {name}`.",
+        f"Wait for it (`virsh domjobinfo {survey.shell_name}`), or end it with"
+        f" `virsh domjobabort {survey.shell_name}`.",
     )
 
 
@@ -77,7 +78,8 @@ def saved(survey: Survey) -> Iterator[Finding]:
             "saved-snapshots",
             "saved",
             f"{name} has {_count(survey.snapshots, 'snapshot')}: libvirt would refuse to move it",
-            f"Delete them (`virsh snapshot-delete {name} NAME`, with --metadata to keep the data).",
+            f"Delete them (`virsh snapshot-delete {survey.shell_name} NAME`, with --metadata to"
+            " keep the data).",
         )
     if survey.checkpoints:
         # libvirt 9.0 moves such a VM without a word; the target has none of them (tried).
@@ -102,7 +104,8 @@ def saved_memory(survey: Survey) -> Iterator[Finding]:
             "saved-memory",
             "saved",
             f"{name} has memory saved on {survey.source.name}, which would stay behind",
-            f"Start it there, or drop the saved memory with `virsh managedsave-remove {name}`.",
+            "Start it there, or drop the saved memory with"
+            f" `virsh managedsave-remove {survey.shell_name}`.",
         )
     if survey.snapshots is None:
         yield warn(

@@ -1,5 +1,6 @@
 """Where a host keeps the certificates that its migrations use, and which of them are there."""
 
+import re
 from dataclasses import dataclass
 
 from backend.errors import BadDocument
@@ -18,6 +19,21 @@ for f in ca-cert server-cert server-key client-cert client-key; do
   [ -r "$d/$f.pem" ] || printf '%s.pem\n' "$f"
 done
 """
+
+# Both are 0 and 1 by default: verified. The daemons' files are often root's alone.
+_UNVERIFIED = r"""
+set_to() { sed -n "s/^[[:space:]]*$2[[:space:]]*=[[:space:]]*\"\{0,1\}\([0-9]*\).*/\1/p" \
+  "/etc/libvirt/$1" 2>/dev/null | tail -n 1; }
+v=$(set_to qemu.conf migrate_tls_x509_verify)
+if [ -z "$v" ]; then k=default_tls_x509_verify; v=$(set_to qemu.conf $k)
+else k=migrate_tls_x509_verify; fi
+[ "$v" = 0 ] && echo "qemu.conf $k = 0"
+for f in libvirtd.conf virtproxyd.conf; do
+  [ "$(set_to $f tls_no_verify_certificate)" = 1 ] && echo "$f tls_no_verify_certificate = 1"
+done
+exit 0
+"""
+_LINE = re.compile(r"([a-z]+\.conf) ([a-z0-9_]+ = [01])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +60,11 @@ async def migration_certificates(shell: Shell) -> Certificates:
     if not directory.startswith("/"):
         raise BadDocument(f"{shell.name} does not say where its certificates are.")
     return Certificates(directory, tuple(missing))
+
+
+async def unverified(shell: Shell) -> tuple[tuple[str, str], ...]:
+    """(file, line) of what switches off that the host checks who connects to it; nothing where
+    its files cannot be read. Raises HostUnreachable."""
+    done = await run_script(shell, _UNVERIFIED)
+    found = (_LINE.fullmatch(line) for line in done.stdout.splitlines())
+    return tuple((f"/etc/libvirt/{one[1]}", one[2]) for one in found if one is not None)

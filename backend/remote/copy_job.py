@@ -97,13 +97,18 @@ class CopyJob:
     # -- inside --------------------------------------------------------------------------------
 
     async def _job(self) -> dict[str, Any]:
+        """Ours, with whole numbers where they must be. Raises CopyFailed for anything else."""
         jobs = await self._reading.call("query-jobs", 60.0)
-        found: dict[str, Any] = next(job for job in jobs if job["id"] == JOB)
-        return found
+        for job in jobs if isinstance(jobs, list) else ():
+            match job:
+                case {"id": str(name), "current-progress": int(), "status": str()} if name == JOB:
+                    return dict(job)
+        raise CopyFailed(f"QEMU on {self._reading.host} no longer knows the copy that it makes.")
 
     def _take(self, event: dict[str, Any]) -> None:
-        if event["event"] == "BLOCK_JOB_ERROR" and not self._failed_operation:
-            self._failed_operation = str(event["data"].get("operation", ""))
+        match event:
+            case {"event": "BLOCK_JOB_ERROR", "data": {"operation": str(operation)}}:
+                self._failed_operation = self._failed_operation or operation
 
     async def _conclude(self, job: dict[str, Any]) -> None:
         said = job.get("error")

@@ -124,8 +124,9 @@ class StorageDaemon:
             ) from None
         finally:
             self._answers.pop(number, None)
-        if "error" in reply:
-            raise QmpRefused(self.host, command, plain(str(reply["error"].get("desc", ""))))
+        match reply:
+            case {"error": {"desc": said}} | {"error": said}:
+                raise QmpRefused(self.host, command, plain(str(said)))
         return reply.get("return")
 
     async def end(self) -> None:
@@ -217,7 +218,7 @@ def parse_message(line: str) -> dict[str, Any] | None:
     """A line as a QMP message; None for what is none (a warning, an error of the shell)."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

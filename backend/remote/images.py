@@ -5,10 +5,11 @@ format's header that names other files of the host.
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.errors import BadDocument, BadInput, CopyFailed, plain
+from backend.errors import BadDocument, BadInput, CopyFailed, plain, without_passwords
 from backend.remote.shell import CommandResult, Shell, run_script
 
 FACTS_LIMIT_S = 30.0
@@ -16,6 +17,8 @@ CHECK_LIMIT_S = 3600.0
 _MAP_LIMIT_S = 120.0
 _SYNC_LIMIT_S = 900.0
 _BUCKETS = 512
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON of another shape than expected raises."""
 
 _INFO = 'exec qemu-img info --output=json --backing-chain -U -f "$2" -- "$1"'
 _CHECK = 'exec qemu-img check --output=json $3 -f "$2" -- "$1"'
@@ -27,7 +30,12 @@ else echo "it is neither a file nor a block device" >&2; exit 1; fi
 """
 _TRUNCATE = 'exec truncate -s "$2" -- "$1"'
 _TAIL = 'exec 2>/dev/null; tail -c "$2" -- "$1" | base64'
-_PATCH = 'printf %s "$3" | base64 -d | dd of="$1" bs=1 seek="$2" conv=notrunc 2>&1 >/dev/null'
+# What a guest wrote is part of the script, not a word of a command: those are seen by others.
+_PATCH = """base64 -d <<'END' | dd of="$1" bs=1 seek="$2" conv=notrunc 2>&1 >/dev/null
+%s
+END
+"""
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
 _SYNC = 'sync -- "$1" 2>/dev/null || exec sync'
 # mawk's %d ends at 2^31.
 _MAP = r"""
@@ -159,14 +167,14 @@ def parse_facts(host: str, text: str, stamp: FileStamp) -> ImageFacts:
         first, *rest = json.loads(text)
         backing = tuple(_facts(one, int(one.get("actual-size", 0))) for one in rest)
         return _facts(first, stamp.length_bytes, backing)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         raise BadDocument(f"What qemu-img said of an image on {host} cannot be read.") from None
 
 
 def _facts(one: dict[str, Any], length: int, backing: tuple[ImageFacts, ...] = ()) -> ImageFacts:
     special = one.get("format-specific", {}).get("data", {})
     return ImageFacts(
-        str(one["filename"]),
+        without_passwords(str(one["filename"])),
         str(one["format"]),
         int(one["virtual-size"]),
         length,
@@ -218,7 +226,7 @@ def parse_check(host: str, text: str) -> ImageCheck:
             int(found.get("leaks", 0)),
             int(found.get("check-errors", 0)),
         )
-    except (ValueError, TypeError, AttributeError):
+    except UNREADABLE:
         raise BadDocument(f"What qemu-img said of an image on {host} cannot be read.") from None
 
 
@@ -250,9 +258,9 @@ async def copy_tail(
     at, size = tail
     read = await _script(source, _TAIL, source_path, str(size))
     encoded = "".join(read.stdout.split())
-    if len(encoded) != -(-size // 3) * 4:
+    if len(encoded) != -(-size // 3) * 4 or not _BASE64.fullmatch(encoded):
         raise CopyFailed(f"{source_path} on {source.name} cannot be read to its end.")
-    done = await _script(target, _PATCH, target_path, str(at), encoded)
+    done = await _script(target, _PATCH % encoded, target_path, str(at))
     if (await file_stamp(target, target_path)).length_bytes < at + size:
         raise _failed(target, target_path, "cannot be written to its end", done)
 

@@ -318,6 +318,8 @@ command -v ovs-vsctl >/dev/null 2>&1 && ovs-vsctl --timeout=3 br-exists "$1" && 
 exit 1
 """
 
+_DEVICE = re.compile(r"(?![.-])[^\s/:]{1,15}")
+
 _FILE_SCRIPT = r"""
 export LC_ALL=C
 for f in "$@"; do
@@ -345,6 +347,8 @@ class FileFacts:
 
 async def probe_bridge(shell: Shell, bridge: str) -> bool:
     """Whether a Linux or Open vSwitch bridge of that name exists. Raises HostUnreachable."""
+    if not _DEVICE.fullmatch(bridge):
+        return False  # the kernel has none of that name, and ovs-vsctl might take it for an option
     return (await run_script(shell, _BRIDGE_SCRIPT, bridge)).exit_status == 0
 
 

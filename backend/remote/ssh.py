@@ -27,6 +27,7 @@ from backend.errors import (
     from_ssh,
     plain,
 )
+from backend.remote.host_keys import StrictClient, fingerprint, known_by_name, require_checked
 from backend.remote.shell import OUTPUT_LIMIT_BYTES, CommandResult, result, timed_out
 
 KEEPALIVE_S = 2
@@ -72,7 +73,7 @@ class SshHost:
         Raises:
             HostUnreachable: With the reason and a remedy; nothing secret was sent.
         """
-        client = _Client(self._on_lost)
+        client = StrictClient(self._on_lost)
         try:
             async with asyncio.timeout(timeout_s):
                 options = await self._options()
@@ -89,6 +90,8 @@ class SshHost:
             fault, detail = classify(error, client.refused)
             if fault is SshFault.UNKNOWN_KEY and client.another_known:
                 fault = SshFault.CHANGED_KEY
+            if isinstance(error, asyncssh.KeyExchangeFailed) and fault is SshFault.CHANGED_KEY:
+                detail = f"{detail}: {await self._offered_key(timeout_s)}"
             raise from_ssh(self.alias, fault, detail) from None
 
     def another(self) -> "SshHost":
@@ -204,14 +207,33 @@ class SshHost:
             **self._login,
             password=None,
             preferred_auth="gssapi-with-mic,hostbased,publickey",
+            # Whatever the configuration says: a host has no use for our agent.
+            agent_forwarding=False,
             keepalive_interval=KEEPALIVE_S,
             keepalive_count_max=KEEPALIVE_COUNT,
             **agent,
         )
-        # asyncssh takes `UserKnownHostsFile none` as leave to check nothing.
-        if options.known_hosts is None:
-            raise ValueError("UserKnownHostsFile is none: then no host key could be trusted")
+        require_checked(options)
+        for jump in options.tunnel.split(",") if isinstance(options.tunnel, str) else ():
+            host, login = _address(jump)
+            require_checked(
+                await asyncssh.SSHClientConnectionOptions.construct(
+                    host=host, config=self._config(), **login
+                )
+            )
+        known_by_name(options)
         return options
+
+    async def _offered_key(self, timeout_s: float) -> str:
+        """Type and fingerprint of the key that the host has in place of the known one; nothing is
+        sent but the key exchange."""
+        with contextlib.suppress(TimeoutError, asyncssh.Error, OSError, ValueError):
+            async with asyncio.timeout(timeout_s):
+                key = await asyncssh.get_server_host_key(
+                    self._host, options=await self._options(), config=self._config()
+                )
+                return fingerprint(key) if key is not None else ""
+        return "its fingerprint could not be had"
 
     def _connected(self) -> asyncssh.SSHClientConnection:
         if self._conn is None or self._conn.is_closed():
@@ -223,9 +245,11 @@ class SshHost:
     ) -> CommandResult:
         process = await conn.create_process(command, encoding=None)
         try:
-            if input is not None:
-                process.stdin.write(input.encode())
-            process.stdin.write_eof()
+            # One that ends at once has closed its input; what it said still counts.
+            with contextlib.suppress(BrokenPipeError):
+                if input is not None:
+                    process.stdin.write(input.encode())
+                process.stdin.write_eof()
             out, err = await asyncio.gather(_read(process.stdout), _read(process.stderr))
             if len(out) <= OUTPUT_LIMIT_BYTES and len(err) <= OUTPUT_LIMIT_BYTES:
                 await process.wait_closed()
@@ -260,36 +284,6 @@ class SshHost:
             return
         if self.on_lost is not None:
             self.on_lost(plain(str(error)) if error else "the host closed it")
-
-
-class _Client(asyncssh.SSHClient):
-    """Refuses every key that is not known, and remembers it for the sentence."""
-
-    def __init__(self, lost: Callable[[Exception | None], None]) -> None:
-        self.known_hosts: Any = ()
-        self.refused = ""
-        """Type and fingerprint of the key that was offered and refused."""
-        self.another_known = False
-        """The host has another key in known_hosts."""
-        self._lost = lost
-
-    def validate_host_public_key(
-        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
-    ) -> bool:
-        self.refused = f"{key.get_algorithm()} {key.get_fingerprint()}"
-        known = asyncssh.match_known_hosts(
-            self.known_hosts or _default_known_hosts(), host, addr, port if port != 22 else None
-        )
-        self.another_known = bool(known[0])
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost(exc)
-
-
-def _default_known_hosts() -> str | bytes:
-    path = Path("~/.ssh/known_hosts").expanduser()
-    return str(path) if path.is_file() else b""
 
 
 def _address(alias: str) -> tuple[str, dict[str, Any]]:

@@ -311,7 +311,9 @@ def taken_up(
         persistent=True,
         tls=state.encrypted,
     )
-    before = Before(state.vm, state.source, state.target, True, VmState.SHUT_OFF, state.autostart)
+    before = Before(
+        state.vm, state.source, state.target, True, VmState.SHUT_OFF, state.autostart, state.uuid
+    )
     confirmed = time.monotonic() - max(0.0, time.time() - state.started)
     ready = resumed(ledger, state)
     begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed, ready)

@@ -21,7 +21,7 @@ _PACK = r"""
 set -e
 cd /
 for path; do [ -e "./$path" ] || exit 3; done
-tar -czf - "$@" | base64
+tar -czf - -- "$@" | base64
 """
 _THERE = r"""
 cd /

@@ -361,6 +361,7 @@ def _before(vm: Vm, plan: Plan) -> Before:
         persistent=vm.persistent,
         state=vm.state,
         autostart=vm.autostart,
+        uuid=vm.uuid,
     )
 
 

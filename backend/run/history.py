@@ -118,7 +118,7 @@ class History:
         for line in lines:
             try:
                 self._moves.append(decode(line))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, ValueError, RecursionError):
                 continue  # half a line, or another version's
         if len(lines) > 2 * KEPT:
             self._rewrite(path)

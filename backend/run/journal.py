@@ -30,6 +30,8 @@ AGAIN_S = 5.0
 """Between attempts to write what could not be written."""
 MOST_WAITING = 50_000
 """Samples kept for a file that cannot be written."""
+MOST_ASKED = 1_000_000
+"""Migrations in one answer; far more than are kept."""
 CLOSE_S = 3.0
 READ_S = 10.0
 
@@ -109,8 +111,8 @@ class Journal:
 
     async def past(self, wanted: PastFilter) -> tuple[Past, ...]:
         """Ended migrations of this fleet, oldest first. Raises BadInput."""
-        if wanted.limit <= 0:
-            raise BadInput("A limit must be above 0.")
+        if not 0 < wanted.limit <= MOST_ASKED:
+            raise BadInput(f"A limit must be above 0, and at most {MOST_ASKED:,}.")
         return await self._read(lambda conn: journal_rows.past(conn, self._fleet, wanted), ())
 
     async def find(self, wanted: str) -> Whole | None:

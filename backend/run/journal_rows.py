@@ -184,7 +184,7 @@ def _samples(conn: sqlite3.Connection, one: str) -> tuple[Sample, ...]:
 def _uncompressed(body: bytes, one: str) -> tuple[Sample, ...]:
     try:
         return _chart(zlib.decompress(body))
-    except (zlib.error, msgspec.MsgspecError, ValueError) as error:
+    except (zlib.error, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         log.warning("the chart of %s is damaged: %s", one, error)
         return ()
 
@@ -193,6 +193,6 @@ def _decoded(decode: Callable[[bytes], T], body: bytes, what: str) -> T | None:
     """None for what another version, or a broken disk, has written."""
     try:
         return decode(body)
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         log.warning("the journal's %s is not understood: %s", what, error)
         return None

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from backend.errors import FerryError, HostUnreachable
+from backend.errors import FerryError, HostUnreachable, word
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, volumes
 from backend.hypervisor.connection import Connection
@@ -141,7 +141,7 @@ class NewVolumes:
         )
 
     async def _remove(self, volume: NewVolume) -> list[str]:
-        by_hand = f"virsh vol-delete --pool {volume.pool} {volume.name} there"
+        by_hand = f"virsh vol-delete --pool {word(volume.pool)} {word(volume.name)} there"
         if volume.state is VolumeState.INTENDED and not await self._is_ours(volume):
             return [
                 f"{volume.path} on {volume.host} may have been created by this migration:"

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 
-from backend.errors import FerryError
+from backend.errors import FerryError, word
 from backend.fleet.host import HostWatch
 from backend.hypervisor import volumes
 from backend.model import DiskMove, Mode
@@ -135,7 +135,7 @@ async def remove_image(told: Told, host: HostWatch, move: DiskMove) -> str:
 
 def not_removed(host: str, move: DiskMove, why: str) -> str:
     """An old image that was to be removed, as a leftover."""
-    by_hand = f"virsh vol-delete {move.source}" if move.source_pool else f"rm {move.source}"
+    by_hand = f"{'virsh vol-delete' if move.source_pool else 'rm'} {word(move.source)}"
     return f"{move.source} on {host} was not removed ({why}): {by_hand} there"
 
 

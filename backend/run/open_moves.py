@@ -55,10 +55,14 @@ class OpenMoves:
 
     def _read(self, path: Path) -> Migration | None:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Migration)
-        except (OSError, msgspec.MsgspecError, ValueError) as error:
+            state = msgspec.json.decode(path.read_bytes(), type=Migration)
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             log.warning("reading %s: %s", path, error)
             return None
+        if path != self._path(state.id):
+            log.warning("reading %s: it says that it is %r", path, state.id)
+            return None
+        return state
 
     def _path(self, migration_id: str) -> Path:
         assert self._directory is not None

@@ -7,11 +7,10 @@ unless one of them moved.
 
 import asyncio
 import logging
-import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from backend.errors import FerryError, HostUnreachable
+from backend.errors import FerryError, HostUnreachable, word
 from backend.fleet.host import HostWatch
 from backend.hypervisor import networks, pools
 from backend.hypervisor.connection import Connection
@@ -236,7 +235,7 @@ def _must_agree(planned: Planned, moves: tuple[DiskMove, ...], after: str) -> No
 
 
 def _by_hand(one: Preparation) -> str:
-    return _BY_HAND[one.kind].replace("{name}", shlex.quote(one.name))
+    return _BY_HAND[one.kind].replace("{name}", word(one.name))
 
 
 def _do(conn: Connection, one: Preparation) -> str:

@@ -5,7 +5,7 @@ import logging
 import time
 from dataclasses import replace
 
-from backend.errors import FerryError, HostUnreachable
+from backend.errors import FerryError, HostUnreachable, word
 from backend.fleet.host import HostWatch
 from backend.hypervisor import block_copy, volumes
 from backend.hypervisor.block_copy import VmSeen
@@ -160,6 +160,6 @@ def remove_copy(conn: Connection, uuid: str, volume: NewVolume) -> None:
     if seen.defined and seen.disks[volume.disk].mirror == volume.path:
         raise FerryError(
             f"A block job still copies {volume.disk} to it.",
-            f"End it: virsh blockjob {uuid} {volume.disk} --abort",
+            f"End it: virsh blockjob {uuid} {word(volume.disk)} --abort",
         )
     volumes.delete(conn, volume.pool, volume.name, volume.path)

@@ -259,7 +259,7 @@ def taken_up(
 ) -> StorageRun:
     """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
     order = MigrationOrder(uuid=state.uuid, vm=state.vm, target_uri="")
-    before = Before(state.vm, state.source, state.target, persistent=True)
+    before = Before(state.vm, state.source, state.target, persistent=True, uuid=state.uuid)
     confirmed = time.monotonic() - max(0.0, time.time() - state.started)
     begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed)
     return StorageRun(begun, host, publisher, open_moves)

@@ -4,6 +4,7 @@ the VM, and from nothing else. Pure.
 
 from collections.abc import Iterator, Sequence
 
+from backend.errors import word
 from backend.hypervisor.block_copy import DiskSeen, VmSeen
 from backend.model import DiskMove, Outcome
 from backend.run.verdict import Judgement
@@ -81,7 +82,7 @@ def _half(vm: str, host: str, moves: Sequence[DiskMove], seen: VmSeen) -> Iterat
         elif move.destination in _paths(disk):
             yield (
                 f"{move.target} runs from {disk.live or 'nothing'} and its stored definition names"
-                f" {disk.stored or 'nothing'}: virsh edit {vm} on {host}"
+                f" {disk.stored or 'nothing'}: virsh edit {word(vm)} on {host}"
             )
 
 

@@ -14,6 +14,7 @@ from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
 from backend.run.survey_copy import with_copy_route
+from backend.run.survey_exposed import ask_unverified, exposures
 from backend.run.survey_measures import ask_measures
 from backend.run.survey_preparing import ask_preparing, with_copies
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
@@ -51,12 +52,13 @@ async def survey(
         return await _of_disks(asking)
     if source.name == target.name or target.host.state is not HostState.UP:
         return _of_vm(asking, await ask_source(asking))
-    facts, held, versions, reach, measures = await asyncio.gather(
+    facts, held, versions, reach, measures, unverified = await asyncio.gather(
         _of_pair(asking),
         ask_held(asking),
         ask_versions(asking),
         ask_reach(asking),
         ask_measures(asking, links),
+        ask_unverified(asking),
     )
     facts = replace(
         facts,
@@ -65,6 +67,7 @@ async def survey(
         target_versions=versions,
         reach=reach,
         measures=measures,
+        exposures=(*facts.exposures, *unverified),
     )
     return await with_copy_route(asking, facts) if facts.mode in MOVED_WHILE_OFF else facts
 
@@ -137,6 +140,7 @@ def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:
         mode=mode_of(vm, asking.options),
         flatten=asking.options.flatten,
         migrate_uri=target.migrate_uri,
+        exposures=exposures(source, target),
         choices=asking.options.disks,
         networks={one.source: one.target for one in asking.options.networks},
         unknown=asking.unknown,

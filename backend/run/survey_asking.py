@@ -40,6 +40,11 @@ class HostAccess(Protocol):
         ...
 
     @property
+    def source_uri(self) -> str:
+        """How we reach it."""
+        ...
+
+    @property
     def tls(self) -> bool:
         """Encryption is required for what it sends and takes."""
         ...

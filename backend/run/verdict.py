@@ -7,6 +7,7 @@ like one, and a call can fail although the VM has moved (both seen with libvirt 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.errors import virsh_word
 from backend.model import Outcome, VmState
 
 _FAILED = "post-copy failed"
@@ -50,6 +51,12 @@ class Before:
     persistent: bool
     state: VmState = VmState.RUNNING
     autostart: bool = False
+    uuid: str = ""
+
+    @property
+    def word(self) -> str:
+        """The VM as a word of a virsh command."""
+        return virsh_word(self.vm, self.uuid or self.vm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +151,16 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
             f"{before.vm} runs on {target.host}, which has not said that it is whole."
         )
     held, gone = (source, target) if source.active else (target, source)
-    stale = [f"a second definition on {gone.host}: virsh undefine {before.vm} there"] * gone.defined
+    stale = [
+        f"a second definition on {gone.host}: virsh undefine {before.word} there"
+    ] * gone.defined
     return Judgement(
         Outcome.LOST,
         None,
         f"Half of its memory was on {gone.host}, where its QEMU has ended: what {held.host} holds"
         " cannot run on. Do not resume it; destroy it and start the VM from its disks.",
         settled=False,
-        leftovers=(f"half a VM on {held.host}: virsh destroy {before.vm} there", *stale),
+        leftovers=(f"half a VM on {held.host}: virsh destroy {before.word} there", *stale),
     )
 
 
@@ -173,7 +182,7 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
             Outcome.SPLIT,
             None,
             f"{before.vm} RUNS ON BOTH {source.host} AND {target.host}. Stop one of them at once,"
-            f" before its disks are damaged: virsh destroy {before.vm} on the host with the"
+            f" before its disks are damaged: virsh destroy {before.word} on the host with the"
             " older state.",
             settled=False,
         )
@@ -184,7 +193,7 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
             target.host,
             f"{target.host} runs it; {source.host} still holds its paused copy.",
             settled=False,
-            leftovers=(f"a paused copy on {source.host}: virsh destroy {before.vm} there",),
+            leftovers=(f"a paused copy on {source.host}: virsh destroy {before.word} there",),
         )
     if source.state is VmState.RUNNING and target.state is VmState.PAUSED:
         return Judgement(
@@ -192,7 +201,7 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
             source.host,
             f"It runs on {source.host}; an unfinished copy is paused on {target.host}.",
             settled=False,
-            leftovers=(f"a paused copy on {target.host}: virsh destroy {before.vm} there",),
+            leftovers=(f"a paused copy on {target.host}: virsh destroy {before.word} there",),
         )
     return Judgement(
         Outcome.UNKNOWN,
@@ -206,12 +215,12 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
 def _only_target(before: Before, source: End, target: End) -> Judgement:
     left = []
     if source.defined:
-        left.append(f"its definition on {source.host}: virsh undefine {before.vm} there")
+        left.append(f"its definition on {source.host}: virsh undefine {before.word} there")
     if before.persistent and not target.defined:
         left.append(f"no stored definition on {target.host}: it would be gone when shut down")
     paused = target.state is VmState.PAUSED and before.state is not VmState.PAUSED
     if paused:
-        left.append(f"it is paused on {target.host}: virsh resume {before.vm} there")
+        left.append(f"it is paused on {target.host}: virsh resume {before.word} there")
     return Judgement(
         Outcome.MOVED,
         target.host,
@@ -224,10 +233,10 @@ def _only_target(before: Before, source: End, target: End) -> Judgement:
 def _only_source(before: Before, source: End, target: End) -> Judgement:
     left = []
     if target.defined:
-        left.append(f"a stale definition on {target.host}: virsh undefine {before.vm} there")
+        left.append(f"a stale definition on {target.host}: virsh undefine {before.word} there")
     paused = source.state is VmState.PAUSED and before.state is not VmState.PAUSED
     if paused:
-        left.append(f"it is paused on {source.host}: virsh resume {before.vm} there")
+        left.append(f"it is paused on {source.host}: virsh resume {before.word} there")
     return Judgement(
         Outcome.STAYED,
         source.host,

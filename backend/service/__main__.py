@@ -8,8 +8,9 @@ import logging.handlers
 import os
 import signal
 import sys
+from typing import Any
 
-from backend.errors import FerryError
+from backend.errors import FerryError, shown
 from backend.service import paths
 from backend.service.server import Server
 
@@ -23,9 +24,9 @@ def main() -> int:
     try:
         state = paths.state_directory()
     except FerryError as error:
-        print(error, file=sys.stderr)
+        print(shown(str(error)), file=sys.stderr)
         return error.exit_code
-    lock = os.open(paths.lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(paths.lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -64,17 +65,30 @@ async def _serve(idle_s: float, ready_fd: int | None) -> None:
     paths.socket_path().unlink(missing_ok=True)
 
 
+class SafeFormatter(logging.Formatter):
+    """A record is one line (and a traceback's): names and texts from outside cannot begin another,
+    nor hold what a terminal would obey; passwords in them are masked.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """The line."""
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        """The traceback, its own lines kept."""
+        return "\n".join(shown(line) for line in super().formatException(ei).split("\n"))
+
+
 def _log_to_file(also_stderr: bool) -> None:
     handlers: list[logging.Handler] = [
         logging.handlers.RotatingFileHandler(paths.log_path(), maxBytes=4_000_000, backupCount=2)
     ]
     if also_stderr:
         handlers.append(logging.StreamHandler())
-    logging.basicConfig(
-        level=logging.INFO,
-        handlers=handlers,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    formatter = SafeFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=handlers)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 

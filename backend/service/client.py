@@ -71,8 +71,11 @@ def start_engine() -> None:
     """
     read_end, write_end = os.pipe()
     try:
-        with paths.log_path().open("ab") as log:
-            os.chmod(log.fileno(), 0o600)
+        # 0600 from its first moment: whatever the umask, no other command may refuse it.
+        log = os.open(
+            paths.log_path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
             subprocess.Popen(
                 [sys.executable, "-m", "backend.service", "--ready-fd", str(write_end)],
                 stdin=subprocess.DEVNULL,
@@ -82,6 +85,8 @@ def start_engine() -> None:
                 pass_fds=(write_end,),
                 cwd="/",
             )
+        finally:
+            os.close(log)
         os.close(write_end)
         write_end = -1
         select.select([read_end], [], [], START_TIMEOUT_S)
@@ -164,7 +169,7 @@ class EngineClient:
             )
         try:
             reply = decode_from_engine(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError, RecursionError):
             raise EngineUnavailable(
                 "An engine of another version is running, and its language is not understood.",
                 _STOP,
@@ -185,7 +190,7 @@ class EngineClient:
                 self._take(line)
         except (OSError, ValueError) as error:
             reason = f"The connection to the engine broke: {error}."
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             reason = "The engine said something that is not understood."
         finally:
             self._end(

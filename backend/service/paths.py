@@ -7,25 +7,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backend.errors import BadInput
+from backend.ownership import require_private
+
+_OPEN_MOVES = "open"
 
 
 def state_directory() -> Path:
-    """The user's own state directory, made 0700 if missing. Raises BadInput if unsafe."""
+    """The user's own state directory, made 0700 if missing.
+
+    Raises:
+        BadInput: It, or anything in it, is somebody else's or can be written by others: the engine
+            would believe what they wrote.
+    """
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     path = Path(base) / "virt-ferry"
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat()
+        require_private(path, "The state directory")
+        for directory in (path, path / _OPEN_MOVES):
+            for name in os.listdir(directory) if directory.is_dir() else ():
+                require_private(directory / name, "The state file")
     except OSError as error:
         raise BadInput(
-            f"The state directory {path} cannot be made: {error.strerror}.",
+            f"The state directory {path} cannot be used: {error.strerror}.",
             "Set XDG_STATE_HOME to a directory you can write.",
         ) from None
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise BadInput(
-            f"The state directory {path} is not yours alone.",
-            f"Run: chown {os.getuid()} {path} && chmod 700 {path}",
-        )
     return path
 
 
@@ -56,7 +62,7 @@ def journal_path() -> Path:
 
 def open_moves_path() -> Path:
     """Moves in several steps that have no verdict yet (`run.open_moves`)."""
-    return state_directory() / "open"
+    return state_directory() / _OPEN_MOVES
 
 
 @contextmanager

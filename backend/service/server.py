@@ -174,7 +174,7 @@ class Connection:
             if await self._greet():
                 while line := await self._reader.readline():
                     self._begin(line)
-        except (OSError, ValueError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, msgspec.DecodeError, RecursionError) as error:
             log.info("client hung up on: %s", error)
         finally:
             if self.served is not None:
@@ -275,7 +275,7 @@ class Connection:
 def _settings(choice: FleetChoice) -> config.FleetSettings:
     if choice.path is not None:
         return config.load(Path(choice.path))
-    return config.from_uris(choice.uris)
+    return config.with_own_files(config.from_uris(choice.uris))
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:
@@ -289,7 +289,7 @@ def _checked_hello(line: bytes) -> Hello:
     try:
         loose = msgspec.json.decode(line)
         theirs = (loose.get("protocol"), loose.get("version"))
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, AttributeError, ValueError, RecursionError):
         raise BadInput("That is not the engine's language.") from None
     if theirs != (PROTOCOL, own_version()):
         raise BadInput(
@@ -298,5 +298,5 @@ def _checked_hello(line: bytes) -> Hello:
         )
     try:
         return msgspec.convert(loose, Hello)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise BadInput(f"That greeting is not understood: {error}.") from None

@@ -84,6 +84,10 @@ class Pointed:
         return self.watch.host
 
     @property
+    def source_uri(self) -> str:
+        return self.watch.source_uri
+
+    @property
     def shell(self) -> Shell | None:
         return self.watch.shell
 

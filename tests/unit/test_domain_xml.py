@@ -175,7 +175,7 @@ def test_entities_never_grow() -> None:
 
 def test_hostile_names_lose_their_control_characters() -> None:
     xml = f"<domain><name>a&#10;b&#x202e;c&#x9b;2J</name><uuid>{UUID}</uuid></domain>"
-    assert parse_domain(xml).name == "a b c 2J"
+    assert parse_domain(xml).name == "a\ufffdb\ufffdc\ufffd2J"
 
 
 names = st.text(string.ascii_letters + string.digits + " <>&'\"[]\x1b\n\u202e/:-", max_size=12)

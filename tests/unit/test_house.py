@@ -18,12 +18,14 @@ APP_MAX_LINES = 250
 ROOMS = {
     "backend.model": set[str](),
     "backend.errors": set[str](),
+    "backend.ownership": {"backend.errors"},
     "backend.hypervisor": {"backend.model", "backend.errors"},
     "backend.remote": {"backend.model", "backend.errors"},
     "backend.plan": {"backend.model", "backend.errors"},
     "backend.fleet": {
         "backend.model",
         "backend.errors",
+        "backend.ownership",
         "backend.hypervisor",
         "backend.remote",
     },
@@ -38,6 +40,7 @@ ROOMS = {
     "backend.service": {
         "backend.model",
         "backend.errors",
+        "backend.ownership",
         "backend.fleet",
         "backend.run",
     },

@@ -1,8 +1,10 @@
 """What qemu-img and stat say of images -> facts; formats and paths are given, never guessed."""
 
+import base64
 import json
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -22,7 +24,7 @@ from backend.remote.images import (
     set_length,
     sync_file,
 )
-from backend.remote.shell import LocalShell
+from backend.remote.shell import CommandResult, LocalShell
 
 SHELL = LocalShell()
 STAMP = FileStamp(False, 3000, 2048, 7, "now")
@@ -180,3 +182,41 @@ async def test_a_tail_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     target.symlink_to("/dev/full")
     with pytest.raises(CopyFailed, match="target on this machine"):
         await copy_tail(SHELL, str(source), SHELL, str(target), (0, 10))
+
+
+async def test_what_a_guest_wrote_is_on_no_command_line(tmp_path: Path) -> None:
+    """Every user of a host can read its process list."""
+
+    class Watched(LocalShell):
+        commands: ClassVar[list[str]] = []
+
+        async def run(
+            self, command: str, timeout_s: float = 10.0, input: str | None = None
+        ) -> CommandResult:
+            self.commands.append(command)
+            return await super().run(command, timeout_s, input)
+
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"\0" * 8192 + b"hunter2" * 100)
+    target.write_bytes(b"\0" * 8192)
+    await copy_tail(SHELL, str(source), Watched(), str(target), (8192, 700))
+    assert target.read_bytes() == source.read_bytes()
+    told = " ".join(Watched.commands)
+    assert base64.b64encode(b"hunter2" * 3).decode()[:20] not in told
+    assert len(told) < 500
+
+
+async def test_what_is_not_base64_is_written_nowhere(tmp_path: Path) -> None:
+    """A source that sends a script in place of its data has it run nowhere."""
+
+    class Lying(LocalShell):
+        async def run(
+            self, command: str, timeout_s: float = 10.0, input: str | None = None
+        ) -> CommandResult:
+            return CommandResult(0, "END;touch${IFS}/x1"[:16], "")
+
+    target = tmp_path / "target"
+    target.write_bytes(b"")
+    with pytest.raises(CopyFailed, match="cannot be read to its end"):
+        await copy_tail(Lying(), "/x", SHELL, str(target), (0, 12))
+    assert target.read_bytes() == b""

@@ -11,7 +11,7 @@ import time
 from backend.service import paths
 from backend.service.client import BadInput, EngineUnavailable
 from backend.service.protocol import EngineReply, GetEngine, StopEngine
-from tui.commands.session import connected, print_json
+from tui.commands.session import clean, connected, print_json
 
 STOP_LIMIT_S = 15.0
 
@@ -32,11 +32,12 @@ async def _status(as_json: bool) -> int:
     if as_json:
         print_json(reply)
         return 0
-    print(
+    said = (
         f"engine {reply.version}, pid {reply.pid}, up {time.time() - reply.started:.0f} s,"
         f" {reply.clients} clients, {reply.running_migrations} migrations running,"
         f" fleets: {', '.join(reply.fleets) or 'none'}"
     )
+    print(clean(said))
     return 0
 
 

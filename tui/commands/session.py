@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from rich.cells import cell_len
 
 from backend.service.client import EngineClient
 from backend.service.protocol import FleetChoice
@@ -51,6 +52,7 @@ def warn(sentence: str) -> None:
 def print_table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
     """Columns as wide as they need to be."""
     cells = [header, *(tuple(clean(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(header))]
     for row in cells:
-        print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+        padded = (c + " " * (w - cell_len(c)) for c, w in zip(row, widths, strict=True))
+        print("  ".join(padded).rstrip())

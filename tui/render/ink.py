@@ -56,14 +56,17 @@ class Line:
         return "".join(text for text, _ in self.spans)
 
 
+_BREAKS = "\t\n\r\u2028\u2029"
+
+
 def clean(text: str) -> str:
     """`text` without anything a terminal would obey: control, format and unassigned characters."""
     if text.isprintable():
         return text
     return "".join(
-        " " if char in "\t\n\r" else char
+        " " if char in _BREAKS else char
         for char in text
-        if char in "\t\n\r " or unicodedata.category(char)[0] != "C"
+        if char in _BREAKS or unicodedata.category(char)[0] != "C"
     )
 
 
