@@ -115,6 +115,12 @@ class FerryApp(App[None]):
 
         self.push_screen(MigrationsScreen())
 
+    def open_doctor(self) -> None:
+        """Examine the fleet."""
+        from tui.screens.doctor import DoctorScreen
+
+        self.push_screen(DoctorScreen())
+
     def started(self, migrations: tuple[Migration, ...]) -> None:
         """Leave the plan for what it started."""
         for migration in migrations:

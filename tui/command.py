@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb is None:
         return open_console(choice, options.ascii or None)
     # Imported here: each verb pays only for its own.
-    from tui.commands import engine, fleet, jobs, moves, steer
+    from tui.commands import doctor, engine, fleet, jobs, moves, steer
 
     verbs: dict[str, Verb] = {
         "hosts": fleet.hosts,
@@ -70,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
         "steer": steer.steer,
         "policies": steer.policies,
         "recover": jobs.recover,
+        "doctor": doctor.doctor,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -142,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import steer, wanted
+    from tui.commands import doctor, steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -173,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     recover.add_argument("id", metavar="ID")
     steer.add_options(verb("steer", steer.BRIEF))
     verb("policies", "lists the policies that --policy takes")
+    verb("doctor", doctor.BRIEF)
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)
     engine = verb("engine", "the engine process: run it, ask about it, end it")
     engine.add_argument("action", nargs="?", choices=("status", "stop"), default="status")

@@ -34,6 +34,7 @@ show() {
   echo end
 }
 echo "ports $(set_to migration_port_min $c/qemu.conf) - $(set_to migration_port_max $c/qemu.conf)"
+echo "address $(set_to migration_host $c/qemu.conf)"
 show libvirt-ca "${ca:-/etc/pki/CA/cacert.pem}"
 show libvirt-server "${server:-/etc/pki/libvirt/servercert.pem}"
 show libvirt-client /etc/pki/libvirt/clientcert.pem
@@ -65,6 +66,8 @@ class HostPapers:
     files: tuple[PemFile, ...]
     first_port: int = FIRST_PORT
     last_port: int = LAST_PORT
+    address: str = ""
+    """What its QEMUs are to be called by others, where qemu.conf says so."""
 
 
 async def probe_papers(shell: Shell, timeout_s: float = 6.0) -> HostPapers:
@@ -76,7 +79,7 @@ async def probe_papers(shell: Shell, timeout_s: float = 6.0) -> HostPapers:
 def parse_papers(host: str, printed: str) -> HostPapers:
     """What `_HOST_SCRIPT` printed. Raises BadDocument where that is not whole."""
     files: list[PemFile] = []
-    ports, pem, open_file = (FIRST_PORT, LAST_PORT), [], None
+    ports, address, pem, open_file = (FIRST_PORT, LAST_PORT), "", [], None
     for line in printed.splitlines():
         words = line.split(" ", 3)
         if open_file is not None:
@@ -87,6 +90,8 @@ def parse_papers(host: str, printed: str) -> HostPapers:
             pem, open_file = [], None
         elif words[0] == "ports":
             ports = _range(line)
+        elif words[0] == "address":
+            address = plain(line.removeprefix("address"), 255)
         elif words[0] == "file" and len(words) == 4 and words[1] in _FILES:
             role, path = words[1], plain(words[3], 255)
             if words[2] == "there":
@@ -95,7 +100,7 @@ def parse_papers(host: str, printed: str) -> HostPapers:
                 files.append(PemFile(role, path, there=words[2] != "missing"))
     if [one.role for one in files] != list(_FILES):
         raise BadDocument(f"{host} does not say which certificates it has.")
-    return HostPapers(tuple(files), *ports)
+    return HostPapers(tuple(files), *ports, address)
 
 
 def _range(line: str) -> tuple[int, int]:

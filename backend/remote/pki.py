@@ -1,15 +1,13 @@
 """Certificates as they lie on hosts: what they say, and which authority they are signed by."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
 from backend.errors import BadDocument, plain
-
-_MAX_CHAIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +41,13 @@ def trusts(authorities: str, shown: str) -> bool | None:
         anchors, chain = _parsed(authorities), _parsed(shown)
     except BadDocument:
         return None
-    return _leads_to(chain[0], chain[1:], anchors, _MAX_CHAIN)
-
-
-def _leads_to(
-    of: x509.Certificate,
-    between: Sequence[x509.Certificate],
-    anchors: Sequence[x509.Certificate],
-    steps: int,
-) -> bool:
-    if any(of == anchor or _signed(of, anchor) for anchor in anchors):
-        return True
-    return steps > 0 and any(
-        _leads_to(one, between, anchors, steps - 1)
-        for one in between
-        if one != of and _signed(of, one)
-    )
+    reached, seen = [chain[0]], 0
+    while seen < len(reached):
+        of, seen = reached[seen], seen + 1
+        if any(of == anchor or _signed(of, anchor) for anchor in anchors):
+            return True
+        reached += [one for one in chain[1:] if one not in reached and _signed(of, one)]
+    return False
 
 
 def _signed(of: x509.Certificate, by: x509.Certificate) -> bool:
@@ -69,14 +58,15 @@ def _signed(of: x509.Certificate, by: x509.Certificate) -> bool:
     return True
 
 
-def _parsed(pem: str) -> list[x509.Certificate]:
+@lru_cache(maxsize=512)
+def _parsed(pem: str) -> tuple[x509.Certificate, ...]:
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         found = []
     if not found:
         raise BadDocument("It holds no certificate that can be read.")
-    return found
+    return tuple(found)
 
 
 def _names(of: x509.Certificate) -> tuple[str, ...]:
