@@ -146,7 +146,7 @@ def _unused(
     heard = f" ({listed(silent)} cannot be asked)" if silent else ""
     total = sum(one.allocated_bytes or 0 for one in some)
     many = f"{len(some)} images" if len(some) > 1 else "an image"
-    which = f"{many}, {memory(total)}," if total else many
+    which = f"{many}, {memory(total)}," if total and len(some) > 1 else many
     return finding(
         "volume-unused",
         Grade.REMARK,

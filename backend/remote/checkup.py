@@ -41,6 +41,7 @@ show libvirt-client /etc/pki/libvirt/clientcert.pem
 show qemu-ca "$d/ca-cert.pem"
 show qemu-server "$d/server-cert.pem"
 show qemu-client "$d/client-cert.pem"
+date +"now %s.%N"
 """
 
 _FILES = ("libvirt-ca", "libvirt-server", "libvirt-client", "qemu-ca", "qemu-server", "qemu-client")
@@ -61,13 +62,15 @@ class PemFile:
 
 @dataclass(frozen=True, slots=True)
 class HostPapers:
-    """A host's certificates, and the ports its migrations come in at."""
+    """A host's certificates, the ports its migrations come in at, and its clock."""
 
     files: tuple[PemFile, ...]
     first_port: int = FIRST_PORT
     last_port: int = LAST_PORT
     address: str = ""
     """What its QEMUs are to be called by others, where qemu.conf says so."""
+    clock: float | None = None
+    """Its clock at the end of the question, epoch seconds."""
 
 
 async def probe_papers(shell: Shell, timeout_s: float = 6.0) -> HostPapers:
@@ -79,7 +82,9 @@ async def probe_papers(shell: Shell, timeout_s: float = 6.0) -> HostPapers:
 def parse_papers(host: str, printed: str) -> HostPapers:
     """What `_HOST_SCRIPT` printed. Raises BadDocument where that is not whole."""
     files: list[PemFile] = []
-    ports, address, pem, open_file = (FIRST_PORT, LAST_PORT), "", [], None
+    ports, address, clock = (FIRST_PORT, LAST_PORT), "", None
+    pem: list[str] = []
+    open_file: tuple[str, str] | None = None
     for line in printed.splitlines():
         words = line.split(" ", 3)
         if open_file is not None:
@@ -92,6 +97,8 @@ def parse_papers(host: str, printed: str) -> HostPapers:
             ports = _range(line)
         elif words[0] == "address":
             address = plain(line.removeprefix("address"), 255)
+        elif words[0] == "now":
+            clock = _clock(line)
         elif words[0] == "file" and len(words) == 4 and words[1] in _FILES:
             role, path = words[1], plain(words[3], 255)
             if words[2] == "there":
@@ -100,7 +107,13 @@ def parse_papers(host: str, printed: str) -> HostPapers:
                 files.append(PemFile(role, path, there=words[2] != "missing"))
     if [one.role for one in files] != list(_FILES):
         raise BadDocument(f"{host} does not say which certificates it has.")
-    return HostPapers(tuple(files), *ports, address)
+    return HostPapers(tuple(files), *ports, address, clock)
+
+
+def _clock(line: str) -> float | None:
+    # A `date` without nanoseconds prints `%N`, or nothing, after the dot.
+    found = re.match(r"now (\d{9,12}(\.\d{1,9})?)", line)
+    return float(found.group(1)) if found else None
 
 
 def _range(line: str) -> tuple[int, int]:
@@ -108,20 +121,6 @@ def _range(line: str) -> tuple[int, int]:
     low = int(first) if first.strip().isdecimal() else FIRST_PORT
     high = int(last) if last.strip().isdecimal() else LAST_PORT
     return (low, high) if 0 < low <= high < 65536 else (FIRST_PORT, LAST_PORT)
-
-
-# -- clock -----------------------------------------------------------------------------------
-
-_CLOCK_SCRIPT = "date +%s.%N\n"
-
-
-async def probe_clock(shell: Shell, timeout_s: float = 4.0) -> float:
-    """The host's clock, epoch seconds. Raises HostUnreachable, BadDocument."""
-    said = (await run_script(shell, _CLOCK_SCRIPT, timeout_s=timeout_s)).stdout.strip()
-    # A `date` without nanoseconds prints `%N`, or nothing, after the dot.
-    if not (found := re.match(r"\d{9,12}(\.\d{1,9})?", said)):
-        raise BadDocument(f"{shell.name} does not tell the time.")
-    return float(found.group(0))
 
 
 # -- names -----------------------------------------------------------------------------------
@@ -161,16 +160,18 @@ _PORTS_SCRIPT = r"""
 export LC_ALL=C
 command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1 || exit 127
 try() {
-  said=$(timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2" 2>&1); status=$?
+  said=$(timeout "$1" bash --norc -c 'exec 3<>"/dev/tcp/$0/$1"' "$2" "$3" 2>&1); status=$?
   case "$status $said" in
     "0 "*|*refused*) said=open ;;
     "124 "*|*"timed out"*) said=silent ;;
     *"o route"*|*nreachable*|*rohibited*) said=rejected ;;
     *) said=unknown ;;
   esac
-  echo "$1 $2 $said"
 }
-while [ $# -ge 2 ]; do try "$1" "$2" & shift 2; done
+# By SSH even `bash -c` would read .bashrc, which may take its time.
+# A busy host may be late once: only what is silent twice is silent.
+twice() { try 2 "$@"; [ $said = silent ] && try 3 "$@"; echo "$1 $2 $said"; }
+while [ $# -ge 2 ]; do twice "$1" "$2" & shift 2; done
 wait
 """
 

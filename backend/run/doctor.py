@@ -15,6 +15,7 @@ from backend.model import Examination, Migration, Outcome
 from backend.plan.doctor import doubtful, examined
 from backend.plan.doctor_facts import Doubt, FleetFacts
 from backend.run.doctor_host import (
+    ASK_LIMIT_S,
     HostAnswers,
     ask_files,
     ask_host,
@@ -22,11 +23,15 @@ from backend.run.doctor_host import (
     look_again,
     unnamed_volumes,
 )
-from backend.run.doctor_ways import ask_ways, trust_among
+from backend.run.doctor_ways import ask_reach, ask_ways, trust_among
 
 log = logging.getLogger(__name__)
 
 SETTLE_S = 6.0
+WHOLE_LIMIT_S = 17.0
+"""What is asked last gets what is left of it,"""
+LEAST_S = 3.0
+"""but so much always."""
 LOOK_AGAIN_S = 1.5
 """Between two looks at the VMs: longer than two ends of one migration disagree."""
 
@@ -36,10 +41,14 @@ async def examine(inventory: Inventory, migrations: Sequence[Migration]) -> Exam
     begun_s = time.monotonic()
     await inventory.settled(SETTLE_S)
     answers = [begun(watch) for watch in inventory.hosts.values()]
-    await asyncio.gather(*(ask_host(one) for one in answers))
-    candidates = frozenset(vol.path for one in answers for vol in unnamed_volumes(one))
     await asyncio.gather(
-        *(ask_ways(one, answers) for one in answers),
+        *(ask_host(one) for one in answers), *(ask_reach(one, answers) for one in answers)
+    )
+    candidates = frozenset(vol.path for one in answers for vol in unnamed_volumes(one))
+    left_s = WHOLE_LIMIT_S - (time.monotonic() - begun_s)
+    limit_s = max(LEAST_S, min(ASK_LIMIT_S, left_s))
+    await asyncio.gather(
+        *(ask_ways(one, answers, limit_s) for one in answers),
         *(ask_files(one, candidates) for one in answers),
     )
     facts = replace(

@@ -85,7 +85,7 @@ def begun(watch: HostWatch) -> HostAnswers:
 async def ask_host(of: HostAnswers) -> None:
     """All that needs no other host's answer, at once."""
     if of.up:
-        await asyncio.gather(_ask_libvirt(of), _ask_papers(of), _ask_clock(of))
+        await asyncio.gather(_ask_libvirt(of), _ask_papers(of))
 
 
 async def look_again(of: HostAnswers) -> tuple[Copy, ...] | None:
@@ -176,8 +176,12 @@ async def _ask_papers(of: HostAnswers) -> None:
     shell = of.watch.shell
     if shell is None:
         return
+    asked, asked_s = time.time(), time.monotonic()
     of.papers = await of.ask("papers", told.probe_papers(shell, ASK_LIMIT_S))
     if of.papers is not None:
+        half_s = (time.monotonic() - asked_s) / 2
+        if of.papers.clock is not None:
+            of.add(clock_offset_s=of.papers.clock - (asked + half_s), clock_error_s=half_s)
         papers = await asyncio.to_thread(lambda p: tuple(map(_paper, p.files)), of.papers)
         of.add(papers=papers, address=of.papers.address)
 
@@ -191,17 +195,6 @@ def _paper(file: told.PemFile) -> Paper:
     except FerryError as error:
         return replace(paper, fault=error.sentence)
     return replace(paper, names=read.names, starts=read.starts, ends=read.ends)
-
-
-async def _ask_clock(of: HostAnswers) -> None:
-    shell = of.watch.shell
-    if shell is None:
-        return
-    before, begun_s = time.time(), time.monotonic()
-    there_s = await of.ask("clock", told.probe_clock(shell))
-    if there_s is not None:
-        half_s = (time.monotonic() - begun_s) / 2
-        of.add(clock_offset_s=there_s - (before + half_s), clock_error_s=half_s)
 
 
 # -- what needs the others' answers ----------------------------------------------------------

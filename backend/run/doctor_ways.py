@@ -10,39 +10,44 @@ from backend.remote import checkup as told
 from backend.remote import pki
 from backend.remote.nodes import PORTS as COPY_PORTS
 from backend.remote.probes import ReachFault, probe_reach
-from backend.run.doctor_host import ASK_LIMIT_S, HostAnswers
+from backend.run.doctor_host import HostAnswers
 from backend.run.survey_target import reach_of
 
 REACH_LIMIT_S = 5.0
-WAYS_LIMIT_S = 8.0
-"""Of all that one host is asked about the others."""
-_AT_ONCE = 6
+ALL_REACHED_LIMIT_S = 8.0
+"""Of all targets that one host tries."""
+_AT_ONCE = 4
 """Commands that one host runs at the same time."""
 
 
-async def ask_ways(of: HostAnswers, others: Iterable[HostAnswers]) -> None:
-    """Of the others that are up; what does not come in time is not known."""
-    targets = [one for one in others if one.up and one.name != of.name]
+async def ask_ways(of: HostAnswers, others: Iterable[HostAnswers], limit_s: float) -> None:
+    """Names and ports of the others that are up; known only once they have told theirs."""
+    targets = _targets(of, others)
     if of.up and of.watch.shell is not None:
-        await asyncio.gather(
-            _ask_names(of, targets), _ask_reach(of, targets), _ask_ports(of, targets)
-        )
+        await asyncio.gather(_ask_names(of, targets, limit_s), _ask_ports(of, targets, limit_s))
 
 
-async def _ask_names(of: HostAnswers, targets: list[HostAnswers]) -> None:
+def _targets(of: HostAnswers, others: Iterable[HostAnswers]) -> list[HostAnswers]:
+    return [one for one in others if one.up and one.name != of.name]
+
+
+async def _ask_names(of: HostAnswers, targets: list[HostAnswers], limit_s: float) -> None:
     assert of.watch.shell is not None
     names = sorted({name for one in targets for name in wanted_names(one.checkup)})
     if not names:
         of.add(names={})
         return
-    found = await of.ask("names", told.probe_names(of.watch.shell, names), ASK_LIMIT_S)
+    found = await of.ask("names", told.probe_names(of.watch.shell, names, limit_s), limit_s)
     if found is None:
         of.unknown.setdefault("names", "it has no getent")
     of.add(names=found)
 
 
-async def _ask_reach(of: HostAnswers, targets: list[HostAnswers]) -> None:
-    turn = asyncio.Semaphore(_AT_ONCE)
+async def ask_reach(of: HostAnswers, others: Iterable[HostAnswers]) -> None:
+    """Try the libvirt of all others that are up; what does not come in time is not known."""
+    if not of.up or of.watch.shell is None:
+        return
+    targets, turn = _targets(of, others), asyncio.Semaphore(_AT_ONCE)
 
     async def one(target: HostAnswers) -> tuple[str, Reach | None]:
         async with turn:
@@ -51,12 +56,12 @@ async def _ask_reach(of: HostAnswers, targets: list[HostAnswers]) -> None:
     asked = [asyncio.create_task(one(target)) for target in targets]
     if not asked:
         return
-    done, late = await asyncio.wait(asked, timeout=WAYS_LIMIT_S)
+    done, late = await asyncio.wait(asked, timeout=ALL_REACHED_LIMIT_S)
     for task in late:
         task.cancel()
     await asyncio.gather(*late, return_exceptions=True)
     if late:
-        of.unknown["reach"] = f"not all within {WAYS_LIMIT_S:g} s"
+        of.unknown["reach"] = f"not all within {ALL_REACHED_LIMIT_S:g} s"
     pairs = [task.result() for task in done]
     of.add(reach={name: reach for name, reach in pairs if reach is not None})
 
@@ -71,7 +76,7 @@ async def _reach(of: HostAnswers, target: HostAnswers) -> Reach | None:
     return None if found is None else reach_of(found, target.checkup.host.hostname)
 
 
-async def _ask_ports(of: HostAnswers, targets: list[HostAnswers]) -> None:
+async def _ask_ports(of: HostAnswers, targets: list[HostAnswers], limit_s: float) -> None:
     assert of.watch.shell is not None
     wanted = {
         (_called(one.checkup), port): (one.name, port)
@@ -79,8 +84,8 @@ async def _ask_ports(of: HostAnswers, targets: list[HostAnswers]) -> None:
         for port in _ports_of(one)
         if _called(one.checkup)
     }
-    probe = told.probe_ports(of.watch.shell, list(wanted), ASK_LIMIT_S)
-    found = await of.ask("ports", probe, ASK_LIMIT_S)
+    probe = told.probe_ports(of.watch.shell, list(wanted), limit_s)
+    found = await of.ask("ports", probe, limit_s)
     if found is None:
         of.unknown.setdefault("ports", "it has no bash, or no timeout")
         return
