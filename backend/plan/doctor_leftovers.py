@@ -94,7 +94,9 @@ def volumes(facts: FleetFacts) -> Iterator[FleetFinding]:
             if found.group(1) not in facts.open_moves:
                 yield _unfinished(volume, hosts, found.group(1))
         elif owner is not None:
-            yield _kept(volume, hosts, owner)
+            # Without a look at the files it may be the very same, on shared storage.
+            if volume.identity is not None:
+                yield _kept(volume, hosts, owner)
         else:
             unused.setdefault((hosts, volume.pool), []).append(volume)
     for (hosts, pool), some in unused.items():

@@ -212,6 +212,8 @@ async def ask_files(of: HostAnswers, candidates: frozenset[str]) -> None:
     looks: dict[str, told.FileLook] | None = None
     if shell is not None:
         looks = await of.ask("files", told.look_at_files(shell, sorted(wanted)))
+        if looks is None:
+            return
     # A pool may list what is gone: where the host was asked, only what it has counts.
     volumes = [one for one in unnamed if looks is None or one.path in looks]
     looks = looks or {}
