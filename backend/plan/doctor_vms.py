@@ -167,7 +167,7 @@ def _definitions(copies: list[Copy]) -> Iterator[FleetFinding]:
 
 def _stale(copy: Copy, why: str, right: str) -> FleetFinding:
     saved = (
-        f" It also has a saved state there: virsh managedsave-remove {copy.uuid} first."
+        f". It also has a saved state there: virsh managedsave-remove {copy.uuid} first"
         if copy.saved
         else ""
     )
@@ -176,7 +176,7 @@ def _stale(copy: Copy, why: str, right: str) -> FleetFinding:
         Grade.MEND,
         (copy.host, right),
         f"{copy.host} holds a stale definition of {copy.name} (shut off): {why}",
-        f"On {copy.host}: virsh undefine {copy.uuid} --keep-nvram.{saved}",
+        f"On {copy.host}: virsh undefine {copy.uuid} --keep-nvram{saved}",
         copy.name,
     )
 
