@@ -32,6 +32,8 @@ class Copy:
     """Its pause limit while it runs; None: not known."""
     bandwidth_bytes_s: int | None = None
     """None: no limit, or not known."""
+    deaf: bool = False
+    """Its QEMU did not answer in time."""
 
     @property
     def active(self) -> bool:

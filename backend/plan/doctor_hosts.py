@@ -20,6 +20,15 @@ def hosts(facts: FleetFacts) -> Iterator[FleetFinding]:
     for one in facts.hosts:
         if not one.up:
             yield _down(one)
+        elif "vms" in one.unknown:
+            yield finding(
+                "host-stuck",
+                Grade.MEND,
+                (one.name,),
+                f"libvirt on {one.name} does not tell its VMs: {one.unknown['vms'].rstrip('.')}",
+                f"Look at its load and at the daemon's log; on {one.name}: systemctl restart"
+                " libvirtd (or virtqemud): its VMs go on",
+            )
         elif not one.has_shell:
             yield finding(
                 "host-no-ssh",

@@ -27,9 +27,24 @@ _Identity = tuple[str, tuple[int, int] | str]
 def limits(facts: FleetFacts) -> Iterator[FleetFinding]:
     """Pause limits, bandwidths and suspensions on VMs that do not move."""
     for copy in facts.copies():
+        if copy.deaf:
+            yield _deaf(copy)
         if copy.active and not copy.migrates and copy.uuid not in facts.moving:
             yield from _limits(copy)
             yield from _suspended(copy, copy.uuid in facts.suspended)
+
+
+def _deaf(copy: Copy) -> FleetFinding:
+    return finding(
+        "vm-qemu-silent",
+        Grade.REMARK,
+        (copy.host,),
+        f"the QEMU of {copy.name} on {copy.host} did not answer in time: it is busy, or hangs; the"
+        " limits of the VMs after it were not asked",
+        f"Examine again; if it stays so: on {copy.host}: virsh domcontrol {copy.uuid}, and its log"
+        " in /var/log/libvirt/qemu",
+        copy.name,
+    )
 
 
 def _limits(copy: Copy) -> Iterator[FleetFinding]:

@@ -6,7 +6,6 @@ the host its connection.
 """
 
 import asyncio
-import contextlib
 import posixpath
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from backend.errors import FerryError
+from backend.errors import CallTimedOut, FerryError, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import checkup as there
 from backend.hypervisor.connection import Lane
@@ -27,6 +26,7 @@ from backend.remote import pki
 T = TypeVar("T")
 
 ASK_LIMIT_S = 6.0
+QEMU_LIMIT_S = 3.0
 LIMITS_AT_MOST = 300
 """VMs asked for their limits; each is two questions to its QEMU."""
 
@@ -146,13 +146,18 @@ async def _with_limits(of: HostAnswers, copies: list[Copy]) -> tuple[Copy, ...]:
     """On a lane of their own, as long as time is left: what was not reached stays not known."""
     resting = [one for one in copies if one.active and not one.migrates][:LIMITS_AT_MOST]
     found: dict[str, there.LimitsLook] = {}
+    deaf: set[str] = set()
 
     async def all_of_them(lane: Lane) -> None:
         for uuid in (one.uuid for one in resting):
-            # Gone meanwhile, or not to be asked now: the next one.
-            with contextlib.suppress(FerryError):
-                asked = partial(there.look_at_limits, uuid=uuid)
-                found[uuid] = await lane.call(asked, 2.0, "tell its VMs' limits")
+            asked = partial(there.look_at_limits, uuid=uuid)
+            try:
+                found[uuid] = await lane.call(asked, QEMU_LIMIT_S, "tell its VMs' limits")
+            except CallTimedOut:
+                deaf.add(uuid)
+                return  # the lane went with it
+            except HypervisorError:
+                continue  # not to be asked now
 
     lane = await of.ask("limits", of.watch.open_lane("doctor-limits")) if resting else None
     if lane is not None:
@@ -160,12 +165,14 @@ async def _with_limits(of: HostAnswers, copies: list[Copy]) -> tuple[Copy, ...]:
             await of.ask("limits", all_of_them(lane))
         finally:
             await lane.close(0.5)
-    return tuple(_limited(one, found.get(one.uuid)) for one in copies)
+    if deaf:
+        of.unknown["limits"] = "a QEMU does not answer"
+    return tuple(_limited(one, found.get(one.uuid), one.uuid in deaf) for one in copies)
 
 
-def _limited(copy: Copy, look: there.LimitsLook | None) -> Copy:
+def _limited(copy: Copy, look: there.LimitsLook | None, deaf: bool) -> Copy:
     if look is None:
-        return copy
+        return replace(copy, deaf=deaf)
     return replace(copy, pause_ms=look.pause_ms, bandwidth_bytes_s=look.bandwidth_bytes_s)
 
 

@@ -52,6 +52,11 @@ def test_an_io_error_is_to_be_mended() -> None:
     assert (found.code, found.grade) == ("vm-io-error", Grade.MEND)
 
 
+def test_a_qemu_that_does_not_answer_is_told() -> None:
+    (found,) = limited(replace(RUNS, deaf=True))
+    assert (found.code, found.grade) == ("vm-qemu-silent", Grade.REMARK)
+
+
 # -- images ----------------------------------------------------------------------------------
 
 

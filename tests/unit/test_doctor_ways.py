@@ -78,6 +78,13 @@ def test_a_host_that_does_not_answer() -> None:
     assert "systemctl start libvirtd" in stopped.remedy
 
 
+def test_a_daemon_that_is_stuck() -> None:
+    facts = but("kvm-b", copies=None, unknown={"vms": "no answer within 6 s"})
+    found = only(hosts, facts)
+    assert (found.code, found.grade) == ("host-stuck", Grade.MEND)
+    assert "kvm-b does not tell its VMs: no answer within 6 s" in found.sentence
+
+
 def test_hosts_that_libvirt_takes_for_one() -> None:
     assert only(hosts, but("kvm-b", host_uuid="uuid-kvm-a")).hosts == ("kvm-a", "kvm-b")
     twin = replace(GOOD.hosts[1].host, hostname="kvm-a")

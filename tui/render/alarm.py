@@ -17,5 +17,6 @@ def alarm_lines(alarms: Sequence[Alarm], width: int) -> list[Line]:
     if len(lines) <= _MOST:
         return lines
     names = ", ".join(alarm.vm for alarm in alarms)
-    spans = spans_of((f" ✕ {len(alarms)} VMs RUN TWICE: {names}. ", Ink.BAD), "`virt-ferry doctor` tells more.")
+    told = f" ✕ {len(alarms)} VMs RUN TWICE: {names}. "
+    spans = spans_of((told, Ink.BAD), "`virt-ferry doctor` tells more.")
     return [Line(row) for row in wrap(spans, max(width - 1, 20), indent=3)][:_MOST]
