@@ -98,10 +98,8 @@ def alarm_of(uuid: str, name: str, hosts: tuple[str, ...], silent: list[str]) ->
         name,
         uuid,
         hosts,
-        f"{name} RUNS TWICE: on {where} at once{unheard}."
-        " Each copy answers for it and writes to its disks.",
-        "Find out which one is right, then end the other there: "
-        f"virsh destroy {uuid}. `virt-ferry doctor` says more.",
+        f"{name} RUNS TWICE: on {where} at once{unheard}, each copy writing as if it were alone.",
+        f"Decide which is right, end the other there: virsh destroy {uuid} (see virt-ferry doctor).",
     )
 
 

@@ -4,6 +4,7 @@ A paused copy is not a running one, and what it means depends on what the other 
 another copy runs, whether every host was heard, and libvirt's reason for the pause.
 """
 
+import shlex
 from collections.abc import Iterator
 
 from backend.model import FleetFinding, Grade
@@ -143,7 +144,7 @@ def _post_copy_broken(copies: list[Copy], silent: tuple[str, ...]) -> FleetFindi
         hosts,
         f"The post-copy of {one.name} broke: its memory is in two parts, on {listed(hosts)}"
         f"{missing}. Certain: neither part is whole; destroying either loses the VM's memory",
-        f"Restore the link between the hosts, then: virt-ferry recover {one.uuid} (or the same"
+        f"Restore the link between the hosts, then: virt-ferry recover {shlex.quote(one.name)} (or the same"
         " virsh migrate again with --postcopy-resume). Destroy neither.",
         one.name,
     )

@@ -102,7 +102,7 @@ def test_suspended_by_its_operator_is_where_it_is() -> None:
 def test_a_broken_post_copy_is_an_alarm_that_forbids_to_destroy(other: tuple[Copy, ...]) -> None:
     found = only("vms", HALF, *other)
     assert (found.code, found.grade) == ("vm-post-copy-broken", Grade.ALARM)
-    assert "virt-ferry recover u-1" in found.remedy
+    assert "virt-ferry recover db-1" in found.remedy
     assert "Destroy neither" in found.remedy
     assert codes("jobs", HALF, *other) == ["jobs-ok"]
 

@@ -43,7 +43,8 @@ class DoctorScreen(FerryScreen):
     def headline(self, width: int) -> Line:
         """As on the fleet screen."""
         store = self.store
-        return headline.title(self.ferry.fleet_label, store.fleet, len(store.running), width)
+        name = store.fleet.name or self.ferry.fleet_label
+        return headline.title(name, store.fleet, len(store.running), width)
 
     def draw(self) -> None:
         """Counts and text."""
