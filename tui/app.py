@@ -137,6 +137,12 @@ class FerryApp(App[None]):
         else:
             screen.dismiss()
 
+    def open_doctor(self) -> None:
+        """Examine the fleet."""
+        from tui.screens.doctor import DoctorScreen
+
+        self.push_screen(DoctorScreen())
+
     def started(self, migrations: tuple[Migration, ...]) -> None:
         """Leave the plan for what it started."""
         for migration in migrations:

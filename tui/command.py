@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb is None:
         return open_console(choice, options.ascii or None)
     # Imported here: each verb pays only for its own.
-    from tui.commands import engine, export, fleet, history, jobs, moves, replay, steer
+    from tui.commands import doctor, engine, export, fleet, history, jobs, moves, replay, steer
 
     verbs: dict[str, Verb] = {
         "hosts": fleet.hosts,
@@ -72,6 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         "recover": jobs.recover,
         "history": history.history,
         "export": export.export,
+        "doctor": doctor.doctor,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -146,7 +147,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import export, history, replay, steer, wanted
+    from tui.commands import doctor, export, history, replay, steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -180,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_options(verb("replay", "plays a recording; needs no engine and no hosts"))
     steer.add_options(verb("steer", steer.BRIEF))
     verb("policies", "lists the policies that --policy takes")
+    verb("doctor", doctor.BRIEF)
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)
     engine = verb("engine", "the engine process: run it, ask about it, end it")
     engine.add_argument("action", nargs="?", choices=("status", "stop"), default="status")

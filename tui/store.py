@@ -147,9 +147,10 @@ class Store:
 
     @property
     def rows_known(self) -> tuple[object, ...]:
-        """What a screen should not wait for its pace to show: hosts by state, and how many VMs."""
+        """What a screen should not wait for its pace to show: hosts by state, how many VMs, and
+        every alarm."""
         states = tuple((host.name, host.state) for host in self.fleet.hosts)
-        return self.filled, states, len(self.fleet.vms)
+        return self.filled, states, len(self.fleet.vms), self.fleet.alarms
 
     @property
     def running(self) -> list[Migration]:

@@ -70,6 +70,8 @@ class HostWatch:
         """Set once the first attempt to reach it has succeeded or failed."""
         self.informed = asyncio.Event()
         """Set once its load is known too, or known not to be told."""
+        self.looks = 0
+        """How often its VMs have been read, all in all."""
         self._sockets = sockets
         self._agent = agent
         self._moving = moving
@@ -318,6 +320,7 @@ class HostWatch:
                 "list its jobs",
             )
             self._guests.take_jobs(found)
+        self.looks += 1
         self._up()
 
     def _poll_limit_s(self) -> float:

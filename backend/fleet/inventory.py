@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from backend.errors import BadInput
+from backend.fleet.alarms import AlarmWatch, Looked
 from backend.fleet.config import FleetSettings
 from backend.fleet.host import HostWatch
 from backend.fleet.sharing import Sharing
-from backend.model import FleetSnapshot, Vm
+from backend.model import FleetSnapshot, HostState, Vm
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ PUBLISH_EVERY_S = 1.0
 """What changes in between is put together,"""
 PUBLISH_GAP_S = 0.1
 """except what is urgent: that waits for so long only."""
+
+_LOOK_AGAIN_S = 0.2
 
 
 class Inventory:
@@ -44,6 +47,8 @@ class Inventory:
             for host in settings.hosts
         }
         self._sharing = Sharing(self.hosts, self.touch)
+        self._moving = moving
+        self._alarms = AlarmWatch()
         self._touched = asyncio.Event()
         self._urgent = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,6 +89,14 @@ class Inventory:
         await _all_set([host.informed for host in self.hosts.values()], limit_s)
         self._take_snapshot()
 
+    async def sure(self, limit_s: float) -> None:
+        """Wait until what looks like a VM that runs twice is known to be so or not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._alarms.unsure:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    self._take_snapshot()
+
     def touch(self, urgent: bool = False) -> None:
         """Something may have changed; `urgent`: something an operator waits for, like a state."""
         self._touched.set()
@@ -107,10 +120,16 @@ class Inventory:
     def _take_snapshot(self) -> None:
         hosts = tuple(watch.host for watch in self.hosts.values())
         vms = [vm for watch in self.hosts.values() for vm in watch.vms]
+        looked = {
+            name: Looked(watch.host.state is HostState.UP, watch.looks)
+            for name, watch in self.hosts.items()
+        }
+        moving = {uuid for uuid, _ in self._moving()}
         fleet = FleetSnapshot(
             self._settings.name,
             hosts,
             tuple(self._enrich(self._sharing.mark(vm)) for vm in without_incoming(vms)),
+            self._alarms.look(vms, looked, moving),
         )
         if fleet != self.snapshot:
             self.snapshot = fleet

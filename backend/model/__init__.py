@@ -15,7 +15,9 @@ from backend.model.disks import (
     NewVolume,
     VolumeState,
 )
+from backend.model.doctor import Examination, FleetFinding, Grade
 from backend.model.fleet import (
+    Alarm,
     Disk,
     FleetSnapshot,
     Host,
@@ -56,6 +58,7 @@ from backend.model.planning import (
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
 
 __all__ = [
+    "Alarm",
     "Band",
     "Control",
     "CopyRoute",
@@ -65,9 +68,12 @@ __all__ = [
     "DiskChoice",
     "DiskMove",
     "DiskProgress",
+    "Examination",
     "Finding",
+    "FleetFinding",
     "FleetSnapshot",
     "Forecast",
+    "Grade",
     "Host",
     "HostState",
     "Job",

@@ -178,6 +178,17 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """One VM runs on several hosts at once: each copy writes as if it were alone."""
+
+    vm: str
+    uuid: str
+    hosts: tuple[str, ...]
+    sentence: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """The whole fleet at one instant; published whenever anything in it changed."""
 
@@ -186,6 +197,8 @@ class FleetSnapshot:
     """In the order of the fleet file."""
     vms: tuple[Vm, ...] = ()
     """By name, then host."""
+    alarms: tuple[Alarm, ...] = ()
+    """What cannot wait: on top of every screen until it is seen to be gone."""
 
     def host(self, name: str) -> Host | None:
         """The host called `name`."""

@@ -16,6 +16,7 @@ from backend.fleet.config import FleetSettings
 from backend.fleet.inventory import Inventory
 from backend.model import (
     Control,
+    Examination,
     FleetSnapshot,
     Job,
     Migration,
@@ -36,6 +37,7 @@ from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.run import storage_move
 from backend.run.beginning import first_state
 from backend.run.cold_move import ColdRun, taken_up
+from backend.run.doctor import examine
 from backend.run.history import History
 from backend.run.journal import Journal
 from backend.run.lessons import lesson
@@ -56,6 +58,8 @@ log = logging.getLogger(__name__)
 
 LOAD_LIMIT_S = 3.0
 """A host's load needs two looks a second apart; nobody waits longer for it."""
+ALARM_LIMIT_S = 6.0
+"""Two more looks at each host, a second apart, tell whether a VM runs twice."""
 _KEPT = 200
 """Ended migrations kept in memory, newest last."""
 
@@ -119,6 +123,11 @@ class Engine:
         if limit_s > 0:
             await self._inventory.settled(limit_s)
             await self._inventory.informed(min(limit_s, LOAD_LIMIT_S))
+            await self._inventory.sure(min(limit_s, ALARM_LIMIT_S))
+
+    async def examine(self) -> Examination:
+        """Look the whole fleet over, changing nothing; within about 20 s."""
+        return await examine(self._inventory, self.migrations(running_only=False))
 
     @property
     def policies(self) -> tuple[Policy, ...]:

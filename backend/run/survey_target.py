@@ -60,7 +60,11 @@ async def ask_reach(asking: Asking) -> Reach | None:
     if found.fault is probes.ReachFault.UNTRIED:
         asking.unknown["reach"] = found.detail
         return None
-    expected = asking.target.host.hostname
+    return reach_of(found, asking.target.host.hostname)
+
+
+def reach_of(found: probes.Reach, expected: str) -> Reach:
+    """What a probe of a migration URI means; `expected`: what the target calls itself."""
     if found.ok and expected and found.hostname != expected:
         return Reach(ReachProblem.OTHER_HOST, f"{found.hostname} answers there, not {expected}")
     problem = ReachProblem.NONE if found.ok else _REACH_PROBLEMS[found.fault]

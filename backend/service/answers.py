@@ -7,6 +7,8 @@ from backend.service.protocol import (
     Abort,
     Change,
     Done,
+    Examine,
+    Examined,
     FleetChanged,
     FleetReply,
     GetFleet,
@@ -70,6 +72,8 @@ async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -
             return Done()
         case ListPolicies():
             return PoliciesReply(engine.policies)
+        case Examine():
+            return Examined(await engine.examine())
     raise BadInput("That request is not known here.")
 
 

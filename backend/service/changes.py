@@ -10,7 +10,9 @@ from backend.service.protocol import FleetChanged
 
 def whole(fleet: FleetSnapshot) -> FleetChanged:
     """The change that replaces everything."""
-    return FleetChanged(name=fleet.name, whole=True, hosts=fleet.hosts, vms=fleet.vms)
+    return FleetChanged(
+        name=fleet.name, whole=True, hosts=fleet.hosts, vms=fleet.vms, alarms=fleet.alarms
+    )
 
 
 def difference(old: FleetSnapshot, new: FleetSnapshot) -> FleetChanged | None:
@@ -26,17 +28,18 @@ def difference(old: FleetSnapshot, new: FleetSnapshot) -> FleetChanged | None:
         hosts=tuple(h for was, h in zip(old.hosts, new.hosts, strict=True) if was != h),
         vms=tuple(vm for key, vm in now.items() if before.get(key) != vm),
         gone_vms=tuple(key for key in before if key not in now),
+        alarms=new.alarms,
     )
 
 
 def fold(fleet: FleetSnapshot, change: FleetChanged) -> FleetSnapshot:
     """`fleet` with `change` applied."""
     if change.whole:
-        return FleetSnapshot(change.name, change.hosts, change.vms)
+        return FleetSnapshot(change.name, change.hosts, change.vms, change.alarms)
     hosts = {host.name: host for host in fleet.hosts} | {host.name: host for host in change.hosts}
     vms = {(vm.uuid, vm.host): vm for vm in fleet.vms}
     vms |= {(vm.uuid, vm.host): vm for vm in change.vms}
     for key in change.gone_vms:
         vms.pop(key, None)
     in_order = sorted(vms.values(), key=lambda vm: (vm.name, vm.host, vm.uuid))
-    return FleetSnapshot(change.name, tuple(hosts.values()), tuple(in_order))
+    return FleetSnapshot(change.name, tuple(hosts.values()), tuple(in_order), change.alarms)

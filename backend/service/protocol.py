@@ -9,8 +9,10 @@ treat whatever does not fit as a broken peer.
 import msgspec
 
 from backend.model import (
+    Alarm,
     Control,
     Decision,
+    Examination,
     FleetSnapshot,
     Host,
     Migration,
@@ -143,6 +145,10 @@ class ListPolicies(_Message, frozen=True):
     """The policies this fleet knows, the default first -> PoliciesReply."""
 
 
+class Examine(_Message, frozen=True):
+    """Look the whole fleet over, changing nothing -> Examined, within about 20 s."""
+
+
 class GetEngine(_Message, frozen=True):
     """About the engine itself -> EngineReply."""
 
@@ -166,6 +172,7 @@ Request = (
     | Abort
     | Operate
     | ListPolicies
+    | Examine
     | GetEngine
     | StopEngine
 )
@@ -240,6 +247,10 @@ class PoliciesReply(_Message, frozen=True):
     policies: tuple[Policy, ...]
 
 
+class Examined(_Message, frozen=True):
+    examination: Examination
+
+
 class EngineReply(_Message, frozen=True):
     pid: int
     version: str
@@ -261,6 +272,8 @@ class FleetChanged(_Message, frozen=True):
     vms: tuple[Vm, ...] = ()
     gone_vms: tuple[tuple[str, str], ...] = ()
     """(uuid, host) of VMs that are no longer there."""
+    alarms: tuple[Alarm, ...] = ()
+    """All that there are now."""
 
 
 class MigrationChanged(_Message, frozen=True):
@@ -302,6 +315,7 @@ Reply = (
     | MigrationReply
     | PastReply
     | PoliciesReply
+    | Examined
     | EngineReply
 )
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.model import FleetSnapshot, Host, HostState, Vm, VmState
+from backend.model import Alarm, FleetSnapshot, Host, HostState, Vm, VmState
 from backend.service.changes import difference, fold, whole
 from backend.service.protocol import Publish, decode_from_engine, encode
 
@@ -21,12 +21,26 @@ hosts = st.tuples(
 )
 
 
-def snapshot(found: tuple[Host, ...], guests: list[Vm]) -> FleetSnapshot:
+alarms = st.builds(
+    Alarm,
+    vm=st.sampled_from(["x", "y"]),
+    uuid=st.just("1"),
+    hosts=st.just(HOSTS),
+    sentence=st.text(max_size=9),
+    remedy=st.just(""),
+)
+
+
+def snapshot(
+    found: tuple[Host, ...], guests: list[Vm], told: tuple[Alarm, ...] = ()
+) -> FleetSnapshot:
     unique = {(vm.uuid, vm.host): vm for vm in guests}.values()
-    return FleetSnapshot("f", found, tuple(sorted(unique, key=lambda v: (v.name, v.host, v.uuid))))
+    return FleetSnapshot(
+        "f", found, tuple(sorted(unique, key=lambda v: (v.name, v.host, v.uuid))), told
+    )
 
 
-snapshots = st.builds(snapshot, hosts, st.lists(vms, max_size=6))
+snapshots = st.builds(snapshot, hosts, st.lists(vms, max_size=6), st.tuples() | st.tuples(alarms))
 
 
 @given(snapshots, snapshots)

@@ -1,10 +1,11 @@
 """`hosts` and `vms`: the tables."""
 
 import argparse
+import sys
 
 from backend.model import FleetSnapshot, Host, HostState, Vm
 from backend.service.protocol import FleetChoice, FleetReply, GetFleet
-from tui.commands.session import SETTLE_S, connected, plain, print_json, print_table
+from tui.commands.session import SETTLE_S, clean, connected, plain, print_json, print_table
 from tui.render import units
 
 
@@ -22,7 +23,8 @@ async def hosts(options: argparse.Namespace, choice: FleetChoice) -> int:
 
 
 async def vms(options: argparse.Namespace, choice: FleetChoice) -> int:
-    """Every VM of the fleet. 3 when a host is not reachable: its VMs may be missing."""
+    """Every VM of the fleet. 3 when a host is not reachable (its VMs may be missing), or when a
+    VM runs on two hosts: that is said on stderr."""
     fleet = await _fleet(choice)
     if options.json:
         print_json([plain(vm) for vm in fleet.vms])
@@ -31,7 +33,10 @@ async def vms(options: argparse.Namespace, choice: FleetChoice) -> int:
             ("VM", "HOST", "STATE", "VCPU", "CPU", "MEMORY", "WRITES", "DISKS", "NETWORK"),
             [_vm_row(vm) for vm in fleet.vms],
         )
-    return 0 if all(host.state is HostState.UP for host in fleet.hosts) else 3
+    for alarm in fleet.alarms:
+        print(f"virt-ferry: {clean(alarm.sentence)} {clean(alarm.remedy)}", file=sys.stderr)
+    well = not fleet.alarms and all(host.state is HostState.UP for host in fleet.hosts)
+    return 0 if well else 3
 
 
 def host_json(host: Host, fleet: FleetSnapshot) -> dict[str, object]:

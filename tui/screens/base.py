@@ -18,6 +18,7 @@ from backend.service.client import FerryError
 from tui.actions import COMMON, Action
 from tui.bridge import StoreMoved
 from tui.render import units
+from tui.render.alarm import alarm_lines
 from tui.render.ink import Ink, Line, line, spans_of, wrap
 from tui.store import Store
 from tui.widgets.key_bar import KeyBar
@@ -65,6 +66,7 @@ class FerryScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The frame around `body`."""
+        yield Painted(lambda w, _: alarm_lines(self.store.fleet.alarms, w), id="alarm")
         with Horizontal(id="top"):
             yield PaintedLine(lambda w, _: [self.headline(w)], id="title")
             yield PaintedLine(lambda _w, _h: [self._clock()], id="clock")
@@ -125,12 +127,19 @@ class FerryScreen(Screen[None]):
 
     def _tick(self) -> None:
         """What the time of day alone changes."""
+        self._sound()
         for name in ("#title", "#clock"):
             self.query_one(name, PaintedLine).redraw()
         flash = self.query_one("#flash", Painted)
         lines = self._flash_lines(self.size.width)
         flash.styles.height = max(len(lines), 1)
         flash.redraw()
+
+    def _sound(self) -> None:
+        """The alarm stands on top of all else until it is gone."""
+        alarm = self.query_one("#alarm", Painted)
+        alarm.styles.height = len(alarm_lines(self.store.fleet.alarms, self.size.width))
+        alarm.redraw()
 
     def _clock(self) -> Line:
         return line((f"  {units.clock(self.ferry.clock())}", Ink.DIM))

@@ -29,6 +29,7 @@ class FleetScreen(FerryScreen):
         Action("history", "h", "history", "List every migration that has ended."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
         Action("sort", "s", "sort", "Sort the VMs by the next column."),
+        Action("doctor", "D", "doctor", "Examine hosts, VMs, certificates, ports.", footer=False),
         Action("reverse", "S", "reverse", "Turn the sort order around.", footer=False),
         Action("tables", "tab", "tables", "Go from one table to the other.", footer=False),
         Action("clear", "escape", "clear", "Take all marks and the filter away.", footer=False),
@@ -125,6 +126,8 @@ class FleetScreen(FerryScreen):
         """Reasons, by action."""
         if name in ("mark", "plan", "open", "sort") and not self.store.filled:
             return self.store.link.sentence or "The fleet is not known yet."
+        if name == "doctor":
+            return self.needs_engine()
         if name == "plan":
             return self.needs_engine() or self._why_no_plan()
         if name == "mark" and self.focused is self._hosts:
@@ -163,6 +166,10 @@ class FleetScreen(FerryScreen):
     def do_history(self) -> None:
         """What has ended, of earlier engines too."""
         self.ferry.open_history()
+
+    def do_doctor(self) -> None:
+        """What is wrong with the fleet."""
+        self.ferry.open_doctor()
 
     def do_filter(self) -> None:
         """Filter as it is typed."""
