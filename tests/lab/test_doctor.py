@@ -293,6 +293,33 @@ def test_an_incoming_copy_whose_source_is_gone_is_found(lab: Lab, ferry: Ferry) 
         assert lab.virsh(source, "domstate", name).strip() == "running"
 
 
+@pytest.mark.long
+def test_a_migration_that_goes_on_is_neither_alarm_nor_finding(lab: Lab, ferry: Ferry) -> None:
+    """Begun with virsh: the engine knows no more of it than the hosts tell."""
+    for _ in range(2):
+        source, target = host_of(lab, "idle-1"), other(lab, "idle-1")
+        words = ["--live", "--p2p", "--tls", "--persistent", "--undefinesource"]
+        sending = subprocess.Popen(
+            [
+                "virsh",
+                "-c",
+                lab.uri(source),
+                "migrate",
+                *words,
+                "idle-1",
+                f"qemu+tls://{target}/system",
+            ]
+        )
+        told = []
+        while sending.poll() is None:
+            told.append(ferry.run("vms").stderr)
+            told += [one["code"] for one in Doctor(ferry).findings if one["vm"] == "idle-1"]
+        told.append(ferry.run("vms").stderr)
+        told += [one["code"] for one in Doctor(ferry).findings if one["vm"] == "idle-1"]
+        assert sending.returncode == 0
+        assert not [one for one in told if one]
+
+
 @contextmanager
 def migrating_slowly(
     lab: Lab, name: str, source: str, target: str
