@@ -278,6 +278,12 @@ def test_an_incoming_copy_whose_source_is_gone_is_found(lab: Lab, ferry: Ferry) 
         with migrating_slowly(lab, name, source, target) as sending:
             cut_silently(lab, source)
             assert sending.wait(60) != 0
+            eventually(lambda: ferry.run("hosts").returncode == 3, f"{source} is lost", 30)
+            lost = Doctor(ferry)
+        alarm = lost.one("vm-maybe-elsewhere", name)
+        assert (lost.exit_code, alarm["hosts"]) == (3, [target, source])
+        assert f"Not known: whether it runs on {source}" in alarm["sentence"]
+        assert f"Bring {source} back" in alarm["remedy"]
         eventually(lambda: ferry.run("hosts").returncode == 0, "all hosts answer", 30)
         assert lab.virsh(source, "domstate", name).strip() == "running"
         assert lab.virsh(target, "domstate", name).strip() == "paused"
