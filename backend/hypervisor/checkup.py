@@ -24,8 +24,6 @@ class DomainLook:
     state: VmState
     reason: str
     """`migrated`, `post-copy failed`, ...; empty when libvirt gives none."""
-    job: str | None
-    """migration out, migration in, save, ...; None when no job runs."""
     saved: bool
     """It has a saved state from which it would start."""
 
@@ -40,42 +38,40 @@ class PoolLook:
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsLook:
-    """What a running VM's next migration would be held to."""
+class RunningLook:
+    """What only the QEMU of a running VM, or who asks it, can tell."""
 
-    pause_ms: int | None
-    bandwidth_bytes_s: int | None
+    job: str | None
+    """migration out, migration in, save, ...; None when no job runs."""
+    pause_ms: int | None = None
+    """The limits that its next migration would be held to; not asked while one runs."""
+    bandwidth_bytes_s: int | None = None
     """None: unlimited."""
 
 
 def look_at_domains(conn: Connection) -> tuple[DomainLook, ...]:
-    """All VMs, three short calls each at most; those that vanish meanwhile are left out."""
+    """All VMs, two short calls each at most, of which none waits for a QEMU; those that vanish
+    meanwhile are left out."""
     found = []
     for dom in conn.listAllDomains(0):
         try:
-            found.append(_look(conn, dom))
+            found.append(_look(dom))
         except libvirt.libvirtError as error:
             if error.get_error_code() != NO_DOMAIN:
                 raise
     return tuple(found)
 
 
-def _look(conn: Connection, dom: Any) -> DomainLook:
+def _look(dom: Any) -> DomainLook:
     number, reason = dom.state(0)[:2]
-    state, uuid = vm_state(number), dom.UUIDString()
+    state = vm_state(number)
     return DomainLook(
-        uuid=uuid,
+        uuid=dom.UUIDString(),
         name=dom.name(),
         state=state,
         reason=state_reason(state, reason),
-        job=_job(conn, uuid) if state.active else None,
         saved=not state.active and bool(dom.hasManagedSaveImage(0)),
     )
-
-
-def _job(conn: Connection, uuid: str) -> str | None:
-    job = read_active_job(conn, uuid)
-    return job.kind if job else None
 
 
 def look_at_images(conn: Connection) -> dict[str, frozenset[str]]:
@@ -106,6 +102,12 @@ def look_at_pools(conn: Connection) -> tuple[PoolLook, ...]:
     )
 
 
-def look_at_limits(conn: Connection, uuid: str) -> LimitsLook:
-    """Asks its QEMU: one that hangs holds the call up, so use a lane that may be given up."""
-    return LimitsLook(tuning.read_pause_limit(conn, uuid), tuning.read_bandwidth(conn, uuid))
+def look_at_running(conn: Connection, uuid: str) -> RunningLook:
+    """May wait for its QEMU: one that hangs holds the call up, so use a lane that may be given
+    up."""
+    job = read_active_job(conn, uuid)
+    if job is not None and "migration" in job.kind:
+        return RunningLook(job.kind)
+    pause_ms = tuning.read_pause_limit(conn, uuid)
+    rate_bytes_s = tuning.read_bandwidth(conn, uuid)
+    return RunningLook(job.kind if job else None, pause_ms, rate_bytes_s)

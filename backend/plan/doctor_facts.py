@@ -25,6 +25,7 @@ class Copy:
     reason: str = ""
     """libvirt's reason for the state: migrated, migration, post-copy failed, user, ..."""
     job: str | None = None
+    job_known: bool = True
     saved: bool = False
     images: frozenset[str] = frozenset()
     """Paths that it names, of the running VM and of its definition."""

@@ -39,8 +39,8 @@ def _deaf(copy: Copy) -> FleetFinding:
         "vm-qemu-silent",
         Grade.REMARK,
         (copy.host,),
-        f"the QEMU of {copy.name} on {copy.host} did not answer in time: it is busy, or hangs; the"
-        " limits of the VMs after it were not asked",
+        f"the QEMU of {copy.name} on {copy.host} did not answer in time: it is busy, or hangs; what"
+        " only it knows (its limits, whether it migrates) is not known",
         f"Examine again; if it stays so: on {copy.host}: virsh domcontrol {copy.uuid}, and its log"
         " in /var/log/libvirt/qemu",
         copy.name,

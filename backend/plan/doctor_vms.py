@@ -33,6 +33,8 @@ def _active(copies: list[Copy], silent: tuple[str, ...]) -> Iterator[FleetFindin
     waiting = [copy for copy in paused if copy.reason in _WAITING]
     if len(executing) > 1:
         yield _runs_twice(executing)
+    elif paused and not all(copy.job_known for copy in copies):
+        yield from _unclear(copies)
     elif executing and paused:
         for copy in paused:
             left = copy in waiting
@@ -56,6 +58,23 @@ def _runs_twice(copies: list[Copy]) -> FleetFinding:
         f"Decide which copy is right (its console, its data, who reaches it). On the other's host:"
         f" virsh destroy {one.uuid}; virsh undefine {one.uuid} --keep-nvram. Then check the file"
         " systems of the one that stays.",
+        one.name,
+    )
+
+
+def _unclear(copies: list[Copy]) -> Iterator[FleetFinding]:
+    """To end a copy while a migration goes on may end the VM: nothing is advised."""
+    hosts, one = _hosts(copies), copies[0]
+    if len(copies) == 1 and one.reason not in _WAITING:
+        return
+    states = ", ".join(f"{copy.state.value} on {copy.host}" for copy in copies)
+    yield finding(
+        "vm-unclear",
+        Grade.MEND,
+        hosts,
+        f"{one.name} is {states}, and whether a migration of it goes on is not known: its QEMU did"
+        " not answer",
+        "Examine again; end or resume nothing before it is known.",
         one.name,
     )
 

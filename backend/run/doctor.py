@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from backend.fleet.inventory import Inventory
 from backend.model import Examination, Migration, Outcome
-from backend.plan.doctor import doubtful, examined
+from backend.plan.doctor import Key, doubtful, examined
 from backend.plan.doctor_facts import Doubt, FleetFacts
 from backend.run.doctor_host import (
     ASK_LIMIT_S,
@@ -54,17 +54,22 @@ async def examine(inventory: Inventory, migrations: Sequence[Migration]) -> Exam
     facts = replace(
         _facts(answers, migrations), trust=await asyncio.to_thread(trust_among, answers)
     )
-    again = await _look_again(facts, answers, migrations) if doubtful(facts) else None
+    bad = doubtful(facts)
+    again = await _look_again(facts, answers, migrations, bad) if bad else None
     now_s = time.time()
     return Examination(examined(facts, again), now_s, round(time.monotonic() - begun_s, 2))
 
 
 async def _look_again(
-    facts: FleetFacts, answers: list[HostAnswers], migrations: Sequence[Migration]
-) -> frozenset[tuple[str, str, tuple[str, ...]]]:
+    facts: FleetFacts,
+    answers: list[HostAnswers],
+    migrations: Sequence[Migration],
+    bad: frozenset[Key],
+) -> frozenset[Key]:
     """A host that does not answer now takes nothing back."""
     await asyncio.sleep(LOOK_AGAIN_S)
-    copies = await asyncio.gather(*(look_again(one) for one in answers))
+    names = {vm for _, vm, _ in bad}
+    copies = await asyncio.gather(*(look_again(one, names) for one in answers))
     hosts = tuple(replace(host, copies=now) for host, now in zip(facts.hosts, copies, strict=True))
     return doubtful(replace(facts, hosts=hosts, moving=_moving(migrations) | facts.moving))
 

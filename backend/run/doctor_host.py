@@ -8,7 +8,7 @@ the host its connection.
 import asyncio
 import posixpath
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -26,9 +26,10 @@ from backend.remote import pki
 T = TypeVar("T")
 
 ASK_LIMIT_S = 6.0
-QEMU_LIMIT_S = 3.0
-LIMITS_AT_MOST = 300
-"""VMs asked for their limits; each is two questions to its QEMU."""
+QEMU_LIMIT_S = 2.0
+RUNNING_AT_MOST = 400
+"""VMs asked what only their QEMUs know; each is three short calls."""
+_DEAF_AT_MOST = 2
 
 
 @dataclass(slots=True)
@@ -88,13 +89,16 @@ async def ask_host(of: HostAnswers) -> None:
         await asyncio.gather(_ask_libvirt(of), _ask_papers(of))
 
 
-async def look_again(of: HostAnswers) -> tuple[Copy, ...] | None:
-    """Only which VMs it has, and what they do; on the host's own lane."""
+async def look_again(of: HostAnswers, names: Collection[str]) -> tuple[Copy, ...] | None:
+    """Only which VMs it has and what they do, with the jobs of those called so."""
     if not of.up:
         return None
     asked = of.watch.call(there.look_at_domains, ASK_LIMIT_S, "list its VMs")
     looks = await of.ask("again", asked)
-    return None if looks is None else tuple(_copy(of.name, one) for one in looks)
+    if looks is None:
+        return None
+    copies = [_copy(of.name, one) for one in looks]
+    return await _with_running(of, copies, [one for one in copies if one.name in names])
 
 
 # -- libvirt ---------------------------------------------------------------------------------
@@ -107,19 +111,19 @@ async def _ask_libvirt(of: HostAnswers) -> None:
     try:
         call = _caller(of, lane)
         looks = await call("vms", there.look_at_domains, "list its VMs")
-        images = await call("images", there.look_at_images, "tell the images of its VMs") or {}
+        images = await call("images", there.look_at_images, "tell the images of its VMs")
         of.pools = await call("volumes", there.look_at_pools, "list its pools")
     finally:
         await lane.close()
+    if images is None:
+        of.pools = None  # nobody could say which of their images are used
     if looks is None:
         return
-    copies = [_copy(of.name, one) for one in looks]
-    paths = _paths(of.pools or ())
-    named = {
-        uuid: frozenset(paths.get(image, image) for image in some) for uuid, some in images.items()
-    }
-    copies = [replace(one, images=named.get(one.uuid, frozenset())) for one in copies]
-    of.add(copies=await _with_limits(of, copies))
+    named = _named(images or {}, of.pools or ())
+    copies = [
+        replace(_copy(of.name, one), images=named.get(one.uuid, frozenset())) for one in looks
+    ]
+    of.add(copies=await _with_running(of, copies, copies[:RUNNING_AT_MOST]))
 
 
 def _caller(of: HostAnswers, lane: Lane) -> Callable[..., Awaitable[Any]]:
@@ -130,50 +134,68 @@ def _caller(of: HostAnswers, lane: Lane) -> Callable[..., Awaitable[Any]]:
 
 
 def _copy(host: str, look: there.DomainLook) -> Copy:
-    return Copy(look.uuid, look.name, host, look.state, look.reason, look.job, look.saved)
+    return Copy(look.uuid, look.name, host, look.state, look.reason, saved=look.saved)
 
 
-def _paths(pools: tuple[there.PoolLook, ...]) -> dict[str, str]:
-    """`pool/volume` -> path."""
-    return {
+def _named(
+    images: Mapping[str, frozenset[str]], pools: tuple[there.PoolLook, ...]
+) -> dict[str, frozenset[str]]:
+    """By UUID, paths: what is named as `pool/volume` too."""
+    paths = {
         f"{pool.name}/{name}": posixpath.join(pool.path, name)
         for pool in pools
         for name in pool.volumes
     }
+    return {
+        uuid: frozenset(paths.get(image, image) for image in some) for uuid, some in images.items()
+    }
 
 
-async def _with_limits(of: HostAnswers, copies: list[Copy]) -> tuple[Copy, ...]:
-    """On a lane of their own, as long as time is left: what was not reached stays not known."""
-    resting = [one for one in copies if one.active and not one.migrates][:LIMITS_AT_MOST]
-    found: dict[str, there.LimitsLook] = {}
-    deaf: set[str] = set()
-
-    async def all_of_them(lane: Lane) -> None:
-        for uuid in (one.uuid for one in resting):
-            asked = partial(there.look_at_limits, uuid=uuid)
-            try:
-                found[uuid] = await lane.call(asked, QEMU_LIMIT_S, "tell its VMs' limits")
-            except CallTimedOut:
-                deaf.add(uuid)
-                return  # the lane went with it
-            except HypervisorError:
-                continue  # not to be asked now
-
-    lane = await of.ask("limits", of.watch.open_lane("doctor-limits")) if resting else None
-    if lane is not None:
+async def _with_running(
+    of: HostAnswers, copies: Sequence[Copy], asked: Sequence[Copy]
+) -> tuple[Copy, ...]:
+    """`copies`, with what the QEMUs of those `asked` tell; a lane that one of them holds up is
+    given up, and the rest are asked on another."""
+    left = [one.uuid for one in asked if one.active]
+    found: dict[str, there.RunningLook] = {}
+    deaf: list[str] = []
+    while left and len(deaf) < _DEAF_AT_MOST:
+        lane = await of.ask("limits", of.watch.open_lane("doctor-vms"))
+        if lane is None:
+            break
         try:
-            await of.ask("limits", all_of_them(lane))
+            heard = await of.ask("limits", _ask_running(lane, left, found))
         finally:
             await lane.close(0.5)
-    if deaf:
-        of.unknown["limits"] = "a QEMU does not answer"
-    return tuple(_limited(one, found.get(one.uuid), one.uuid in deaf) for one in copies)
+        if heard is not False:
+            break
+        deaf.append(left.pop(0))
+    if left or deaf:
+        of.unknown.setdefault("limits", "not all QEMUs answered")
+    return tuple(_told(one, found.get(one.uuid), one.uuid in deaf) for one in copies)
 
 
-def _limited(copy: Copy, look: there.LimitsLook | None, deaf: bool) -> Copy:
+async def _ask_running(lane: Lane, left: list[str], found: dict[str, there.RunningLook]) -> bool:
+    """One after the other, taking from `left` those that have told; False where the first of
+    `left` does not answer."""
+    while left:
+        asked = partial(there.look_at_running, uuid=left[0])
+        try:
+            found[left[0]] = await lane.call(asked, QEMU_LIMIT_S, "tell about its VMs")
+        except CallTimedOut:
+            return False
+        except HypervisorError:
+            found[left[0]] = there.RunningLook(None)  # gone, or not to be asked now
+        left.pop(0)
+    return True
+
+
+def _told(copy: Copy, look: there.RunningLook | None, deaf: bool) -> Copy:
     if look is None:
-        return replace(copy, deaf=deaf)
-    return replace(copy, pause_ms=look.pause_ms, bandwidth_bytes_s=look.bandwidth_bytes_s)
+        return replace(copy, job_known=not copy.active, deaf=deaf)
+    return replace(
+        copy, job=look.job, pause_ms=look.pause_ms, bandwidth_bytes_s=look.bandwidth_bytes_s
+    )
 
 
 # -- SSH -------------------------------------------------------------------------------------

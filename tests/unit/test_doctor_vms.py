@@ -88,6 +88,17 @@ def test_a_paused_copy_whose_other_end_is_silent_must_not_be_resumed() -> None:
     assert "Find out first whether kvm-a is off" in found.remedy
 
 
+def test_nothing_is_advised_while_it_is_not_known_whether_a_migration_goes_on() -> None:
+    found = only("vms", replace(RUNS, job_known=False), WAITS)
+    assert (found.code, found.grade) == ("vm-unclear", Grade.MEND)
+    assert "destroy" not in found.remedy
+    alone = only("vms", replace(WAITS, job_known=False))
+    assert alone.code == "vm-unclear"
+    assert codes("vms", replace(WAITS, reason="user", job_known=False)) == ["vms-ok"]
+    twice = only("vms", RUNS, replace(RUNS, host="kvm-b", job_known=False))
+    assert twice.code == "vm-runs-twice"
+
+
 def test_paused_on_both_ends() -> None:
     found = only("vms", replace(WAITS, host="kvm-a"), WAITS)
     assert (found.code, found.grade) == ("vm-paused-twice", Grade.ALARM)
