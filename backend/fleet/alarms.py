@@ -99,7 +99,8 @@ def alarm_of(uuid: str, name: str, hosts: tuple[str, ...], silent: list[str]) ->
         uuid,
         hosts,
         f"{name} RUNS TWICE: on {where} at once{unheard}, each copy writing as if it were alone.",
-        f"Decide which is right, end the other there: virsh destroy {uuid} (see virt-ferry doctor).",
+        f"Decide which is right, end the other there: virsh destroy {uuid} (see virt-ferry"
+        " doctor).",
     )
 
 

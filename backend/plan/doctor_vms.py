@@ -144,8 +144,8 @@ def _post_copy_broken(copies: list[Copy], silent: tuple[str, ...]) -> FleetFindi
         hosts,
         f"The post-copy of {one.name} broke: its memory is in two parts, on {listed(hosts)}"
         f"{missing}. Certain: neither part is whole; destroying either loses the VM's memory",
-        f"Restore the link between the hosts, then: virt-ferry recover {shlex.quote(one.name)} (or the same"
-        " virsh migrate again with --postcopy-resume). Destroy neither.",
+        f"Restore the link between the hosts, then: virt-ferry recover {shlex.quote(one.name)} (or"
+        " the same virsh migrate again with --postcopy-resume). Destroy neither.",
         one.name,
     )
 
