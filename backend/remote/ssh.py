@@ -207,8 +207,11 @@ class SshHost:
             **self._login,
             password=None,
             preferred_auth="gssapi-with-mic,hostbased,publickey",
-            # Whatever the configuration says: a host has no use for our agent.
+            # Whatever the configuration says: a host has no use for our agent, and is known by its
+            # key (Kerberos could vouch for it in place of that).
             agent_forwarding=False,
+            gss_kex=False,
+            gss_delegate_creds=False,
             keepalive_interval=KEEPALIVE_S,
             keepalive_count_max=KEEPALIVE_COUNT,
             **agent,

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_TROUBLES = (sqlite3.Error, OSError, journal_file.NewerSchemaError, UnicodeDecodeError)
+"""Of the file; the last is sqlite3's own where its words quote damaged bytes."""
+
 WRITE_EVERY_S = 0.5
 """Samples wait so long; what an engine that dies must not forget does not wait."""
 AGAIN_S = 5.0
@@ -134,7 +137,7 @@ class Journal:
         try:
             async with asyncio.timeout(READ_S):
                 return await self._in_thread(lambda: ask(self._opened()))
-        except (sqlite3.Error, OSError, journal_file.NewerSchemaError, TimeoutError) as error:
+        except (*_TROUBLES, TimeoutError) as error:
             log.warning("reading the journal: %s", error)
             self._say(_sentence(self._path, error, "read"))
             self._tell(urgent=False)
@@ -174,7 +177,7 @@ class Journal:
         batch, self._waiting = self._waiting, Batch()
         try:
             await self._in_thread(lambda: journal_rows.write(self._opened(), self._fleet, batch))
-        except (sqlite3.Error, OSError, journal_file.NewerSchemaError) as error:
+        except _TROUBLES as error:
             self._waiting = batch.then(self._waiting)
             await self._mend(error)
             self._told.set()
@@ -187,7 +190,7 @@ class Journal:
         assert self._path is not None
         path = self._path
         log.warning("writing the journal: %s", error)
-        broken = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        broken = isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError) and not isinstance(
             error, sqlite3.OperationalError
         )
         if broken and (aside := await self._in_thread(lambda: self._put_aside(path, error))):

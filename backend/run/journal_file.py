@@ -59,7 +59,8 @@ def opened(path: Path) -> sqlite3.Connection:
     """
     try:
         return _opened(path)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # The latter: sqlite3 cannot even say what is broken, the damage being part of its words.
         if isinstance(error, sqlite3.OperationalError) or not path.exists():
             raise
         put_aside(path, str(error))

@@ -137,3 +137,14 @@ def test_rows_of_another_shape_are_left_out(
     finally:
         conn.close()
     asyncio.run(asked_everything(path))
+
+
+def test_damage_that_sqlite_cannot_put_into_words_is_put_aside(
+    tmp_path: Path, whole: bytes
+) -> None:
+    """Its message quotes the damaged schema, which is no text any more."""
+    path = tmp_path / "journal.db"
+    path.write_bytes(whole.replace(b"CREATE TABLE migrations", b"CREATE TABLE migr\x80tions"))
+    path.chmod(0o600)
+    asyncio.run(asked_everything(path))
+    assert [one.name for one in tmp_path.glob("journal.db.broken-*")]

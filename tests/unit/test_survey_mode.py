@@ -11,7 +11,9 @@ from backend.run.survey_asking import Asking
 
 
 def host(name: str) -> Any:
-    return SimpleNamespace(name=name, host=Host(name, HostState.UP), tls=True, migrate_uri="")
+    return SimpleNamespace(
+        name=name, host=Host(name, HostState.UP), tls=True, migrate_uri="", source_uri=""
+    )
 
 
 def at_source(state: VmState) -> Any:
