@@ -25,7 +25,7 @@ from backend.model import (
     Vm,
 )
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
