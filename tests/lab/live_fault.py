@@ -4,6 +4,7 @@ python -m tests.lab.live_fault FLEET STATE VM TARGET STEP
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from backend.fleet.config import load
 from backend.hypervisor import migrate
 from backend.model import MoveOptions
+from backend.run.contest import Contest
 from backend.run.engine import Engine
 from backend.run.migration import MigrationRun
 from tests.lab.cold_fault import VERDICT_LIMIT_S, News
@@ -28,8 +30,25 @@ def _die(*_args: object, **_named: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def main(fleet: str, state: str, vm: str, target: str, step: str) -> None:
-    setattr(*BEFORE[step], _die)
+def contested(vm: str, source_uri: str, target_uri: str) -> None:
+    """Somebody is quicker."""
+
+    async def quicker(contest: Contest) -> None:
+        words = ("migrate", "--live", "--p2p", "--tls", "--persistent", "--undefinesource")
+        await asyncio.create_subprocess_exec(
+            "virsh", "-q", "-c", source_uri, *words, vm, target_uri, start_new_session=True
+        )
+        while not await contest._moves():
+            await asyncio.sleep(0.1)
+
+    Contest.must_be_free = quicker  # type: ignore[method-assign]
+
+
+async def main(fleet: str, state: str, vm: str, target: str, step: str, *uris: str) -> None:
+    if uris:
+        contested(vm, *uris)
+    else:
+        setattr(*BEFORE[step], _die)
     news = News()
     kept = Path(state) / "virt-ferry"
     engine = Engine(load(Path(fleet)), news, lambda: None, None, kept / "open", kept / "journal.db")
@@ -37,8 +56,11 @@ async def main(fleet: str, state: str, vm: str, target: str, step: str) -> None:
     plans, started = await engine.start((vm,), target, MoveOptions())
     assert started, [f.sentence for plan in plans for f in plan.findings if f.severity == "block"]
     async with asyncio.timeout(VERDICT_LIMIT_S):
-        await news.verdict
+        verdict = await news.verdict
+    said = ("outcome", "owner", "reason", "leftovers")
+    print(json.dumps({key: getattr(verdict, key) for key in said}), flush=True)
+    await engine.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:6]))
+    asyncio.run(main(*sys.argv[1:8]))
