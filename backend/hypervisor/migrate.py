@@ -205,11 +205,12 @@ class JobSeen:
 
 
 def job_seen(conn: Connection, uuid: str) -> JobSeen | None:
-    """The outgoing migration of a VM; None where none runs."""
+    """The outgoing migration of a VM; None where none runs, or where it is being cancelled and so
+    tells nothing of itself."""
     raw = domains.read_job(conn, uuid)
     if raw is None or (reading := job_sample(raw, 0.0)).operation != OUTWARD:
         return None
-    return JobSeen(reading)
+    return JobSeen(reading) if reading.elapsed_ms else None
 
 
 def start_post_copy(conn: Connection, uuid: str) -> None:

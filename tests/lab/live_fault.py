@@ -38,10 +38,11 @@ def contested(vm: str, source_uri: str, target_uri: str) -> None:
         await asyncio.create_subprocess_exec(
             "virsh", "-q", "-c", source_uri, *words, vm, target_uri, start_new_session=True
         )
-        while not await contest._moves():
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while not await contest._moves():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
-    Contest.must_be_free = quicker  # type: ignore[method-assign]
+    setattr(Contest, "must_be_free", quicker)  # noqa: B010 - mypy sees a method
 
 
 async def main(fleet: str, state: str, vm: str, target: str, step: str, *uris: str) -> None:
