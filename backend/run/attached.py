@@ -53,6 +53,7 @@ class AttachedRun(MigrationRun):
         super().__init__(begun, source, target, look_on(vm), publisher, elsewhere)
         self._look_on = look_on
         self._watching.account.resume(samples)
+        self._watching.contested = False
         if state.called_at is not None:
             self._called = self._told.zero = _monotonic(state.called_at)
         self._controls.resume()

@@ -33,14 +33,16 @@ class Contest:
             self.lost = True
             raise self._theirs()
 
-    async def understood(self, error: FerryError) -> FerryError:
-        """What a migrate call that failed with `error` means."""
+    async def understood(self, error: FerryError, others: bool) -> FerryError:
+        """What a migrate call that failed with `error` means; `others`: all that was seen of a
+        migration meanwhile was somebody else's."""
         code = error.code if isinstance(error, HypervisorError) else 0
-        if code != OPERATION_TIMEOUT or "state change lock" not in error.sentence:
+        waited = code == OPERATION_TIMEOUT and "state change lock" in error.sentence
+        if not (waited or others):
             return error
         with contextlib.suppress(FerryError):
             self.lost = await self._moves()
-        return self._theirs() if self.lost else error
+        return self._theirs() if self.lost or others else error
 
     async def judged(self, before: Before) -> Judgement | None:
         """Of the loser, while the VM is still where it was; None: ask both ends."""

@@ -56,6 +56,7 @@ class ForeignRun(Operated):
         self._source = hosts[state.source]
         self._watching = Watching(self._told, self._source, publisher)
         self._watching.account.resume(samples)
+        self._watching.contested = False
         self._changed = ChangedParameters(self._source, self._told)
         self._controls = Controls(self._told, self._source, self._changed)
         self._handover = Handover()

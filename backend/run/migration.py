@@ -226,7 +226,8 @@ class MigrationRun(Operated):
             call.result()
         except FerryError as error:
             log.info("migrate call of %s: %s", self.state.id, error)
-            self._call_error = (await self._contest.understood(error)).sentence
+            meant = await self._contest.understood(error, self._watching.others)
+            self._call_error = meant.sentence
 
     async def _look(self, call: asyncio.Task[Any] | None = None) -> None:
         """One sample, what follows from it, and the rest of the sample's time."""

@@ -141,7 +141,7 @@ def without(fleet: str, host: str) -> str:
 
 @pytest.mark.long
 async def test_two_users_and_one_vm(lab: Lab, ferry: Ferry, tmp_path: Path) -> None:
-    """Whoever comes second is told so; the VM moves once."""
+    """Whoever comes second is told so; the VM moves once (and is where both wanted it)."""
     target = other(lab, VM)
     colleague = Ferry(lab.fleet, tmp_path / "state")
     try:
@@ -149,13 +149,13 @@ async def test_two_users_and_one_vm(lab: Lab, ferry: Ferry, tmp_path: Path) -> N
             one.run("vms")
         words = ("migrate", VM, "--to", target)
         both = [asyncio.to_thread(one.run, *words) for one in (ferry, colleague)]
-        first, second = sorted(await asyncio.gather(*both), key=lambda done: done.returncode)
+        ended = await asyncio.gather(*both)
         seen = (*ferry.json("jobs"), *colleague.json("jobs"))
     finally:
         colleague.stop()
-    assert first.returncode == 0, first.stderr
-    assert second.returncode in (1, 2)
-    assert BY_OTHERS in second.stdout + second.stderr
+    lost = [one for one in ended if BY_OTHERS in one.stdout + one.stderr]
+    assert len(lost) == 1, ended
+    assert sorted(one.returncode for one in ended)[0] == 0
     assert len({one["id"] for one in seen if one["outcome"] == "moved"}) == 2
     assert_only_on(lab, VM, target)
 
@@ -166,7 +166,7 @@ async def test_the_hosts_lock_decides_and_the_loser_says_so(
 ) -> None:
     """Its look came too early: libvirt lets its call wait, and gives it up after 30 s."""
     source, target = host_of(lab, VM), other(lab, VM)
-    set_links(lab, "16mbit")
+    set_links(lab, "6mbit")
     words = ("tests.lab.live_fault", str(lab.fleet), str(tmp_path), VM, target, "contested")
     ended = await asyncio.to_thread(
         subprocess.run,
@@ -178,7 +178,7 @@ async def test_the_hosts_lock_decides_and_the_loser_says_so(
         text=True,
     )
     verdict = json.loads(ended.stdout.splitlines()[-1])
-    lab.virsh(source, "domjobabort", VM)
+    lab.virsh(source, "domjobabort", VM, check=False)
     assert (verdict["outcome"], verdict["owner"]) == ("stayed", source)
     assert BY_OTHERS in verdict["reason"]
     assert verdict["leftovers"] == []
