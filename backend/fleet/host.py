@@ -68,6 +68,8 @@ class HostWatch:
         """Told of every event of every VM of this host."""
         self.answered = asyncio.Event()
         """Set once the first attempt to reach it has succeeded or failed."""
+        self.reached = asyncio.Event()
+        """The same, but before its VMs have been read: calls can be made."""
         self.informed = asyncio.Event()
         """Set once its load is known too, or known not to be told."""
         self.looks = 0
@@ -204,6 +206,7 @@ class HostWatch:
         if self.settings.ssh is not None:
             await self._connect_ssh(self.settings.ssh)
         self._control = await self._open("control")
+        self.reached.set()
         self._statistics = await self._open("statistics")
         self.identity = await self._control.call(read_identity, 5.0, "say who it is")
         await events.subscribe(self._control, self._on_event)
@@ -277,8 +280,8 @@ class HostWatch:
             hostname=self.host.hostname,
             tls=self.settings.tls,
         )
-        self.answered.set()
-        self.informed.set()
+        for event in (self.reached, self.answered, self.informed):
+            event.set()
         self._changed(True)
 
     def _on_lost(self, reason: str) -> None:

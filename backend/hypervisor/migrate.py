@@ -12,9 +12,14 @@ import libvirt
 
 from backend import errors
 from backend.errors import OPERATION_INVALID
+from backend.hypervisor import domains
 from backend.hypervisor.connection import Connection
+from backend.hypervisor.stats import JobReading, job_sample
 from backend.hypervisor.target_xml import Changes, at_target
 from backend.hypervisor.tuning import mib_per_s
+
+OUTWARD = "migration out"
+"""libvirt's job at the source of a migration."""
 
 _NO_CHANGES = Changes()
 _STORED = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
@@ -185,6 +190,27 @@ def run(conn: Connection, order: MigrationOrder) -> None:
     """
     flags, parameters = flags_and_parameters(order)
     conn.lookupByUUIDString(order.uuid).migrateToURI3(order.target_uri, parameters, flags)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeen:
+    """A migration that runs on its source, whoever has begun it."""
+
+    reading: JobReading
+
+    @property
+    def age_s(self) -> float:
+        """For how long it has been running, by its host's clock."""
+        return self.reading.elapsed_ms / 1000
+
+
+def job_seen(conn: Connection, uuid: str) -> JobSeen | None:
+    """The outgoing migration of a VM; None where none runs, or where it is being cancelled and so
+    tells nothing of itself."""
+    raw = domains.read_job(conn, uuid)
+    if raw is None or (reading := job_sample(raw, 0.0)).operation != OUTWARD:
+        return None
+    return JobSeen(reading) if reading.elapsed_ms else None
 
 
 def start_post_copy(conn: Connection, uuid: str) -> None:

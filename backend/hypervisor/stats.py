@@ -198,6 +198,11 @@ def job_sample(raw: Raw, t_s: float, first_pass: int | None = None) -> JobReadin
     )
 
 
+def job_age_s(raw: Raw) -> float:
+    """For how long a job has been running, by its own host's clock."""
+    return _size(raw, "time_elapsed") / 1000
+
+
 @dataclass(frozen=True, slots=True)
 class CompletedJob:
     """The final figures of a job, from JOB_COMPLETED or `jobStats(COMPLETED)`."""

@@ -51,6 +51,11 @@ def read_bandwidth(conn: Connection, uuid: str) -> int | None:
     return int(limit) * MIB if limit and limit < UNLIMITED_MIB_S else None
 
 
+def read_limits(conn: Connection, uuid: str) -> tuple[int | None, int | None]:
+    """Both: the pause in ms, the bandwidth in bytes/s."""
+    return read_pause_limit(conn, uuid), read_bandwidth(conn, uuid)
+
+
 def set_bandwidth(
     conn: Connection, uuid: str, rate_bytes_s: int | None, post_copy: bool = False
 ) -> None:

@@ -29,6 +29,8 @@ from backend.model.fleet import (
     VmState,
 )
 from backend.model.moving import (
+    NOT_KNOWN,
+    ChangedLimit,
     Control,
     Decision,
     Migration,
@@ -58,8 +60,10 @@ from backend.model.planning import (
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
 
 __all__ = [
+    "NOT_KNOWN",
     "Alarm",
     "Band",
+    "ChangedLimit",
     "Control",
     "CopyRoute",
     "Decision",

@@ -4,8 +4,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.model.disks import DiskMove, DiskProgress, NewVolume
+from backend.model.fleet import VmState
 from backend.model.planning import Band, Forecast, Mode, Policy, TrackRecord, Tuning
 from backend.model.preparing import Prepared
+
+NOT_KNOWN = "?"
+"""The target of somebody else's migration while no host of the fleet is seen to take it."""
 
 
 class Phase(StrEnum):
@@ -154,8 +158,9 @@ class Verdict:
     passes: int = 0
     mode: Mode = Mode.LIVE
     policy: str = "balanced"
-    encrypted: bool = True
-    authenticated: bool = True
+    encrypted: bool | None = True
+    """None: not known, of a migration that somebody else has begun."""
+    authenticated: bool | None = True
     leftovers: tuple[str, ...] = ()
     """What is left that should not be, each with how to remove it."""
     lost_probes: int | None = None
@@ -197,6 +202,16 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedLimit:
+    """A limit of the VM that a migration has changed, as it was before."""
+
+    name: str
+    """pause-limit (ms), bandwidth (bytes/s)."""
+    before: int | None
+    """None: it was not told, or there was none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Migration:
     """One VM, one attempt: all about it but its history of samples."""
 
@@ -209,7 +224,8 @@ class Migration:
     """Epoch seconds of the operator's confirm."""
     policy: Policy
     mode: Mode = Mode.LIVE
-    encrypted: bool = True
+    encrypted: bool | None = True
+    """None: not known, of a foreign one."""
     phase: Phase = Phase.PREPARE
     phases: dict[Phase, PhaseState] = field(default_factory=dict)
     called_at: float | None = None
@@ -269,6 +285,19 @@ class Migration:
     """Id of the migration of which this is the second attempt."""
     turns: tuple[Turn, ...] = ()
     """Its course so far, oldest first; brought up to date with each phase and the verdict."""
+    foreign: bool = False
+    """Begun by somebody else (virsh, another user's engine): shown, not steered. How it was begun
+    is not known, and `target` is `?` while no host of this fleet is seen to take it."""
+    persistent: bool = True
+    """The VM had a stored definition at its source."""
+    state_before: VmState = VmState.RUNNING
+    """Of the VM, at the confirm."""
+    address: str | None = None
+    """Where the operator wants its outage to be measured."""
+    changed: tuple[ChangedLimit, ...] = ()
+    """The VM's limits that were changed; each is here before it is."""
+    gaps: tuple[tuple[float, float], ...] = ()
+    """From and to, as `Sample.t_s`: spans in which no engine watched it."""
 
     @property
     def running(self) -> bool:

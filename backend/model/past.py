@@ -31,8 +31,8 @@ class Past:
     sent_bytes: int = 0
     passes: int = 0
     stall_ms: int | None = None
-    encrypted: bool = True
-    authenticated: bool = True
+    encrypted: bool | None = True
+    authenticated: bool | None = True
     leftovers: tuple[str, ...] = ()
 
 

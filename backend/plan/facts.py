@@ -209,6 +209,8 @@ class Survey:
     source: Host
     target: Host
     encrypted: bool = True
+    moved_by_others: bool = False
+    """A migration that runs on it is not this engine's."""
     mode: Mode = Mode.LIVE
     flatten: bool = False
     migrate_uri: str = ""

@@ -6,6 +6,10 @@ from backend.model import Finding, VmState
 from backend.plan.facts import Definition, Survey
 from backend.plan.found import block, ok, warn
 
+MOVED_BY_OTHERS = "{vm} is moved by somebody else"
+MOVED_BY_OTHERS_REMEDY = (
+    "Wait until that has ended; `virt-ferry jobs` shows it, `virt-ferry abort` ends it."
+)
 _REMEDY_STATE = {
     VmState.SHUT_OFF: "Move it with --mode cold, or start it first.",
     VmState.CRASHED: "Look at its log, then start it anew.",
@@ -61,6 +65,9 @@ def job(survey: Survey) -> Iterator[Finding]:
     if active is None:
         return
     name = survey.vm.name
+    if survey.moved_by_others:
+        yield block("job-active", "job", MOVED_BY_OTHERS.format(vm=name), MOVED_BY_OTHERS_REMEDY)
+        return
     yield block(
         "job-active",
         "job",

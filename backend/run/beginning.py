@@ -1,16 +1,17 @@
-"""A migration's state as it begins, from its plan and what the operator asked for."""
+"""A migration as it begins, from its plan and what the operator asked for."""
 
 import time
 
-from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan
+from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan, Vm
+from backend.run.verdict import Before
 
 
 def first_state(
     migration_id: str,
     plan: Plan,
     options: MoveOptions,
+    vm: Vm,
     after: str | None = None,
-    autostart: bool = False,
 ) -> Migration:
     """Confirmed now; nothing has been touched."""
     return Migration(
@@ -35,6 +36,22 @@ def first_state(
         deadline_s=plan.deadline_s,
         moves=plan.disks,
         remove_source=options.remove_source,
-        autostart=autostart,
+        autostart=vm.autostart,
         after=after,
+        persistent=vm.persistent,
+        state_before=vm.state,
+        address=options.address,
+    )
+
+
+def before_of(vm: Vm, plan: Plan) -> Before:
+    """What the VM is now, for the verdict."""
+    return Before(
+        vm=vm.name,
+        source=plan.source,
+        target=plan.target,
+        persistent=vm.persistent,
+        state=vm.state,
+        autostart=vm.autostart,
+        uuid=vm.uuid,
     )

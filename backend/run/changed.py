@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from backend.errors import NO_DOMAIN, OPERATION_INVALID, FerryError, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import tuning
 from backend.hypervisor.connection import Connection
+from backend.model import ChangedLimit
+from backend.run.told import Told
 
 log = logging.getLogger(__name__)
 
@@ -15,24 +17,24 @@ _ENDED = (NO_DOMAIN, OPERATION_INVALID)
 """The limits were QEMU's, and that QEMU is gone: there is nothing to put back."""
 
 
+PAUSE, BANDWIDTH = "pause-limit", "bandwidth"
+
+
 @dataclass(slots=True)
 class ChangedParameters:
-    """The pause limit and bandwidth of one VM at its source, as they were before us."""
+    """The pause limit and bandwidth of one VM at its source; `told` keeps what they were."""
 
     host: HostWatch
-    uuid: str
-    pause_limit_ms: int | None = None
-    bandwidth_bytes_s: int | None = None
-    _changed: set[str] = field(default_factory=set)
+    told: Told
+
+    @property
+    def uuid(self) -> str:
+        """The VM's."""
+        return self.told.state.uuid
 
     async def set_pause_limit(self, pause_ms: int) -> None:
         """Allow the VM a pause of `pause_ms`. Raises HypervisorError."""
-        if "pause" not in self._changed:
-            self.pause_limit_ms = await self.host.call(
-                lambda conn: tuning.read_pause_limit(conn, self.uuid),
-                what="read its migration limits",
-            )
-            self._changed.add("pause")
+        await self._record(PAUSE, lambda conn: tuning.read_pause_limit(conn, self.uuid))
         await self.host.call(
             lambda conn: tuning.set_pause_limit(conn, self.uuid, pause_ms),
             what="set the pause limit",
@@ -47,35 +49,61 @@ class ChangedParameters:
 
     async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
         """Limit the migration's rate; None lifts the limit. Raises HypervisorError."""
-        if "bandwidth" not in self._changed:
-            self.bandwidth_bytes_s = await self.host.call(
-                lambda conn: tuning.read_bandwidth(conn, self.uuid),
-                what="read its migration limits",
-            )
-            self._changed.add("bandwidth")
+        await self._record(BANDWIDTH, lambda conn: tuning.read_bandwidth(conn, self.uuid))
         await self.host.call(
             lambda conn: tuning.set_bandwidth(conn, self.uuid, rate_bytes_s),
             what="set the bandwidth",
         )
 
-    async def put_back(self) -> tuple[str, ...]:
-        """Restore both; returns what could not be restored, as leftovers with their remedy."""
+    async def _record(self, name: str, read: Callable[[Connection], int | None]) -> None:
+        """What it was, before its first change."""
+        changed = self.told.state.changed
+        if any(one.name == name for one in changed):
+            return
+        before = await self.host.call(read, what="read its migration limits")
+        self.told.update(changed=(*changed, ChangedLimit(name, before)))
+
+    async def put_back(self, contested: bool = False) -> tuple[str, ...]:
+        """Restore both; returns what could not be restored, as leftovers with their remedy.
+
+        `contested`: somebody else moves the VM now, and a limit that is no more ours is left.
+        """
         left: list[str] = []
-        if "pause" in self._changed and self.pause_limit_ms is not None:
-            pause_ms = self.pause_limit_ms
-            left += await self._restore(
-                "pause limit",
-                f"virsh migrate-setmaxdowntime {self.uuid} {pause_ms}",
-                lambda conn: tuning.set_pause_limit(conn, self.uuid, pause_ms),
-            )
-        if "bandwidth" in self._changed:
-            rate_bytes_s = self.bandwidth_bytes_s
-            left += await self._restore(
-                "bandwidth",
-                f"virsh migrate-setspeed {self.uuid} {tuning.mib_per_s(rate_bytes_s)}",
-                lambda conn: tuning.set_bandwidth(conn, self.uuid, rate_bytes_s),
-            )
+        for one in self.told.state.changed:
+            if contested and not await self._is_ours(one.name):
+                continue
+            if one.name == BANDWIDTH:
+                left += await self._restore_bandwidth(one.before)
+            elif one.before is not None:
+                left += await self._restore_pause_limit(one.before)
         return tuple(left)
+
+    async def _is_ours(self, name: str) -> bool:
+        """It is still what was set here last."""
+        state = self.told.state
+        try:
+            if name == PAUSE:
+                read = await self.host.call(lambda conn: tuning.read_pause_limit(conn, self.uuid))
+                return read == state.pause_limit_ms
+            rate = await self.host.call(lambda conn: tuning.read_bandwidth(conn, self.uuid))
+        except FerryError:
+            return True
+        set_to = state.bandwidth_bytes_s
+        return rate == (None if set_to is None else tuning.mib_per_s(set_to) * tuning.MIB)
+
+    async def _restore_pause_limit(self, pause_ms: int) -> list[str]:
+        return await self._restore(
+            "pause limit",
+            f"virsh migrate-setmaxdowntime {self.uuid} {pause_ms}",
+            lambda conn: tuning.set_pause_limit(conn, self.uuid, pause_ms),
+        )
+
+    async def _restore_bandwidth(self, rate_bytes_s: int | None) -> list[str]:
+        return await self._restore(
+            "bandwidth",
+            f"virsh migrate-setspeed {self.uuid} {tuning.mib_per_s(rate_bytes_s)}",
+            lambda conn: tuning.set_bandwidth(conn, self.uuid, rate_bytes_s),
+        )
 
     async def _restore(
         self, what: str, by_hand: str, function: Callable[[Connection], None]

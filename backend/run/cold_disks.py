@@ -103,7 +103,7 @@ class ColdDisks:
         order = CopyOrder(
             source_path=move.source,
             target_path=path,
-            encrypted=state.encrypted,
+            encrypted=state.encrypted is not False,
             route=self._route,
             target_address=self._address,
             source_format=move.format,

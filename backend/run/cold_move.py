@@ -33,6 +33,7 @@ from backend.run.open_moves import OpenMoves
 from backend.run.ordering import ColdOrder
 from backend.run.preparing import Ledger, TargetReady, resumed
 from backend.run.publish import Publisher
+from backend.run.settle import reached
 from backend.run.shutdown import Shutdown
 from backend.run.steps import to_its_end
 from backend.run.told import Told
@@ -122,6 +123,7 @@ class ColdRun:
 
     async def settle_open(self) -> None:
         """Of one that an engine before this one has left: undo it, or finish it."""
+        await reached(self._source, self._target)
         self._progress.error = "The engine ended while it moved."
         await self._to_the_end(after_crash=True)
 
@@ -309,7 +311,7 @@ def taken_up(
         vm=state.vm,
         target_uri=target.migrate_uri,
         persistent=True,
-        tls=state.encrypted,
+        tls=state.encrypted is not False,
     )
     before = Before(
         state.vm, state.source, state.target, True, VmState.SHUT_OFF, state.autostart, state.uuid

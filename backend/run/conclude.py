@@ -127,11 +127,13 @@ def _pause_ms(
     state: Migration, completed: stats.CompletedJob | None, own_pause_ms: int | None
 ) -> int | None:
     """The longer of libvirt's figure and ours, where there is one. Of a post-copy libvirt counts
-    only until the source has let go: that alone would be too good."""
+    only until the source has let go, and of a VM that we suspended not from then on: alone it would
+    be too good."""
     known = [
         ms for ms in (completed.pause_ms if completed else None, own_pause_ms) if ms is not None
     ]
-    if not known or (state.post_copy and own_pause_ms is None):
+    ours_alone = state.post_copy or state.suspended
+    if not known or (ours_alone and own_pause_ms is None):
         return None
     return max(known)
 

@@ -71,6 +71,16 @@ class Controls:
     before_hold_ms: int | None = None
     """The pause limit that a hold has replaced; None: it was begun with one."""
 
+    def resume(self) -> None:
+        """Of a migration that an engine before this one has left: what it had done, by its log."""
+        for one in self.told.state.decisions:
+            if one.action == "pause-limit" and one.by == OPERATOR:
+                self.by_operator = True
+            elif one.action == "suspend" and self.told.state.suspended:
+                self.suspended_s = time.monotonic() - max(0.0, time.time() - one.at)
+            elif one.action == "abort" and one.by == ENGINE:
+                self.abort_reason = one.reason
+
     async def set_bandwidth(self, rate_bytes_s: int | None, by: str = OPERATOR) -> None:
         """Limit the rate from now on; None lifts the limit."""
         if self.told.state.phase is Phase.DISK:

@@ -5,11 +5,10 @@ Nothing here belongs to a screen. Clients come and go; migrations are tasks of t
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from backend.errors import BadInput, FerryError
 from backend.fleet.config import FleetSettings
@@ -18,11 +17,9 @@ from backend.model import (
     Control,
     Examination,
     FleetSnapshot,
-    Job,
     Migration,
     Mode,
     MoveOptions,
-    Outcome,
     Past,
     PastFilter,
     Plan,
@@ -30,14 +27,14 @@ from backend.model import (
     Sample,
     Severity,
     Tuning,
-    Vm,
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
-from backend.run import storage_move
-from backend.run.beginning import first_state
-from backend.run.cold_move import ColdRun, taken_up
+from backend.run.beginning import before_of, first_state
+from backend.run.cold_move import ColdRun
 from backend.run.doctor import examine
+from backend.run.foreign import ForeignRun
+from backend.run.foreign_jobs import ForeignJobs
 from backend.run.history import History
 from backend.run.journal import Journal
 from backend.run.lessons import lesson
@@ -45,14 +42,15 @@ from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
 from backend.run.open_moves import OpenMoves
 from backend.run.outage import OutageProbe
-from backend.run.planning import SETTLE_S, Planner, check_target
+from backend.run.planning import Planner, check_target
 from backend.run.preparing import Ledger, MakingReady
 from backend.run.publish import Publisher
 from backend.run.recorder import Recorder
+from backend.run.roster import Roster
 from backend.run.runs import Run
 from backend.run.storage_move import StorageRun
+from backend.run.taking_up import TakingUp
 from backend.run.together import Planned
-from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +58,6 @@ LOAD_LIMIT_S = 3.0
 """A host's load needs two looks a second apart; nobody waits longer for it."""
 ALARM_LIMIT_S = 6.0
 """Two more looks at each host, a second apart, tell whether a VM runs twice."""
-_KEPT = 200
-"""Ended migrations kept in memory, newest last."""
 
 
 class Engine:
@@ -75,23 +71,41 @@ class Engine:
         history: Path | None = None,
         open_moves: Path | None = None,
         journal: Path | None = None,
+        carried: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """`history`: the file that keeps what past moves taught; `open_moves`: the directory of
-        moves that are not done; `journal`: the file of all migrations. Raises BadInput for
-        policies that cannot be.
+        moves that are not done; `journal`: the file of all migrations; `carried(id)`: another
+        engine of this process has that one. Raises BadInput for policies that cannot be.
         """
         self._journal = Journal(journal, settings.key, publisher.trouble)
         self._publisher: Publisher = Recorder(publisher, self._journal)
-        self._runs: dict[str, Run] = {}
+        self._roster = Roster()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._inventory = Inventory(settings, agent, self._moving, publisher.fleet, self._enrich)
+        self._watching: set[asyncio.Task[None]] = set()
+        """Those of somebody else's migrations: the engine need not stay for them."""
+        self._inventory = Inventory(
+            settings, agent, self._roster.moving, self._fleet_seen, self._roster.enriched
+        )
         own = own_policies(
             settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
         )
         self._history = History(history)
         self._open_moves = OpenMoves(open_moves)
         self._ledger = Ledger()
-        self._planner = Planner(self._inventory, self._running_uuids, own, self._history)
+        self._planner = Planner(self._inventory, self._roster.running_uuids, own, self._history)
+        self._carried = carried
+        self._opened = asyncio.Event()
+        self._opening: asyncio.Task[None] | None = None
+        self._taking_up = TakingUp(
+            self._inventory, self._publisher, self._open_moves, self._ledger, self._elsewhere
+        )
+        self._foreign = ForeignJobs(
+            self._inventory.hosts,
+            self._publisher,
+            self._roster.watched_uuids,
+            self._roster.new_id,
+            self._watch_foreign,
+        )
 
     @property
     def fleet(self) -> FleetSnapshot:
@@ -100,23 +114,36 @@ class Engine:
 
     @property
     def running_count(self) -> int:
-        """Migrations without a verdict that is final."""
-        tidying = (isinstance(run, ColdRun) and run.tidying for run in self._runs.values())
-        return len(self._tasks) - sum(tidying)
+        """Our own migrations without a verdict that is final."""
+        tidying = (isinstance(run, ColdRun) and run.tidying for run in self._roster.runs.values())
+        return len(self._tasks) - sum(tidying) - len(self._watching)
 
     def begin(self) -> None:
         """Start watching the fleet."""
         self._inventory.begin()
-        for state in self._open_moves.found():
-            self._take_up(state)
+        self._opening = asyncio.create_task(self._open(), name="opening")
 
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
-        for task in self._tasks:
+        await self._foreign.close()
+        opening = () if self._opening is None else (self._opening,)
+        for task in (*opening, *self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*opening, *self._tasks, return_exceptions=True)
         await self._inventory.close()
         await self._journal.close()
+
+    async def opened(self) -> None:
+        """Wait until what earlier engines have left is known again."""
+        await self._opened.wait()
+
+    def knows(self, wanted: str) -> bool:
+        """Whether there is a migration of that id, or one of a VM of that name."""
+        return self._roster.knows(wanted)
+
+    def carries(self, id: str) -> bool:
+        """That migration is this engine's now, and has not ended."""
+        return self._roster.carries(id)
 
     async def settled(self, limit_s: float) -> None:
         """Wait until every host has answered or failed once."""
@@ -146,26 +173,26 @@ class Engine:
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
         """Plan once more, then start all of them, or none if one is blocked. Raises BadInput."""
         check_target(target, options)
+        await self.opened()
         confirmed = time.monotonic()
         planned = await self._planner.plan(vms, target, options)
         plans = tuple(one.plan for one in planned)
         if any(plan.blocked for plan in plans):
             return plans, ()
-        taken = self._running_uuids()
+        taken = self._roster.running_uuids()
         if any(plan.uuid in taken for plan in plans):
             raise BadInput("One of these VMs has just begun to move.", "Look at `jobs`.")
         return plans, tuple(self._begin(one, options, confirmed) for one in planned)
 
     def migrations(self, *, running_only: bool) -> tuple[Migration, ...]:
         """All that is known of, oldest first."""
-        states = (run.state for run in self._runs.values())
-        return tuple(state for state in states if state.running or not running_only)
+        return self._roster.states(running_only=running_only)
 
     async def migration(self, wanted: str) -> tuple[Migration, tuple[Sample, ...]]:
         """One migration with its samples, of an earlier engine too. Raises BadInput."""
         if not self.knows(wanted) and (found := await self._journal.find(wanted)) is not None:
             return found
-        run = self._run(wanted)
+        run = self._roster.run(wanted)
         return run.state, run.samples
 
     async def past(self, wanted: PastFilter) -> tuple[Past, ...]:
@@ -181,52 +208,27 @@ class Engine:
         """Limit a running migration. Raises FerryError."""
         if rate_bytes_s is not None and rate_bytes_s <= 0:
             raise BadInput("A bandwidth must be above 0; leave it out to lift the limit.")
-        await self._run(wanted).set_bandwidth(rate_bytes_s)
+        await self._roster.run(wanted).set_bandwidth(rate_bytes_s)
 
     async def set_pause_limit(self, wanted: str, pause_ms: int) -> None:
         """Change a running migration's pause limit. Raises FerryError."""
         checked_pause_ms(pause_ms)
-        await self._run(wanted).set_pause_limit(pause_ms)
+        await self._roster.run(wanted).set_pause_limit(pause_ms)
 
     async def abort(self, wanted: str) -> None:
         """Ask a running migration to stay. Raises FerryError."""
-        await self._run(wanted).abort()
+        await self._roster.run(wanted).abort()
 
     async def operate(self, wanted: str, control: Control) -> None:
         """A control without a value. Raises FerryError."""
-        await self._run(wanted).operate(control)
+        await self._roster.run(wanted).operate(control)
 
-    def knows(self, wanted: str) -> bool:
-        """Whether there is a migration of that id, or one of a VM of that name."""
-        return wanted in self._runs or any(r.state.vm == wanted for r in self._runs.values())
+    def _fleet_seen(self, fleet: FleetSnapshot) -> None:
+        self._publisher.fleet(fleet)
+        self._foreign.look()
 
-    def _run(self, wanted: str) -> Run:
-        """By id, or by the name of a VM that moves now."""
-        if wanted in self._runs:
-            return self._runs[wanted]
-        named = [run for run in self._runs.values() if run.state.vm == wanted]
-        running = [run for run in named if run.state.running]
-        if len(running) == 1 or named:
-            return (running or named)[-1]
-        raise BadInput(f"There is no migration {wanted!r}.", "`virt-ferry jobs` lists them.")
-
-    def _running_uuids(self) -> frozenset[str]:
-        """VMs whose migration has no verdict, or none that says who owns them."""
-        return frozenset(
-            run.state.uuid
-            for run in self._runs.values()
-            if run.state.verdict is None
-            or (run.state.verdict.outcome is Outcome.UNKNOWN and run.state.verdict.owner is None)
-        )
-
-    def _moving(self) -> dict[tuple[str, str], int]:
-        """(uuid, source) of what moves now, with the pause limit in ms."""
-        states = [run.state for run in self._runs.values() if run.state.called_at is not None]
-        return {
-            (state.uuid, state.source): state.pause_limit_ms or state.policy.pause_ms
-            for state in states
-            if state.running
-        }
+    def _watch_foreign(self, run: ForeignRun) -> None:
+        self._keep_running(run, run.run(), f"foreign-{run.state.id}")
 
     def _elsewhere(self, source: str, target: str) -> Callable[[str], str | None]:
         """Finds a third host on which a VM runs."""
@@ -246,7 +248,7 @@ class Engine:
         self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
     ) -> Migration:
         plan, vm = planned.plan, planned.vm
-        state = first_state(self._new_id(), plan, options, after, vm.autostart)
+        state = first_state(self._roster.new_id(), plan, options, vm, after)
         source = self._inventory.host(plan.source)
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
@@ -254,7 +256,7 @@ class Engine:
         wanted = plan.preparations if options.prepare else ()
         ready = MakingReady(self._ledger, wanted, lambda: self._planner.once_more(plan, options))
         begun = Undertaking(
-            state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed, ready
+            state, planned.order, before_of(vm, plan), tuning, planned.prior, confirmed, ready
         )
         elsewhere = self._elsewhere(plan.source, plan.target)
         run: Run
@@ -265,36 +267,38 @@ class Engine:
         else:
             looker = Onlooker(probe, vm)
             run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
-        for other in self._runs.values():
+        for other in self._roster.runs.values():
             if isinstance(other, ColdRun) and other.state.uuid == plan.uuid:
                 other.leave_be()
-        self._remember(run)
-        carried_out = self._carry_out(run, planned, options)
-        task = asyncio.create_task(carried_out, name=f"migration-{state.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        self._publisher.migration(run.state)
+        self._keep_running(run, self._carry_out(run, planned, options), f"migration-{state.id}")
         return run.state
 
-    def _take_up(self, state: Migration) -> None:
-        """A move that an engine before this one has left: undone, or finished."""
+    async def _open(self) -> None:
+        """Take up what engines before this one have left, then look for what others do."""
         try:
-            source, target = map(self._inventory.host, (state.source, state.target))
-        except BadInput:
-            return  # of another fleet, whose engine will see to it
-        run: ColdRun | StorageRun
-        if state.mode is Mode.STORAGE:
-            run = storage_move.taken_up(state, source, self._publisher, self._open_moves)
-        else:
-            run = taken_up(state, source, target, self._publisher, self._open_moves, self._ledger)
-        self._remember(run)
-        task = asyncio.create_task(self._settle_open(run), name=f"open-{state.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+            left = {state.id: (state, ()) for state in self._open_moves.found()}
+            journal = {whole[0].id: whole for whole in await self._journal.unended()}
+            for state, samples in (journal | left).values():
+                if state.id not in self._roster.runs and not self._carried(state.id):
+                    self._take_up(state, samples)
+        finally:
+            self._opened.set()
+        self._foreign.begin()
 
-    async def _settle_open(self, run: ColdRun | StorageRun) -> None:
-        await self._inventory.settled(SETTLE_S)
-        await run.settle_open()
+    def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:
+        run = self._taking_up.run_of(state, samples)
+        if run is not None:
+            self._keep_running(run, run.settle_open(), f"open-{state.id}")
+
+    def _keep_running(self, run: Run, work: Coroutine[Any, Any, None], name: str) -> None:
+        """From now on it is one of ours, and its work a task."""
+        self._roster.add(run)
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        if run.state.foreign:
+            self._watching.add(task)
+        task.add_done_callback(self._ended)
+        self._publisher.migration(run.state)
 
     async def _carry_out(self, run: Run, planned: Planned, options: MoveOptions) -> None:
         await self._publisher.kept()
@@ -321,7 +325,7 @@ class Engine:
         blocking = [one for one in planned.plan.findings if one.severity is Severity.BLOCK]
         if blocking:
             run.second.end(blocking[0].sentence)
-        elif state.uuid in self._running_uuids():
+        elif state.uuid in self._roster.running_uuids():
             run.second.end("it moves already")
         elif run.second.wanted:
             second = self._begin(planned, options, time.monotonic(), after=state.id)
@@ -334,64 +338,12 @@ class Engine:
         self._history.add(taught)
         if taught.link_bytes_s and run.state.bandwidth_bytes_s is None:
             self._planner.links.learn(
-                taught.source, taught.target, taught.link_bytes_s, run.state.encrypted
+                taught.source, taught.target, taught.link_bytes_s, run.state.encrypted is not False
             )
-
-    def _new_id(self) -> str:
-        while (new := secrets.token_hex(3)) in self._runs:
-            pass
-        return new
-
-    def _remember(self, run: Run) -> None:
-        self._runs[run.state.id] = run
-        ended = [key for key, run in self._runs.items() if not run.state.running]
-        for key in ended[:-_KEPT]:
-            del self._runs[key]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._watching.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a migration's task failed", exc_info=error)
         self._inventory.touch()
-
-    def _enrich(self, vm: Vm) -> Vm:
-        """What this engine's migrations have taught about a VM."""
-        for run in reversed(self._runs.values()):
-            if run.state.uuid == vm.uuid:
-                return _learned(vm, run)
-        return vm
-
-
-def _before(vm: Vm, plan: Plan) -> Before:
-    return Before(
-        vm=vm.name,
-        source=plan.source,
-        target=plan.target,
-        persistent=vm.persistent,
-        state=vm.state,
-        autostart=vm.autostart,
-        uuid=vm.uuid,
-    )
-
-
-def _learned(vm: Vm, run: Run) -> Vm:
-    verdict, sample = run.state.verdict, run.state.sample
-    if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
-        left = sample.remaining_bytes + sample.disk_remaining_bytes if sample else None
-        kind = "disk copy" if run.state.mode is Mode.STORAGE else "migration out"
-        vm = replace(vm, job=Job(kind, None, left))
-    vm = _with_writes(vm, run)
-    if verdict is None or verdict.outcome is not Outcome.MOVED or verdict.mode is Mode.STORAGE:
-        return vm
-    return replace(vm, last_move_at=run.state.started, last_pause_ms=verdict.pause_ms)
-
-
-def _with_writes(vm: Vm, run: Run) -> Vm:
-    """The newer of what was measured and what the migration saw."""
-    sample, called_at = run.state.sample, run.state.called_at
-    if sample is None or called_at is None or sample.dirty_bytes_s is None:
-        return vm
-    at = called_at + sample.t_s
-    if vm.writes_at is not None and vm.writes_at > at:
-        return vm
-    return replace(vm, writes_bytes_s=sample.dirty_bytes_s, writes_at=at)

@@ -9,7 +9,7 @@ from backend.model import Moment, Phase, Sample, Tuning
 from backend.plan.passes import passes_seen, throughput
 from backend.plan.running import Prior, ahead
 from backend.run.controls import ENGINE, Controls
-from backend.run.hold import brake
+from backend.run.hold import brake, held_before
 from backend.run.steering import Action, View, can_tell, decide
 from backend.run.told import Told
 from backend.run.watching import Watching
@@ -50,6 +50,18 @@ class Helm:
         self.disks_s = 0.0
         """So long the disks took: the deadline is the memory's."""
         self._released_s = -RELEASED_S
+
+    def resume(self) -> None:
+        """Of a migration that an engine before this one has left: the times that do not count."""
+        state = self._told.state
+        if state.called_at is None:
+            return
+        zero_s = begun_s = self._told.zero
+        if state.memory_at is not None:
+            self.disks_s = max(0.0, state.memory_at - state.called_at)
+            begun_s += self.disks_s
+        held = held_before(state.decisions, state.hold, begun_s, zero_s)
+        self._held_s, self._held_from_s = held
 
     async def steer(self, pass_ended: bool) -> None:
         """Decide and do; what the host refuses is told and not tried again."""

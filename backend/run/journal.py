@@ -243,6 +243,7 @@ def _weighty(state: Migration) -> tuple[object, ...]:
         state.volumes,
         state.prepared,
         state.carried,
+        state.changed,
         state.suspended,
         state.post_copy,
         state.hold,

@@ -26,6 +26,7 @@ from backend.run import conclude
 from backend.run.again import SecondAttempt, lost_its_link
 from backend.run.changed import ChangedParameters
 from backend.run.cleaning import clean
+from backend.run.contest import Contest
 from backend.run.controls import Controls, available
 from backend.run.departure import Departure
 from backend.run.handover import Handover
@@ -35,6 +36,7 @@ from backend.run.mirrors import Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
 from backend.run.onlooker import Onlooker, Seen
+from backend.run.operated import Operated
 from backend.run.post_copy import Aftermath, begin_again
 from backend.run.preparing import MakingReady, TargetReady
 from backend.run.publish import Publisher
@@ -60,7 +62,7 @@ class Undertaking:
     ready: MakingReady | None = None
 
 
-class MigrationRun:
+class MigrationRun(Operated):
     """Runs one migration; all that is known of it is in `state` and `samples`."""
 
     def __init__(
@@ -82,11 +84,12 @@ class MigrationRun:
         self._target = target
         self._onlooker = onlooker
         self._elsewhere = elsewhere
-        self._changed = ChangedParameters(source, state.uuid)
+        self._changed = ChangedParameters(source, self._told)
         self._watching = Watching(self._told, source, publisher, begun.prior)
         self._controls = Controls(self._told, source, self._changed)
         self._helm = Helm(self._told, self._controls, self._watching, begun.tuning, begun.prior)
         self._departure = Departure(self._told)
+        self._contest = Contest(self._told, source)
         self._aftermath = Aftermath(
             self._told, begun.order, source, target, self._look, lambda: self._watching.samples
         )
@@ -100,11 +103,6 @@ class MigrationRun:
         self._handover = Handover()
         self._call_error = ""
         self._completed: stats.CompletedJob | None = None
-
-    @property
-    def state(self) -> Migration:
-        """All but the samples."""
-        return self._told.state
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -147,23 +145,12 @@ class MigrationRun:
 
     # -- controls ------------------------------------------------------------------------------
 
-    async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
-        """Limit the rate from now on; None lifts the limit. Raises FerryError."""
-        self._must_run()
-        await self._controls.set_bandwidth(rate_bytes_s)
-
-    async def set_pause_limit(self, pause_ms: int) -> None:
-        """Allow another pause from now on. Raises FerryError."""
-        self._must_run()
-        await self._controls.set_pause_limit(pause_ms)
-
     async def operate(self, control: Control) -> None:
         """A control without a value. Raises FerryError."""
-        self._must_run()
-        if control is Control.RECOVER:
+        if control is Control.RECOVER and self.state.running:
             self._aftermath.ask_recovery()
         else:
-            await self._controls.operate(control)
+            await super().operate(control)
 
     async def abort(self) -> None:
         """Ask the hosts to leave the VM at the source; asked again until they could be. Raises
@@ -171,23 +158,10 @@ class MigrationRun:
         if self.second.wanted:
             self.second.call_off()
             return
-        self._must_run()
-        if self._returned is not None and not self._call_error:
+        if self.state.running and self._returned is not None and not self._call_error:
             raise BadInput(f"{self.state.vm}: too late to abort, the hosts have finished.")
-        if self.state.post_copy:
-            raise BadInput(
-                f"{self.state.vm} was handed over to {self.state.target} already: there is no"
-                " way back from post-copy.",
-                f"`virt-ferry recover {self.state.id}` goes on with it."
-                if self.state.recoverable
-                else "It can be moved back once this has ended.",
-            )
-        await self._controls.abort()
+        await super().abort()
         self._departure.wake()
-
-    def _must_run(self) -> None:
-        if not self.state.running:
-            raise BadInput(f"Migration {self.state.id} of {self.state.vm} has ended.")
 
     # -- the phases ----------------------------------------------------------------------------
 
@@ -195,6 +169,7 @@ class MigrationRun:
         self._told.enter(Phase.PREPARE)
         if not await self._departure.wait():
             return
+        await self._contest.must_be_free()
         self._order = await self._ready.make(self._order)
         looking = asyncio.create_task(self._onlooker.begin())
         await self._prepare()
@@ -205,6 +180,8 @@ class MigrationRun:
             order = await self._final_order(lane)
             if self.state.abort_asked:
                 return
+            self._told.update(called_at=time.time())
+            await self._told.kept()
             self._called = self._told.zero = time.monotonic()
             self._told.update(called_at=time.time())
             if order.copy_disks:
@@ -248,19 +225,21 @@ class MigrationRun:
         try:
             call.result()
         except FerryError as error:
-            self._call_error = error.sentence
             log.info("migrate call of %s: %s", self.state.id, error)
+            meant = await self._contest.understood(error, self._watching.others)
+            self._call_error = meant.sentence
 
     async def _look(self, call: asyncio.Task[Any] | None = None) -> None:
         """One sample, what follows from it, and the rest of the sample's time."""
         begun = time.monotonic()
         pass_ended = await self._watching.sample()
         await self._mirrors.look(self._watching.lane)
-        if self._begin_memory():
+        if self._mirrors.begin_memory(bool(self._watching.samples)):
             await self._lift_share()
         await self._helm.steer(pass_ended)
         with contextlib.suppress(FerryError):
-            await self._controls.deliver_abort()
+            if not self._watching.others:
+                await self._controls.deliver_abort()
         self._onlooker.tell(self._told)
         self._aftermath.tell_stall()
         left_s = max(0.01, SAMPLE_EVERY_S - (time.monotonic() - begun))
@@ -268,15 +247,6 @@ class MigrationRun:
             await asyncio.sleep(left_s)
         else:
             await asyncio.wait({call}, timeout=left_s)
-
-    def _begin_memory(self, handing_over: bool = False) -> bool:
-        """Once memory is sent, or the VM stops, the disks have been copied; True that once."""
-        if self.state.phase is not Phase.DISK or not (self._watching.samples or handing_over):
-            return False
-        self._mirrors.all_copied()
-        self._told.update(memory_at=time.time())
-        self._told.enter(Phase.MEMORY)
-        return True
 
     async def _lift_share(self) -> None:
         """Several mirrors shared the bandwidth; the memory has it alone."""
@@ -297,7 +267,7 @@ class MigrationRun:
         self._handover.take(detail)
         stopped = detail in ("suspended migrated", "suspended post-copy")
         if stopped:
-            self._begin_memory(handing_over=True)
+            self._mirrors.begin_memory(True)
         if stopped and self.state.phase is Phase.MEMORY:
             self._told.enter(Phase.SWITCHOVER)
         if detail == "suspended post-copy" and not self.state.post_copy:
@@ -324,6 +294,8 @@ class MigrationRun:
 
     async def _settled(self) -> Judgement:
         """What both ends say once they are through with it."""
+        if (lost := await self._contest.judged(self._before)) is not None:
+            return lost
         if self.state.running and self.state.post_copy and self._call_error:
             await self._follow()
         while True:
@@ -357,7 +329,7 @@ class MigrationRun:
             judgement = await clean(judgement, self._before, self._told, *ends)
         leftovers = list(judgement.leftovers)
         if judgement.outcome is Outcome.STAYED:
-            leftovers += await self._changed.put_back()
+            leftovers += await self._changed.put_back(contested=self._contest.lost)
             leftovers += [*await self._new_volumes.remove(), *await self._ready.undo()]
         elif not moved:
             leftovers += (*self._new_volumes.undecided(), *self._ready.undecided())
@@ -371,7 +343,6 @@ class MigrationRun:
             leftovers += await self._old_images.finish()
         known = judgement.outcome is not Outcome.UNKNOWN or judgement.owner is not None
         seen = await self._onlooker.finish(self._target, moved) if known else Seen()
-        ran = self._called is not None and self._returned is not None
         verdict = conclude.verdict(
             self.state,
             judgement,
@@ -380,7 +351,7 @@ class MigrationRun:
             lost_link=self._lost_link(judgement),
             completed=self._completed,
             passes=self._watching.account.passes(self._completed),
-            total_s=(self._returned or 0.0) - (self._called or 0.0) if ran else 0.0,
+            total_s=self._total_s(),
             wall_s=time.monotonic() - self.begun.confirmed,
             own_pause_ms=self._handover.pause_ms(self._controls.suspended_s, self.state.post_copy),
             stall_ms=stalled_ms(self._watching.samples) if self.state.post_copy else None,
@@ -394,3 +365,9 @@ class MigrationRun:
             phases=self._told.ended_phases(judgement.outcome),
             outlook=conclude.last_word(verdict),
         )
+
+    def _total_s(self) -> float:
+        """The migrate call to its return; 0 where it was not made."""
+        if self._called is None or self._returned is None:
+            return 0.0
+        return self._returned - self._called

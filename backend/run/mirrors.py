@@ -75,6 +75,15 @@ class Mirrors:
             progress=max(was.progress, min(NEARLY, done / total)),
         )
 
+    def begin_memory(self, sent: bool) -> bool:
+        """Once memory is `sent`, or the VM stops, the disks have been copied; True that once."""
+        if self.told.state.phase is not Phase.DISK or not sent:
+            return False
+        self.all_copied()
+        self.told.update(memory_at=time.time())
+        self.told.enter(Phase.MEMORY)
+        return True
+
     def all_copied(self) -> None:
         """The memory has begun: every mirror has everything and follows the guest's writes."""
         known = {one.target: one for one in self.told.state.disks}

@@ -130,6 +130,7 @@ class Planner:
         """`own`: for a migration that is there already; `beside`: others that start with it."""
         source = self._inventory.host(vm.host)
         facts = await survey(vm, source, target, self.links, options)
+        facts = replace(facts, moved_by_others=self._by_others(facts.vm))
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         policy = policy_for(options, self._own, vm.policy)
         if facts.mode is Mode.STORAGE:
@@ -174,6 +175,11 @@ class Planner:
         if facts.mode not in MOVED_WHILE_OFF:
             return virsh_line(order, source.source_uri)
         return offline_line(order, source.source_uri) if not order.copy_disks else ""
+
+    def _by_others(self, vm: Vm) -> bool:
+        """What libvirt shows is none of ours."""
+        outward = vm.job is not None and vm.job.kind == "migration out"
+        return outward and vm.uuid not in self._moving()
 
     def _own_job(self, vm: Vm, own: bool) -> tuple[Finding, ...]:
         """A migration of ours that libvirt may not show yet; `own`: it is the one that asks."""

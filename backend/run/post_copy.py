@@ -17,10 +17,11 @@ from backend.errors import BadInput, FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import migrate
 from backend.hypervisor.migrate import MigrationOrder
-from backend.model import Outlook, Phase, Sample, Word
+from backend.model import Outlook, Phase, PhaseState, Sample, Word
 from backend.plan.passes import silent_s
 from backend.plan.wording import seconds
 from backend.run.controls import ENGINE, OPERATOR
+from backend.run.mirrors import copied
 from backend.run.reach import reaches
 from backend.run.settle import SILENT_S, ask
 from backend.run.told import Told
@@ -214,8 +215,9 @@ async def _result(answer: Awaitable[Any]) -> Any:
 
 def begin_again(told: Told, why: str) -> None:
     """The call has ended, the migration has not: its phase goes on."""
-    told.update(verdict=None)
-    copying = told.state.disks != () and told.state.memory_at is None
+    phases = told.state.phases | {Phase.VERIFY: PhaseState.WAITING}
+    told.update(verdict=None, phases=phases)
+    copying = copied(told.state.moves) != () and told.state.memory_at is None
     going = Phase.DISK if copying else Phase.MEMORY
     told.enter(Phase.SWITCHOVER if told.state.post_copy else going)
     told.note("note", why)

@@ -1,5 +1,6 @@
 """Turning job statistics into numbered samples with a monotonic account of the work done."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp
 
@@ -83,6 +84,18 @@ class Account:
             half = MOST_SAMPLES // 2
             self.samples[:half] = self.samples[:half:2]
         return sample
+
+    def resume(self, samples: Sequence[Sample]) -> None:
+        """Go on with what an engine before this one has seen of the same job."""
+        if not samples:
+            return
+        self.samples = list(samples)
+        last = samples[-1]
+        self._first_pass = 1 if last.pass_number else None
+        self._pass = last.pass_number
+        self._memory_sent_bytes = last.memory_sent_bytes
+        self._disk_sent_bytes = last.disk_sent_bytes
+        self._second_pass_s = next((one.t_s for one in samples if one.pass_number > 1), None)
 
     def passes(self, completed: CompletedJob | None) -> int:
         """How many there were, the ones between two samples included."""

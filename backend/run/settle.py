@@ -1,6 +1,7 @@
 """Ask both ends what they hold, until they agree on who owns the VM."""
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -17,6 +18,16 @@ SETTLE_S = 20.0
 SILENT_S = 45.0
 """How long an end may stay silent before the verdict is `unknown` (and is asked again later)."""
 RECHECK_S = 5.0
+ANSWER_S = 12.0
+"""How long a new engine waits for a host before it counts as silent."""
+
+
+async def reached(*hosts: HostWatch) -> None:
+    """Wait until each has been reached, or could not be; an engine that has just begun knows no
+    host yet."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ANSWER_S):
+            await asyncio.gather(*(host.reached.wait() for host in hosts))
 
 
 async def ask(host: HostWatch, uuid: str) -> End | None:

@@ -23,6 +23,7 @@ from backend.run.mirrors import copied
 from backend.run.new_volumes import NewVolumes
 from backend.run.open_moves import OpenMoves
 from backend.run.publish import Publisher
+from backend.run.settle import reached
 from backend.run.storage_end import StorageEnd, remove_copy
 from backend.run.told import Told
 from backend.run.verdict import Before
@@ -91,6 +92,7 @@ class StorageRun:
 
     async def settle_open(self) -> None:
         """Of one that an engine before this one has left: undo it, or finish it."""
+        await reached(self._host)
         self._end.failed = "The engine ended while its disks were copied."
         await self._end.conclude()
 

@@ -11,7 +11,7 @@ from backend.run.turns import Turns
 MOST_DECISIONS = 300
 """A migration that runs all night ends a pass every few seconds: the oldest notes go."""
 
-_KEPT = frozenset({"volumes", "carried", "prepared", "phase"})
+_KEPT = frozenset({"volumes", "carried", "prepared", "phase", "changed"})
 """Fields that an engine which dies must not forget."""
 
 
@@ -53,6 +53,13 @@ class Told:
     async def kept(self) -> None:
         """What was told outlives the engine from now on, or its journal's trouble has been told."""
         await self._publisher.kept()
+
+    def unseen(self, last_s: float) -> float:
+        """No engine has watched it since `last_s` (as `Sample.t_s`): told apart from what is seen
+        from now on. For how many s that was."""
+        now_s = round(time.monotonic() - self.zero, 3)
+        self.update(gaps=(*self.state.gaps, (last_s, now_s)))
+        return now_s - last_s
 
     def note(self, action: str, reason: str, by: str = "engine") -> None:
         """Add a decision."""

@@ -36,6 +36,12 @@ class End:
         return self.active and self.state_reason in _POST_COPY
 
     @property
+    def handed_over(self) -> bool:
+        """libvirt there says that the VM has left, or is leaving, by a migration."""
+        left = self.state_reason in ("migrated", "migration", *_POST_COPY)
+        return left and self.state is not VmState.RUNNING  # there "migrated" is how it came
+
+    @property
     def absent(self) -> bool:
         """Nothing of the VM is there."""
         return not self.defined and not self.active
@@ -127,7 +133,7 @@ def _one_end_silent(before: Before, source: End | None, target: End | None) -> J
         host for host, end in ((before.source, source), (before.target, target)) if end is None
     ]
     heard = source or target
-    says = f" {heard.host} says: {_state(heard)}." if heard else ""
+    says = f" {heard.host} says: {state_words(heard)}." if heard else ""
     return Judgement(
         Outcome.UNKNOWN,
         None,
@@ -186,8 +192,7 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
             " older state.",
             settled=False,
         )
-    handed_over = source.state_reason in ("migrated", "migration", *_POST_COPY)
-    if target.state is VmState.RUNNING and handed_over:
+    if target.state is VmState.RUNNING and source.handed_over:
         return Judgement(
             Outcome.MOVED,
             target.host,
@@ -206,7 +211,7 @@ def _both_active(before: Before, source: End, target: End) -> Judgement:
     return Judgement(
         Outcome.UNKNOWN,
         None,
-        f"{source.host} says {_state(source)}, {target.host} says {_state(target)}:"
+        f"{source.host} says {state_words(source)}, {target.host} says {state_words(target)}:"
         " neither runs it. Resume it on one host only, once you know which copy is whole.",
         settled=False,
     )
@@ -252,13 +257,13 @@ def _none_active(before: Before, source: End, target: End) -> Judgement:
         return Judgement(
             Outcome.STAYED,
             source.host,
-            f"It is {_state(source)} on {source.host}, and {target.host} has nothing of it.",
+            f"It is {state_words(source)} on {source.host}, and {target.host} has nothing of it.",
         )
     if target.defined and not source.defined:
         return Judgement(
             Outcome.MOVED,
             target.host,
-            f"It is {_state(target)} on {target.host}, and {source.host} has nothing of it.",
+            f"It is {state_words(target)} on {target.host}, and {source.host} has nothing of it.",
         )
     if source.defined and target.defined:
         return Judgement(
@@ -289,10 +294,11 @@ def found_elsewhere(lost: Judgement, host: str | None) -> Judgement:
 
 
 def _verb(end: End) -> str:
-    return "runs" if end.state is VmState.RUNNING else f"is {_state(end)}"
+    return "runs" if end.state is VmState.RUNNING else f"is {state_words(end)}"
 
 
-def _state(end: End) -> str:
+def state_words(end: End) -> str:
+    """`paused (migration)`, or that nothing of it is there."""
     if end.absent:
         return "nothing of it is here"
     return f"{end.state.value} ({end.state_reason})" if end.state_reason else end.state.value

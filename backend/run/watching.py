@@ -13,6 +13,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains
 from backend.hypervisor.connection import Lane
+from backend.hypervisor.stats import job_age_s
 from backend.model import Phase, Sample
 from backend.plan.by_order import held_outlook, suspended_outlook
 from backend.plan.forecast import outlook, pass_ended_note
@@ -30,6 +31,8 @@ SAMPLE_LIMIT_S = 3.0
 """Beside the pause limit: while it pauses, QEMU does not answer."""
 NOTE_EVERY_S = 1.0
 """Passes may end with every sample: not each of them is told."""
+OTHERS_S = 0.25
+"""A job that is so much older than our call is not ours: ours begins after it."""
 JUDGE_EVERY_S = 1.0
 """Between passes; a pass that ends is judged at once."""
 
@@ -45,6 +48,10 @@ class Watching:
         self.account = Account()
         self.silent_since: float | None = None
         """Since when the source has not answered; None while it does."""
+        self.contested = True
+        """The job may be somebody else's: false once it is known whose it is."""
+        self.others = False
+        """The job that was seen last began before our call: somebody else's, for which ours waits."""
         self._told = told
         self._source = source
         self._publisher = publisher
@@ -77,6 +84,10 @@ class Watching:
             return False
         self._heard()
         t_s = time.monotonic() - self._told.zero
+        if raw is not None and self.contested:
+            self.others = job_age_s(raw) > t_s + OTHERS_S
+        if self.others:
+            return False
         sample = self.account.take(raw, t_s, self._told.state.pause_limit_ms) if raw else None
         return sample is not None and self._take(sample)
 

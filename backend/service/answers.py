@@ -40,6 +40,7 @@ async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -
     """Do what is asked. `others` are engines of other fleets, which may know a migration that
     this one does not. Raises FerryError.
     """
+    await engine.opened()
     if isinstance(request, GetMigration | SetBandwidth | SetPauseLimit | Abort | Operate):
         engine = next((one for one in (engine, *others) if one.knows(request.id)), engine)
     match request:

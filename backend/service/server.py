@@ -104,11 +104,16 @@ class Server:
                 paths.history_path(),
                 paths.open_moves_path(),
                 paths.journal_path(),
+                self._carries,
             )
             served = Served(engine, hub)
             self._served[settings] = served
             served.engine.begin()
         return served
+
+    def _carries(self, id: str) -> bool:
+        """One of the engines has that migration: after a fleet file was changed there are two."""
+        return any(served.engine.carries(id) for served in self._served.values())
 
     def about(self) -> EngineReply:
         """The engine process itself."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,15 @@ class Ferry:
         assert done.stdout, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
 
-    @asynccontextmanager
-    async def migrating(self, *words: str) -> AsyncIterator["Running"]:
+    def migrating(self, *words: str) -> AbstractAsyncContextManager["Running"]:
         """A `migrate ... --json` that runs meanwhile; killed at the end if it still does."""
+        return self.following("migrate", *words)
+
+    @asynccontextmanager
+    async def following(self, *words: str) -> AsyncIterator["Running"]:
+        """A command with --json that runs meanwhile; killed at the end if it still does."""
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
-            "migrate",
             *words,
             "--json",
             stdout=asyncio.subprocess.PIPE,

@@ -71,6 +71,10 @@ class Host:
     room: int = 10 * GIB
     on_look: Callable[[int], None] = lambda _number: None
     looks: int = 0
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.reached.set()
 
     async def call(
         self, function: Callable[[Any], Any], timeout_s: float = 5, what: str = ""

@@ -103,6 +103,7 @@ def job_json(migration: Migration) -> dict[str, object]:
         "sample": plain(migration.sample),
         "outlook": plain(migration.outlook),
         "recoverable": migration.recoverable,
+        "foreign": migration.foreign,
     }
 
 
@@ -111,5 +112,6 @@ def _row(migration: Migration) -> tuple[object, ...]:
         state = f"{migration.verdict.outcome.value}: {migration.verdict.reason}"
     else:
         state = migration.outlook.word.value.lower() if migration.outlook else "starting"
+    state += " (begun by somebody else)" * (migration.foreign and migration.running)
     started = units.clock(migration.started)
     return (migration.id, migration.vm, migration.source, migration.target, started, state)

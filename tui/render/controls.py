@@ -57,6 +57,8 @@ def _while_copying(m: Migration, control: Control) -> str:
 
 def _by_control(m: Migration, control: Control) -> str:
     early = "The first bytes have not been sent yet." if m.sample is None else ""
+    if m.foreign and control is not Control.SUSPEND:
+        return "Somebody else has begun it: it is not steered from here."
     match control:
         case Control.RECOVER:
             return "Nothing is broken, so there is nothing to recover."

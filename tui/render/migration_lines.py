@@ -68,7 +68,7 @@ def word_span(migration: Migration) -> Span:
 def title(view: MigrationView, width: int) -> Line:
     """`db-1  kvm-a ⇢ kvm-b    live · balanced · encrypted      pass 4   38 s`."""
     m = view.migration
-    guard: Span = ("encrypted", Ink.TEXT) if m.encrypted else ("! plaintext", Ink.BAD)
+    guard = guarded(m.encrypted)
     states = [span for state in _states(m) for span in (state, (" · ", Ink.DIM))]
     where = m.source if m.mode is Mode.STORAGE else f"{m.source} ⇢ {m.target}"
     way = spans_of((f" {m.vm}", Ink.HEAD), f"  {where}  ", *states)
@@ -78,6 +78,13 @@ def title(view: MigrationView, width: int) -> Line:
     right = spans_of(f"{passes}{units.duration(view.elapsed_s)}")
     fits = width_of((*way, *full, *right)) + 2 <= width
     return spread((*way, *(full if fits else brief)), right, width)
+
+
+def guarded(encrypted: bool | None) -> Span:
+    """Whether it travels encrypted, where that is known."""
+    if encrypted is None:
+        return ("encryption not known", Ink.DIM)
+    return ("encrypted", Ink.TEXT) if encrypted else ("! plaintext", Ink.BAD)
 
 
 def _states(m: Migration) -> list[Span]:

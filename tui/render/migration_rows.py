@@ -2,9 +2,15 @@
 
 from backend.model import Word
 from tui.render import units
-from tui.render.ink import Ink, Spans, spans_of
+from tui.render.ink import Ink, Span, Spans, spans_of
 from tui.render.migration_lines import MigrationView, word_of, word_span
 from tui.render.table import Column
+
+
+def _vm(view: MigrationView, _width: int) -> Spans:
+    """Its name, and whose migration it is where it is not ours."""
+    foreign: Span = (" foreign" if view.migration.foreign else "", Ink.DIM)
+    return spans_of((view.migration.vm, Ink.BOLD), foreign)
 
 
 def _way(view: MigrationView, _width: int) -> Spans:
@@ -42,7 +48,7 @@ def _pause(view: MigrationView, _width: int) -> Spans:
 
 
 COLUMNS: tuple[Column[MigrationView], ...] = (
-    Column("vm", "VM", 10, lambda v, _: spans_of((v.migration.vm, Ink.BOLD)), narrow=8, flex=20),
+    Column("vm", "VM", 10, _vm, narrow=8, flex=20),
     Column("way", "FROM ⇢ TO", 15, _way, narrow=13, flex=20),
     Column("word", "STATE", 19, _word),
     Column("progress", "PROGRESS", 14, _progress, narrow=8),

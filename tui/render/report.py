@@ -181,6 +181,8 @@ def _sent(view: MigrationView, verdict: Verdict) -> Spans:
 
 
 def _guard(verdict: Verdict) -> Spans:
+    if verdict.encrypted is None:
+        return spans_of(("not known: somebody else has begun it", Ink.DIM))
     encrypted: Span = ("encrypted", Ink.OK) if verdict.encrypted else ("! plaintext", Ink.BAD)
     known: Span = (
         (", both ends authenticated", Ink.TEXT)
