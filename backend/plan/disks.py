@@ -12,11 +12,10 @@ from enum import StrEnum
 from backend.model import Disk, DiskAction, DiskChoice, DiskMove, Mode
 from backend.model.disks import needed_bytes
 from backend.plan.facts import DiskProof, PoolFacts, Survey
-from backend.plan.modes import MOVED_WHILE_OFF
 
 FORMATS = ("raw", "qcow2")
-BY_CONTENT = "a hash at both ends of what the guest sees, qemu-img check of the copy"
-BY_HASH = "a hash of every byte at both ends, qemu-img check of the copy"
+BY_CONTENT = "a hash of what the guest sees in both images, qemu-img check of the copy"
+BY_HASH = "a hash of every byte of both images, qemu-img check of the copy"
 VERIFIED_HERE = "format and size of both images, qemu-img check of both, and what the VM is on"
 VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
 
@@ -98,7 +97,7 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
     """Why an image cannot be copied yet, as a sentence's end; empty when it can."""
     if disk.kind not in ("file", "volume"):
         return f"disks of kind {disk.kind} are not copied yet, only image files"
-    idle = survey.mode in MOVED_WHILE_OFF
+    idle = survey.idle
     if disk.format not in FORMATS and not idle:
         return f"images of format {disk.format} are not copied yet, only raw and qcow2"
     if disk.device not in ("disk", ""):
@@ -137,7 +136,7 @@ def _on_a_chain(disk: Disk, idle: bool) -> str:
 
 def flattened(survey: Survey, disk: Disk) -> bool:
     """The copy of a chain is to be one image."""
-    return survey.flatten and survey.mode in MOVED_WHILE_OFF and disk.backing is not None
+    return survey.flatten and survey.idle and disk.backing is not None
 
 
 def choice_for(survey: Survey, target: str) -> DiskChoice | None:
@@ -188,11 +187,9 @@ def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
 
 
 def _verified_by(survey: Survey, flat: bool) -> str:
-    if survey.mode is Mode.STORAGE:
-        return VERIFIED_HERE
-    if flat:
-        return BY_CONTENT
-    return BY_HASH if survey.mode in MOVED_WHILE_OFF else VERIFIED_BY
+    if survey.idle:
+        return BY_CONTENT if flat else BY_HASH
+    return VERIFIED_HERE if survey.mode is Mode.STORAGE else VERIFIED_BY
 
 
 def choose_pool(

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from backend.errors import virsh_word
 from backend.model import CopyRoute, Disk, DiskChoice, Host, HostState, Mode, Nic, Reading, Vm
+from backend.plan.modes import moved_while_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,11 @@ class Survey:
     """Virtual size of the images at `occupied`, where it is known."""
     unknown: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Name of a fact -> the sentence why it is not known."""
+
+    @property
+    def idle(self) -> bool:
+        """No QEMU has its disks while they are copied."""
+        return moved_while_off(self.mode, self.vm.state)
 
     @property
     def same_host(self) -> bool:

@@ -6,7 +6,7 @@ from backend.model import Finding, VmState
 from backend.plan.facts import Definition, Survey
 from backend.plan.found import block, ok, warn
 
-_REMEDY_STATE = {
+REMEDY_STATE = {
     VmState.SHUT_OFF: "Move it with --mode cold, or start it first.",
     VmState.CRASHED: "Look at its log, then start it anew.",
     VmState.SHUTTING_DOWN: "Wait until it is shut off or running again.",
@@ -25,7 +25,7 @@ def state(survey: Survey) -> Iterator[Finding]:
     else:
         what = "is in an unknown state" if vm.state is VmState.UNKNOWN else f"is {vm.state}"
         sentence = f"{vm.name} {what}; only running VMs can be moved live"
-        yield block("state-not-running", "state", sentence, _REMEDY_STATE[vm.state])
+        yield block("state-not-running", "state", sentence, REMEDY_STATE[vm.state])
     if survey.io_error and vm.state is not VmState.PAUSED:
         yield block(
             "state-io-error",

@@ -36,5 +36,6 @@ def first_state(
         moves=plan.disks,
         remove_source=options.remove_source,
         autostart=autostart,
+        idle=plan.idle,
         after=after,
     )

@@ -163,10 +163,16 @@ class ColdDisks:
             await same_content(here, move.source, there, path, tell)
             what = "every byte"
         self.sentences += (
-            f"{move.target}: {what} is equal on {self._source.name} and {self._target.name}"
-            f" (SHA-256 at both ends); {await self._checked(move, path)}",
+            f"{move.target}: {what} is equal {self._where}; {await self._checked(move, path)}",
         )
         self._told.note("verify", self.sentences[-1])
+
+    @property
+    def _where(self) -> str:
+        here, there = self._source.name, self._target.name
+        if here == there:
+            return "in the old and the new image (SHA-256 of both)"
+        return f"on {here} and {there} (SHA-256 at both ends)"
 
     async def _checked(self, move: DiskMove, path: str) -> str:
         format = "qcow2" if move.flattened else move.format

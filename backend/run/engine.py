@@ -34,7 +34,7 @@ from backend.model import (
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
-from backend.run import storage_move
+from backend.run import pool_moves
 from backend.run.beginning import first_state
 from backend.run.cold_move import ColdRun, taken_up
 from backend.run.doctor import examine
@@ -46,11 +46,11 @@ from backend.run.onlooker import Onlooker
 from backend.run.open_moves import OpenMoves
 from backend.run.outage import OutageProbe
 from backend.run.planning import SETTLE_S, Planner, check_target
+from backend.run.pool_moves import PoolMove
 from backend.run.preparing import Ledger, MakingReady
 from backend.run.publish import Publisher
 from backend.run.recorder import Recorder
 from backend.run.runs import Run
-from backend.run.storage_move import StorageRun
 from backend.run.together import Planned
 from backend.run.verdict import Before
 
@@ -261,7 +261,7 @@ class Engine:
         if planned.cold is not None:
             run = ColdRun(begun, planned.cold, source, target, self._publisher, self._open_moves)
         elif plan.mode is Mode.STORAGE:
-            run = StorageRun(begun, source, self._publisher, self._open_moves)
+            run = pool_moves.begun_so(begun, source, self._publisher, self._open_moves)
         else:
             looker = Onlooker(probe, vm)
             run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)
@@ -282,9 +282,9 @@ class Engine:
             source, target = map(self._inventory.host, (state.source, state.target))
         except BadInput:
             return  # of another fleet, whose engine will see to it
-        run: ColdRun | StorageRun
+        run: ColdRun | PoolMove
         if state.mode is Mode.STORAGE:
-            run = storage_move.taken_up(state, source, self._publisher, self._open_moves)
+            run = pool_moves.taken_up(state, source, self._publisher, self._open_moves)
         else:
             run = taken_up(state, source, target, self._publisher, self._open_moves, self._ledger)
         self._remember(run)
@@ -292,7 +292,7 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _settle_open(self, run: ColdRun | StorageRun) -> None:
+    async def _settle_open(self, run: ColdRun | PoolMove) -> None:
         await self._inventory.settled(SETTLE_S)
         await run.settle_open()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from backend.model import HostState, Mode, MoveOptions, Vm, VmState
 from backend.plan.facts import Survey, renamed
-from backend.plan.modes import MOVED_WHILE_OFF, mode_of
+from backend.plan.modes import mode_of
 from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
 from backend.run.survey_copy import with_copy_route
@@ -69,7 +69,7 @@ async def survey(
         measures=measures,
         exposures=(*facts.exposures, *unverified),
     )
-    return await with_copy_route(asking, facts) if facts.mode in MOVED_WHILE_OFF else facts
+    return await with_copy_route(asking, facts) if facts.idle else facts
 
 
 async def _of_disks(asking: Asking) -> Survey:
@@ -84,6 +84,8 @@ async def _of_disks(asking: Asking) -> Survey:
         stored_sources=at_source.stored,
         target_pools=await ask_pools(asking),
     )
+    if facts.idle:
+        facts = await with_copy_route(asking, await with_images(asking, facts))
     return await with_copies(asking, facts)
 
 
@@ -124,7 +126,7 @@ async def _of_pair(asking: Asking) -> Survey:
             path for path in needed_paths(config) if path in files and not files[path].exists
         ),
     )
-    if facts.mode in MOVED_WHILE_OFF:
+    if facts.idle:
         facts = await with_images(asking, facts)
     return await with_copies(asking, facts)
 

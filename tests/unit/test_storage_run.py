@@ -30,7 +30,8 @@ from backend.plan.running import NOTHING
 from backend.run import disk_copies, storage_end, storage_move
 from backend.run.migration import Undertaking
 from backend.run.open_moves import OpenMoves
-from backend.run.storage_move import StorageRun, taken_up
+from backend.run.pool_moves import taken_up
+from backend.run.storage_move import StorageRun
 from backend.run.verdict import Before
 
 GIB, MB = 2**30, 1_000_000
