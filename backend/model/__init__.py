@@ -6,11 +6,13 @@ units are in the names. `None` means not known, never zero.
 """
 
 from backend.model.disks import (
+    BackingImage,
     CopyRoute,
     DiskAction,
     DiskChoice,
     DiskMove,
     DiskProgress,
+    LayerMove,
     NetworkChoice,
     NewVolume,
     VolumeState,
@@ -59,6 +61,7 @@ from backend.model.preparing import Preparation, PreparationKind, Prepared, Prep
 
 __all__ = [
     "Alarm",
+    "BackingImage",
     "Band",
     "Control",
     "CopyRoute",
@@ -77,6 +80,7 @@ __all__ = [
     "Host",
     "HostState",
     "Job",
+    "LayerMove",
     "Migration",
     "Mode",
     "Moment",

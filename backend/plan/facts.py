@@ -235,6 +235,8 @@ class Survey:
     """By the disk's target name."""
     choices: tuple[DiskChoice, ...] = ()
     """The operator's, by disk."""
+    shared_layers: frozenset[str] = frozenset()
+    """Paths of images below the VM's own that the target was shown to have too."""
     source_pools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The pool at the source that a disk lies in, by the disk's target name."""
     stored_sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from backend.errors import word
 from backend.model import DiskMove, Finding, Mode
+from backend.plan import chains
 from backend.plan.disks import DiskCase, Place, Trouble, choice_for, disks_of, why_not_copied
 from backend.plan.facts import Survey
 from backend.plan.found import block, ok, warn
@@ -34,6 +35,7 @@ def copied(survey: Survey, case: DiskCase) -> Iterator[Finding]:
         return
     yield _will_be_copied(survey, move)
     yield from _snapshots(survey, move)
+    yield from chains.findings(survey, move)
     if place.instead_of:
         ready = offered(survey, place.instead_of, pool=True)
         yield warn(

@@ -141,9 +141,11 @@ class StorageEnd:
             return ()
         uuid = self._told.state.uuid
         paths = {move.target: move.destination or "" for move in self._moves}
+        images = {move.source: move.destination or "" for move in self._moves}
+        changes = Changes(disks=paths, images=images)
         try:
             await self._host.call(
-                lambda conn: definitions.repoint_snapshots(conn, uuid, Changes(disks=paths)),
+                lambda conn: definitions.repoint_snapshots(conn, uuid, changes),
                 END_LIMIT_S,
                 "let its snapshots name the new images",
             )

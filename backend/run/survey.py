@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import replace
 
 from backend.model import HostState, Mode, MoveOptions, Vm, VmState
+from backend.plan.chains import missing_besides
 from backend.plan.facts import Survey, renamed
 from backend.plan.modes import mode_of
 from backend.run.links import Links
@@ -18,7 +19,7 @@ from backend.run.survey_exposed import ask_unverified, exposures
 from backend.run.survey_measures import ask_measures
 from backend.run.survey_preparing import ask_preparing, with_copies
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
-from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images
+from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images, with_layers
 from backend.run.survey_target import (
     ask_attachments,
     ask_cpu,
@@ -127,7 +128,8 @@ async def _of_pair(asking: Asking) -> Survey:
         ),
     )
     if facts.idle:
-        facts = await with_images(asking, facts)
+        facts = await with_layers(asking, await with_images(asking, facts))
+        facts = replace(facts, files_missing=missing_besides(facts))
     return await with_copies(asking, facts)
 
 

@@ -100,7 +100,9 @@ async def with_copies(asking: Asking, facts: Survey) -> Survey:
     """
     ready = as_prepared(facts, possible(facts))
     cases = (*disk_cases(facts), *disk_cases(ready))
-    paths = tuple(dict.fromkeys(c.move.destination for c in cases if c.move.destination))
+    moves = [case.move for case in cases if case.move.destination]
+    below = (layer.destination for move in moves for layer in move.layers if not layer.stays)
+    paths = tuple(dict.fromkeys((*(move.destination or "" for move in moves), *below)))
     (occupied, sizes), snapshots = await asyncio.gather(
         _occupied(asking, paths), _snapshots(asking, facts)
     )
