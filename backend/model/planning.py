@@ -198,6 +198,8 @@ class Plan:
     """Of the migrate call, disks not counted; None: as long as it takes."""
     disks: tuple[DiskMove, ...] = ()
     """Every disk, in the order of the VM's definition."""
+    pools: tuple[str, ...] = ()
+    """Names of the target's pools that can take images."""
     idle: bool = False
     """It is shut off, and only its disks move to other pools."""
     preparations: tuple[Preparation, ...] = ()

@@ -202,6 +202,12 @@ def _verified_by(survey: Survey, flat: bool, chain: bool) -> str:
     return VERIFIED_HERE if survey.mode is Mode.STORAGE else VERIFIED_BY
 
 
+def pools_for_images(survey: Survey) -> tuple[str, ...]:
+    """Names of the target's pools that could take a copy."""
+    pools = survey.target_pools or ()
+    return tuple(one.name for one in pools if one.active and one.takes_files)
+
+
 def choose_pool(
     pools: tuple[PoolFacts, ...] | None,
     wanted_bytes: int,

@@ -21,7 +21,7 @@ from backend.model import (
     Vm,
 )
 from backend.plan.disk_time import idle_forecast, with_disks
-from backend.plan.disks import disk_cases
+from backend.plan.disks import disk_cases, pools_for_images
 from backend.plan.facts import Survey
 from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.plan.policy import all_policies, deadline_s, policy_for
@@ -161,6 +161,7 @@ class Planner:
             virsh=self._virsh(facts, order, source),
             deadline_s=deadline_s(policy, vm.memory_bytes),
             disks=moves,
+            pools=pools_for_images(facts),
             preparations=preparations,
         )
         if not plan.blocked:

@@ -3,7 +3,7 @@
 from backend.hypervisor.block_copy import virsh_lines
 from backend.hypervisor.migrate import MigrationOrder, virsh_name
 from backend.model import DiskAction, DiskMove, Finding, MoveOptions, Plan, Policy
-from backend.plan.disks import disk_cases
+from backend.plan.disks import disk_cases, pools_for_images
 from backend.plan.facts import Survey
 from backend.plan.preflight import preflight
 from backend.plan.wording import memory
@@ -30,6 +30,7 @@ def disks_planned(
         virsh="" if facts.idle else _virsh(uri, virsh_name(order), moves, options),
         remarks=_remarks(moves, options.remove_source, facts.idle),
         disks=moves,
+        pools=pools_for_images(facts),
         idle=facts.idle,
     )
     return Planned(plan, vm, order)
