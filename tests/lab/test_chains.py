@@ -129,7 +129,7 @@ def test_a_chain_arrives_whole_and_a_shared_base_is_not_removed(
     assert names_in(lab, target) == sorted(NAMES)
     assert names_in(lab, source) == sorted([NAMES[0], Path(clone).name])
     for path in (BASE, MID, TOP):
-        qemu_img("check", outside(lab, target, path))
+        in_host(lab, target, "qemu-img", "check", path)
     copied = sum(outside(lab, target, path).stat().st_blocks * 512 for path in (BASE, MID, TOP))
     assert copied <= 1.05 * size
     assert same(seen, as_seen(lab, target, TOP))
