@@ -127,6 +127,8 @@ class DiskMove:
     """Of the image file, holes included; known of VMs that are shut off."""
     flattened: bool = False
     """The images below it go into its copy."""
+    device: bool = False
+    """It is a block device at the source, and becomes a raw file."""
     layers: tuple[LayerMove, ...] = ()
     """The images below it, which stay images of their own; the nearest first."""
 

@@ -95,6 +95,12 @@ class Disk:
     mirrored: bool = False
     """A block job copies it already."""
 
+    @property
+    def is_device(self) -> bool:
+        """Its image is a block device of the host (of a pool's volume too), not a file."""
+        path = self.source or ""
+        return self.kind == "block" or (self.kind == "volume" and path.startswith("/dev/"))
+
 
 @dataclass(frozen=True, slots=True)
 class Nic:

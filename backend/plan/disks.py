@@ -99,8 +99,10 @@ def action_of(survey: Survey, disk: Disk) -> DiskAction:
 
 def why_not_copied(survey: Survey, disk: Disk) -> str:
     """Why an image cannot be copied yet, as a sentence's end; empty when it can."""
-    if disk.kind not in ("file", "volume"):
-        return f"disks of kind {disk.kind} are not copied yet, only image files"
+    if disk.kind not in ("file", "volume", "block"):
+        return f"disks of kind {disk.kind} are not copied yet, only image files and block devices"
+    if disk.is_device and disk.format != "raw":
+        return f"it is {disk.format} inside a block device, and only raw ones are copied"
     idle = survey.idle
     if disk.format not in FORMATS and not idle:
         return f"images of format {disk.format} are not copied yet, only raw and qcow2"
@@ -130,7 +132,7 @@ def _copy_name(survey: Survey, disk: Disk) -> str:
     """What the copy is called: as the operator said, or as the source's file; empty where that
     would be no file's name."""
     choice = choice_for(survey, disk.target)
-    name = (choice.volume if choice else None) or posixpath.basename(disk.source or "")
+    name = (choice.volume if choice else None) or _own_name(survey, disk)
     return "" if name in (".", "..") else name
 
 
@@ -185,11 +187,19 @@ def _copied(
         destination=posixpath.join(pool.path, name) if pool else None,
         length_bytes=disk.length_bytes,
         flattened=flat,
+        device=disk.is_device,
         layers=() if flat else chains.layers(survey, disk, pool, made),
         room_bytes=place.room_bytes if pool else None,
         verified_by=_verified_by(survey, flat, bool(disk.chain)),
     )
     return DiskCase(disk, move, place)
+
+
+def _own_name(survey: Survey, disk: Disk) -> str:
+    """A device's name (sdb, loop0) says nothing at another host."""
+    if disk.is_device:
+        return f"{survey.vm.name}-{disk.target}.img"
+    return posixpath.basename(disk.source or "")
 
 
 def _named(survey: Survey, pool: str | None) -> PoolFacts | None:

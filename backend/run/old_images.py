@@ -141,6 +141,8 @@ class OldImages:
 async def remove_image(told: Told, host: HostWatch, move: DiskMove) -> str:
     """Remove an old image, as was asked; why not, as a sentence's part."""
     path = move.source
+    if move.device:
+        return "it is a block device, which is never removed"
     if why := await needed_by(host, path):
         return why
     try:
@@ -155,6 +157,8 @@ async def remove_image(told: Told, host: HostWatch, move: DiskMove) -> str:
 
 def not_removed(host: str, move: DiskMove, why: str) -> str:
     """An old image that was to be removed, as a leftover."""
+    if move.device:
+        return f"{move.source} on {host}: {why}; see yourself what becomes of it"
     by_hand = f"{'virsh vol-delete' if move.source_pool else 'rm'} {word(move.source)}"
     return f"{move.source} on {host} was not removed ({why}): {by_hand} there"
 

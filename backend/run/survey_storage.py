@@ -77,7 +77,8 @@ async def _read_image(asking: Asking, shell: Shell, disk: Disk) -> Disk:
     return replace(
         disk,
         virtual_bytes=found.virtual_bytes,
-        allocated_bytes=found.allocated_bytes,
+        # A device has no holes that could be seen.
+        allocated_bytes=found.virtual_bytes if disk.is_device else found.allocated_bytes,
         length_bytes=found.length_bytes,
         snapshots=len(found.snapshots),
         backing=found.backing[0].path if found.backing else None,
