@@ -122,7 +122,7 @@ def test_the_line_of_a_restart_is_a_shell_s_whatever_the_name() -> None:
     line = restart_line(order, "qemu+ssh://kvm-a/system", "qemu+ssh://kvm-b/system")
     checked = subprocess.run(["sh", "-n", "-c", line], check=False, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
-    calls = [part for part in line.split("virsh -c ")[1:]]
+    calls = line.split("virsh -c ")[1:]
     assert [call.split()[1] for call in calls] == ["shutdown", "domstate", "migrate", "start"]
     assert all(shlex.quote(order.vm) in call for call in calls)
     assert calls[-1].startswith("qemu+ssh://kvm-b/system")
