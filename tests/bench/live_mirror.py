@@ -46,7 +46,7 @@ class MirrorBench(Bench):
         document.write_text(domain(f"{FOLDER}/{name}"))
         hosts = self.lab.hosts[:2]
         for host in hosts:
-            self.bench.virsh(host, "pool-create-as", "bench", "dir", "--target", FOLDER)
+            self.bench.virsh(host, "pool-create-as", "bench", "dir", "--target", FOLDER, "--build")
         self.bench.virsh(hosts[0], "define", str(document))
         try:
             yield
@@ -69,13 +69,14 @@ class MirrorBench(Bench):
         await self._seen(here.name)
         words = ("migrate", VM, "--to", there.name, "--disk", "vda=bench", "--json")
         said = await asyncio.to_thread(self._ferry, *words)
-        verdict = json.loads(said.splitlines()[-1])
+        events = [json.loads(line) for line in said.splitlines()]
+        verdict = events[-1]
         if verdict.get("outcome") != "moved":
             sys.exit(f"it did not move: {verdict}")
         self.bench.virsh(there, "destroy", VM)
         self.bench.virsh(there, "undefine", VM)
         self.bench.virsh(here, "define", str(self.lab.fleet_file.with_name("mirror.xml")))
-        return await asyncio.to_thread(self._disk_s, verdict["id"])
+        return float(next(one["t_s"] for one in events if one.get("pass_number")))
 
     async def _seen(self, host: str) -> None:
         async with asyncio.timeout(ENGINE_SEES_S):
@@ -84,12 +85,6 @@ class MirrorBench(Bench):
                 if any((one["name"], one["host"]) == (VM, host) for one in vms):
                     return
                 await asyncio.sleep(0.5)
-
-    def _disk_s(self, migration_id: str) -> float:
-        """From the migrate call to the first sample that has memory in it."""
-        watched = self._ferry("watch", migration_id, "--json")
-        samples = [json.loads(line) for line in watched.splitlines()]
-        return float(next(s["t_s"] for s in samples if s.get("pass_number")))
 
     def _ferry(self, *words: str) -> str:
         done = subprocess.run(
