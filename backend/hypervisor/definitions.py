@@ -16,7 +16,7 @@ from backend.errors import NO_DOMAIN, OPERATION_INVALID, HypervisorError
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.devices_xml import text
 from backend.hypervisor.domain_xml import parse_domain, parse_xml
-from backend.hypervisor.target_xml import is_guarded
+from backend.hypervisor.target_xml import Changes, is_guarded, snapshot_at_target
 
 _WHOLE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 
@@ -76,6 +76,14 @@ def redefine_snapshots(
     for xml in snapshots:
         is_current = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT if _named(xml, current) else 0
         dom.snapshotCreateXML(xml, redefine | is_current)
+
+
+def repoint_snapshots(conn: Connection, uuid: str, changes: Changes) -> None:
+    """Let the snapshots' metadata name the images of a VM at their new places; again does no harm.
+    To revert to one would else put the VM on an old image."""
+    whole = read_whole(conn, uuid)
+    moved = tuple(snapshot_at_target(one, changes) for one in whole.snapshots)
+    redefine_snapshots(conn, uuid, moved, whole.current_snapshot)
 
 
 def _named(xml: str, name: str | None) -> bool:

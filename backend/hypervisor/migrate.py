@@ -162,6 +162,16 @@ def offline_line(order: MigrationOrder, source_uri: str) -> str:
     return shlex.join([*words, "--p2p", virsh_name(order), order.target_uri])
 
 
+def restart_line(order: MigrationOrder, source_uri: str, target_uri: str) -> str:
+    """The equal commands for a VM that is shut down, moved so, and started; `target_uri`: the one
+    by which the operator's machine reaches the target."""
+    here, there = (shlex.join(["virsh", "-c", uri]) for uri in (source_uri, target_uri))
+    name = shlex.quote(virsh_name(order))
+    wait = f"until {here} domstate {name} | grep -q 'shut off'; do sleep 1; done"
+    moved = offline_line(order, source_uri)
+    return f"{here} shutdown {name} && {{ {wait}; }} && {moved} && {there} start {name}"
+
+
 def virsh_name(order: MigrationOrder) -> str:
     """How virsh finds it."""
     return errors.virsh_name(order.vm, order.uuid)

@@ -33,9 +33,12 @@ class Changes:
     """Path of the image file, by the disk's name in the guest."""
     networks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """New name of a bridge or network, by its old one."""
+    images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """New path of an image, by its old one: for snapshots, which name images that are now below
+    those of their disks."""
 
     def __bool__(self) -> bool:
-        return bool(self.disks or self.networks)
+        return bool(self.disks or self.networks or self.images)
 
 
 def at_target(xml: str, changes: Changes) -> str:
@@ -62,7 +65,12 @@ def snapshot_at_target(xml: str, changes: Changes) -> str:
     root = _parsed(xml)
     for kind in ("domain", "inactiveDomain"):
         for domain in _children(root, kind):
-            _change(domain, changes)
+            _change(domain, changes, past=True)
+    for disks in _children(root, "disks"):
+        for source in (one for disk in _children(disks) for one in _children(disk, "source")):
+            new = changes.images.get(source.getAttribute("file"))
+            if new is not None:
+                source.setAttribute("file", new)
     return root.toxml()
 
 
@@ -135,10 +143,12 @@ def is_guarded(xml: str) -> bool:
     return kernel is not None and (kernel.text or "").startswith(GUARD)
 
 
-def _change(domain: Element, changes: Changes) -> None:
+def _change(domain: Element, changes: Changes, past: bool = False) -> None:
+    """`past`: as it was at a snapshot, when a disk may have been on another of its images."""
     for device in _devices(domain):
         if device.tagName == "disk":
-            _move_disk(device, changes.disks)
+            path = _path_then(device, changes) if past else _path_now(device, changes)
+            _move_disk(device, path)
         elif device.tagName == "interface":
             _rename(device, changes.networks)
 
@@ -153,8 +163,19 @@ def _children(parent: Element, name: str = "") -> list[Element]:
     return [one for one in elements if name in ("", one.tagName)]
 
 
-def _move_disk(disk: Element, paths: Mapping[str, str]) -> None:
-    path = next((paths.get(one.getAttribute("dev")) for one in _children(disk, "target")), None)
+def _path_now(disk: Element, changes: Changes) -> str | None:
+    names = (one.getAttribute("dev") for one in _children(disk, "target"))
+    return next((changes.disks.get(name) for name in names), None)
+
+
+def _path_then(disk: Element, changes: Changes) -> str | None:
+    files = [one.getAttribute("file") for one in _children(disk, "source")]
+    if changes.images and any(files):
+        return next((changes.images.get(file) for file in files if file), None)
+    return _path_now(disk, changes)
+
+
+def _move_disk(disk: Element, path: str | None) -> None:
     if path is None:
         return
     disk.setAttribute("type", "file")

@@ -183,6 +183,8 @@ def delete(conn: Connection, pool: str, name: str, path: str) -> bool:
         )
     if user := used_by(conn, path, f"{pool}/{name}"):
         raise HypervisorError(f"{user} uses {path}: it is not removed.", "Look at that VM first.")
+    if above := lying_on(conn, path):
+        raise HypervisorError(f"{above} lies on {path}: it is not removed.", "Look at it first.")
     volume.delete(0)
     return True
 
@@ -216,6 +218,33 @@ def room_bytes(conn: Connection, pool: str) -> int:
     storage = conn.storagePoolLookupByName(pool)
     storage.refresh(0)
     return int(storage.info()[3])
+
+
+def lying_on(conn: Connection, path: str, look_anew: bool = False) -> str | None:
+    """The first volume of a pool of files that has `path` as the image below it, as libvirt last
+    saw them; `look_anew`: as they are now, which reads the head of every file."""
+    for pool in conn.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+        with contextlib.suppress(libvirt.libvirtError, BadDocument):
+            if attribute(parse_xml(pool.XMLDesc(0)), "type") not in FILE_POOLS:
+                continue
+            if look_anew:
+                pool.refresh(0)
+            for volume in pool.listAllVolumes(0):
+                if text(parse_xml(volume.XMLDesc(0)), "backingStore/path") == path:
+                    return str(volume.path())
+    return None
+
+
+def image_paths(conn: Connection) -> tuple[tuple[str, str], ...]:
+    """Path and format of the image of every disk that any VM of that host has, running or not."""
+    found: dict[str, str] = {}
+    for dom in conn.listAllDomains(0):
+        for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
+            with contextlib.suppress(libvirt.libvirtError, BadDocument):
+                for disk in parse_domain(dom.XMLDesc(flags)).disks:
+                    if (disk.source or "").startswith("/"):
+                        found[disk.source or ""] = disk.format
+    return tuple(found.items())
 
 
 def used_by(conn: Connection, path: str, volume: str = "") -> str | None:

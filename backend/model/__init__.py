@@ -6,11 +6,13 @@ units are in the names. `None` means not known, never zero.
 """
 
 from backend.model.disks import (
+    BackingImage,
     CopyRoute,
     DiskAction,
     DiskChoice,
     DiskMove,
     DiskProgress,
+    LayerMove,
     NetworkChoice,
     NewVolume,
     VolumeState,
@@ -62,6 +64,7 @@ from backend.model.preparing import Preparation, PreparationKind, Prepared, Prep
 __all__ = [
     "NOT_KNOWN",
     "Alarm",
+    "BackingImage",
     "Band",
     "ChangedLimit",
     "Control",
@@ -81,6 +84,7 @@ __all__ = [
     "Host",
     "HostState",
     "Job",
+    "LayerMove",
     "Migration",
     "Mode",
     "Moment",

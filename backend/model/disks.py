@@ -51,6 +51,56 @@ class DiskAction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class BackingImage:
+    """An image that another one lies on."""
+
+    path: str
+    format: str
+    reference: str
+    """What the image above calls it: a path, perhaps a relative one."""
+    named_format: bool = True
+    """The image above says which format it has; else QEMU would guess it from its content."""
+    virtual_bytes: int | None = None
+    allocated_bytes: int | None = None
+    length_bytes: int | None = None
+    """Of the file, holes included; None: it is no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMove:
+    """What becomes of one image below a disk's own when the chain is kept whole."""
+
+    source: str
+    format: str
+    reference: str
+    """What the image above calls it at the source."""
+    destination: str
+    """Its path from then on; the source's where it stays."""
+    volume: str = ""
+    """Its name in the pool of its disk's copy; empty where it stays."""
+    found: bool = False
+    """A file has that name there already: it is used if its content is the same."""
+    virtual_bytes: int | None = None
+    allocated_bytes: int | None = None
+    length_bytes: int | None = None
+
+    @property
+    def stays(self) -> bool:
+        """The target has the very same file."""
+        return not self.volume
+
+    @property
+    def copied(self) -> bool:
+        """It is made there."""
+        return bool(self.volume) and not self.found
+
+    @property
+    def needed_bytes(self) -> int:
+        """What it takes at the target."""
+        return needed_bytes(self.virtual_bytes, self.allocated_bytes) if self.copied else 0
+
+
+@dataclass(frozen=True, slots=True)
 class DiskMove:
     """One disk of a plan: from where to where, and how that will be checked."""
 
@@ -77,13 +127,25 @@ class DiskMove:
     """Of the image file, holes included; known of VMs that are shut off."""
     flattened: bool = False
     """The images below it go into its copy."""
+    device: bool = False
+    """It is a block device at the source, and becomes a raw file."""
+    layers: tuple[LayerMove, ...] = ()
+    """The images below it, which stay images of their own; the nearest first."""
 
     @property
     def needed_bytes(self) -> int:
         """What copying it takes at the target."""
         if self.action is not DiskAction.COPY:
             return 0
-        return needed_bytes(self.virtual_bytes, self.allocated_bytes)
+        below = sum(layer.needed_bytes for layer in self.layers)
+        return needed_bytes(self.virtual_bytes, self.allocated_bytes) + below
+
+    @property
+    def copied_bytes(self) -> int:
+        """What is in use of it and of what is copied below it; where that is not known, all."""
+        own = self.allocated_bytes or self.virtual_bytes or 0
+        below = (one.allocated_bytes or one.length_bytes or 0 for one in self.layers if one.copied)
+        return own + sum(below)
 
 
 def needed_bytes(virtual_bytes: int | None, allocated_bytes: int | None) -> int:

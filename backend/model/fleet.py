@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.model.disks import BackingImage
+
 
 class HostState(StrEnum):
     """Whether the engine can talk to a host now."""
@@ -87,11 +89,17 @@ class Disk:
     """As it looks from every host that is up (one inode everywhere); a plan proves it."""
     backing: str | None = None
     """The image below it; known while the VM runs, and in plans."""
-    below_bytes: int = 0
-    """What the images below it take; asked only of VMs that do not run."""
+    chain: tuple[BackingImage, ...] = ()
+    """The images below it, the nearest first; asked only of VMs that do not run."""
     encrypted: bool = False
     mirrored: bool = False
     """A block job copies it already."""
+
+    @property
+    def is_device(self) -> bool:
+        """Its image is a block device of the host (of a pool's volume too), not a file."""
+        path = self.source or ""
+        return self.kind == "block" or (self.kind == "volume" and path.startswith("/dev/"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,8 @@ class Migration:
     remove_source: bool = False
     autostart: bool = False
     """The VM starts with its host."""
+    idle: bool = False
+    """It is shut off while its disks move to other pools."""
     carried: tuple[str, ...] = ()
     """Firmware and TPM files put at the target; each is here before it is."""
     after: str | None = None

@@ -198,6 +198,10 @@ class Plan:
     """Of the migrate call, disks not counted; None: as long as it takes."""
     disks: tuple[DiskMove, ...] = ()
     """Every disk, in the order of the VM's definition."""
+    pools: tuple[str, ...] = ()
+    """Names of the target's pools that can take images."""
+    idle: bool = False
+    """It is shut off, and only its disks move to other pools."""
     preparations: tuple[Preparation, ...] = ()
     """What could be made ready at the target; done first if the options ask for it."""
 

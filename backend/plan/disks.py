@@ -11,12 +11,13 @@ from enum import StrEnum
 
 from backend.model import Disk, DiskAction, DiskChoice, DiskMove, Mode
 from backend.model.disks import needed_bytes
+from backend.plan import chains
 from backend.plan.facts import DiskProof, PoolFacts, Survey
-from backend.plan.modes import MOVED_WHILE_OFF
 
 FORMATS = ("raw", "qcow2")
-BY_CONTENT = "a hash at both ends of what the guest sees, qemu-img check of the copy"
-BY_HASH = "a hash of every byte at both ends, qemu-img check of the copy"
+BY_CONTENT = "a hash of what the guest sees in both images, qemu-img check of the copy"
+BY_EACH_HASH = "a hash of every byte of each image, and of what the guest sees; qemu-img check"
+BY_HASH = "a hash of every byte of both images, qemu-img check of the copy"
 VERIFIED_HERE = "format and size of both images, qemu-img check of both, and what the VM is on"
 VERIFIED_BY = "format and size at both ends, qemu-img check of the image at the source"
 
@@ -68,12 +69,14 @@ def disks_of(survey: Survey) -> tuple[Disk, ...]:
 
 
 def _cases(survey: Survey, disks: tuple[Disk, ...], taken: dict[str, int]) -> Iterator[DiskCase]:
+    made: dict[str, str] = {}
     for disk in disks:
         action = action_of(survey, disk)
         if action is not DiskAction.COPY:
             yield DiskCase(disk, _left(disk, action, survey))
             continue
-        case = _copied(survey, disk, taken)
+        case = _copied(survey, disk, taken, made)
+        made |= {one.destination: one.source for one in case.move.layers}
         if case.move.pool is not None:
             taken[case.move.pool] = taken.get(case.move.pool, 0) + case.move.needed_bytes
         yield case
@@ -96,20 +99,23 @@ def action_of(survey: Survey, disk: Disk) -> DiskAction:
 
 def why_not_copied(survey: Survey, disk: Disk) -> str:
     """Why an image cannot be copied yet, as a sentence's end; empty when it can."""
-    if disk.kind not in ("file", "volume"):
-        return f"disks of kind {disk.kind} are not copied yet, only image files"
-    idle = survey.mode in MOVED_WHILE_OFF
+    if disk.kind not in ("file", "volume", "block"):
+        return f"disks of kind {disk.kind} are not copied yet, only image files and block devices"
+    if disk.is_device and disk.format != "raw":
+        return f"it is {disk.format} inside a block device, and only raw ones are copied"
+    idle = survey.idle
     if disk.format not in FORMATS and not idle:
         return f"images of format {disk.format} are not copied yet, only raw and qcow2"
     if disk.device not in ("disk", ""):
         return f"a {disk.device} is not copied yet"
     flat = flattened(survey, disk)
+    chain = chains.why_not_whole(survey, disk)
     stored = survey.stored_sources.get(disk.target, disk.source)
     reasons = (
         ("\ufffd" in (disk.source or ""), "its path has characters that cannot be shown"),
         (not _copy_name(survey, disk), "its file's name cannot be a volume's: choose one"),
         (stored != disk.source, f"its stored definition names another image ({stored})"),
-        (disk.backing and not flat, _on_a_chain(disk, idle)),
+        (not flat and chain, chain),
         (flat and disk.snapshots, f"flattened it would lose its {disk.snapshots} own snapshots"),
         (disk.encrypted, "it is encrypted, and such images are not copied yet"),
         (disk.mirrored, "a block job copies it already"),
@@ -126,18 +132,13 @@ def _copy_name(survey: Survey, disk: Disk) -> str:
     """What the copy is called: as the operator said, or as the source's file; empty where that
     would be no file's name."""
     choice = choice_for(survey, disk.target)
-    name = (choice.volume if choice else None) or posixpath.basename(disk.source or "")
+    name = (choice.volume if choice else None) or _own_name(survey, disk)
     return "" if name in (".", "..") else name
-
-
-def _on_a_chain(disk: Disk, idle: bool) -> str:
-    remedy = "--flatten makes one of them" if idle else "shut off, it moves with --flatten"
-    return f"it lies on {disk.backing}, and chains of images are not copied: {remedy}"
 
 
 def flattened(survey: Survey, disk: Disk) -> bool:
     """The copy of a chain is to be one image."""
-    return survey.flatten and survey.mode in MOVED_WHILE_OFF and disk.backing is not None
+    return survey.flatten and survey.idle and disk.backing is not None
 
 
 def choice_for(survey: Survey, target: str) -> DiskChoice | None:
@@ -157,14 +158,19 @@ def _left(disk: Disk, action: DiskAction, survey: Survey) -> DiskMove:
     )
 
 
-def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
+def _copied(
+    survey: Survey, disk: Disk, taken: Mapping[str, int], made: Mapping[str, str]
+) -> DiskCase:
     choice = choice_for(survey, disk.target)
     flat = flattened(survey, disk)
     allocated = disk.allocated_bytes
     if flat and allocated is not None:
-        allocated = min(allocated + disk.below_bytes, disk.virtual_bytes or allocated)
-    wanted = needed_bytes(disk.virtual_bytes, allocated)
+        whole = allocated + chains.below_bytes(disk)
+        allocated = min(whole, disk.virtual_bytes or allocated)
     own = survey.source_pools.get(disk.target)
+    likely = _named(survey, choice.pool if choice else own)
+    wanted = needed_bytes(disk.virtual_bytes, allocated)
+    wanted += 0 if flat else chains.room_bytes(survey, disk, likely, made)
     place = choose_pool(survey.target_pools, wanted, choice, own, taken)
     name = _copy_name(survey, disk)
     pool = place.pool
@@ -181,18 +187,35 @@ def _copied(survey: Survey, disk: Disk, taken: Mapping[str, int]) -> DiskCase:
         destination=posixpath.join(pool.path, name) if pool else None,
         length_bytes=disk.length_bytes,
         flattened=flat,
+        device=disk.is_device,
+        layers=() if flat else chains.layers(survey, disk, pool, made),
         room_bytes=place.room_bytes if pool else None,
-        verified_by=_verified_by(survey, flat),
+        verified_by=_verified_by(survey, flat, bool(disk.chain)),
     )
     return DiskCase(disk, move, place)
 
 
-def _verified_by(survey: Survey, flat: bool) -> str:
-    if survey.mode is Mode.STORAGE:
-        return VERIFIED_HERE
-    if flat:
-        return BY_CONTENT
-    return BY_HASH if survey.mode in MOVED_WHILE_OFF else VERIFIED_BY
+def _own_name(survey: Survey, disk: Disk) -> str:
+    """A device's name (sdb, loop0) says nothing at another host."""
+    if disk.is_device:
+        return f"{survey.vm.name}-{disk.target}.img"
+    return posixpath.basename(disk.source or "")
+
+
+def _named(survey: Survey, pool: str | None) -> PoolFacts | None:
+    return next((one for one in survey.target_pools or () if one.name == pool), None)
+
+
+def _verified_by(survey: Survey, flat: bool, chain: bool) -> str:
+    if survey.idle:
+        return BY_CONTENT if flat else BY_EACH_HASH if chain else BY_HASH
+    return VERIFIED_HERE if survey.mode is Mode.STORAGE else VERIFIED_BY
+
+
+def pools_for_images(survey: Survey) -> tuple[str, ...]:
+    """Names of the target's pools that could take a copy."""
+    pools = survey.target_pools or ()
+    return tuple(one.name for one in pools if one.active and one.takes_files)
 
 
 def choose_pool(

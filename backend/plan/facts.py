@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from backend.errors import virsh_word
 from backend.model import CopyRoute, Disk, DiskChoice, Host, HostState, Mode, Nic, Reading, Vm
+from backend.plan.modes import moved_while_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,8 @@ class Survey:
     """By the disk's target name."""
     choices: tuple[DiskChoice, ...] = ()
     """The operator's, by disk."""
+    shared_layers: frozenset[str] = frozenset()
+    """Paths of images below the VM's own that the target was shown to have too."""
     source_pools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The pool at the source that a disk lies in, by the disk's target name."""
     stored_sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -266,6 +269,11 @@ class Survey:
     """Virtual size of the images at `occupied`, where it is known."""
     unknown: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Name of a fact -> the sentence why it is not known."""
+
+    @property
+    def idle(self) -> bool:
+        """No QEMU has its disks while they are copied."""
+        return moved_while_off(self.mode, self.vm.state)
 
     @property
     def same_host(self) -> bool:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from backend.model import Finding, Mode, Severity
 from backend.plan import preflight_cold, preflight_host, preflight_vm
 from backend.plan.facts import Survey
-from backend.plan.found import block
-from backend.plan.modes import MOVED_WHILE_OFF
 from backend.plan.preflight_network import network
 from backend.plan.preflight_pools import between_pools
 from backend.plan.preflight_storage import needs_unsafe, storage
@@ -62,8 +60,8 @@ def preflight(survey: Survey) -> tuple[Finding, ...]:
     """Every finding. Of a target that is down, or is the source, nothing else is asked."""
     if survey.mode is Mode.STORAGE:
         return tuple(between_pools(survey))
-    idle = survey.mode in MOVED_WHILE_OFF
-    findings = [*_kind(survey), *preflight_host.same_host(survey)]
+    idle = survey.idle
+    findings = [*preflight_host.same_host(survey)]
     judged = not survey.same_host
     if judged:
         findings += preflight_host.target_up(survey)
@@ -73,11 +71,6 @@ def preflight(survey: Survey) -> tuple[Finding, ...]:
         for of_pair in _OF_AN_IDLE_PAIR if idle else _OF_THE_PAIR:
             findings += of_pair(survey)
     return tuple(findings)
-
-
-def _kind(survey: Survey) -> Iterator[Finding]:
-    if survey.mode is Mode.STORAGE:
-        yield block("mode", "mode", "a storage move is not done yet", "Move it live.")
 
 
 def fit_score(survey: Survey, findings: tuple[Finding, ...]) -> int | None:

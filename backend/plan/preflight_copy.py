@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from backend.errors import word
 from backend.model import DiskMove, Finding, Mode
+from backend.plan import chains
 from backend.plan.disks import DiskCase, Place, Trouble, choice_for, disks_of, why_not_copied
 from backend.plan.facts import Survey
 from backend.plan.found import block, ok, warn
@@ -33,7 +34,10 @@ def copied(survey: Survey, case: DiskCase) -> Iterator[Finding]:
         yield _occupied(survey, move)
         return
     yield _will_be_copied(survey, move)
+    if move.device:
+        yield _of_a_device(survey, move)
     yield from _snapshots(survey, move)
+    yield from chains.findings(survey, move)
     if place.instead_of:
         ready = offered(survey, place.instead_of, pool=True)
         yield warn(
@@ -43,6 +47,16 @@ def copied(survey: Survey, case: DiskCase) -> Iterator[Finding]:
             f" to pool {move.pool} there",
             f"{ready}Choose another: --disk {move.target}=POOL",
         )
+
+
+def _of_a_device(survey: Survey, move: DiskMove) -> Finding:
+    return warn(
+        "storage-device",
+        "storage",
+        f"{move.target} is the block device {move.source}: on {survey.target.name} it becomes the"
+        f" raw file {move.destination}, of its full {sized(move.virtual_bytes or 0)}; devices are"
+        " not made there",
+    )
 
 
 def _snapshots(survey: Survey, move: DiskMove) -> Iterator[Finding]:
@@ -158,7 +172,7 @@ def _no_place(survey: Survey, move: DiskMove, place: Place) -> Finding:
         ),
         Trouble.KIND: (
             "storage-pool-kind",
-            f"pool {pool} of {target} does not hold image files: copying to it is not done yet",
+            f"pool {pool} of {target} does not hold image files: copies go to pools of files alone",
             have,
         ),
         Trouble.ROOM: (

@@ -6,7 +6,6 @@ from backend.errors import word
 from backend.model import Finding
 from backend.plan.facts import Held, ReachProblem, Survey
 from backend.plan.found import block, ok, warn
-from backend.plan.modes import MOVED_WHILE_OFF
 from backend.plan.wording import memory as sized
 
 TIGHT_PART = 0.05
@@ -165,7 +164,7 @@ def reach(survey: Survey) -> Iterator[Finding]:
 def encryption(survey: Survey) -> Iterator[Finding]:
     """Plaintext only where the fleet file says so, and then loudly."""
     yield from exposed(survey)
-    idle = survey.mode in MOVED_WHILE_OFF
+    idle = survey.idle
     what = "the VM's images travel" if idle else "the VM's memory travels"
     if survey.encrypted:
         yield ok("tls-on", "encryption", f"{what} encrypted (TLS)")

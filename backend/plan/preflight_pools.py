@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from backend.errors import word
 from backend.model import DiskAction, Finding, VmState
-from backend.plan import preflight_host, preflight_vm
+from backend.plan import preflight_cold, preflight_host, preflight_vm
 from backend.plan.disks import DiskCase, disk_cases, why_not_copied
 from backend.plan.facts import Survey
 from backend.plan.found import block, ok, warn
@@ -49,20 +49,29 @@ def _state(survey: Survey) -> Iterator[Finding]:
             f"{vm.name} has a disk with an I/O error: what it lost cannot be copied",
             f"Mend the storage; see `virsh domblkerror {survey.shell_name}`.",
         )
-    elif vm.state in (VmState.RUNNING, VmState.PAUSED):
+    elif vm.state in (VmState.RUNNING, VmState.PAUSED, VmState.SHUT_OFF):
         yield ok("state-running", "state", f"{vm.name} is {vm.state}, and stays so")
     else:
         yield block(
             "state-not-running",
             "state",
-            f"{vm.name} is {vm.state}: only disks of a running VM move between pools for now",
-            "Start it first, or copy its image by hand and edit its definition.",
+            f"{vm.name} is {vm.state}: disks move between pools while it runs, or is shut off",
+            preflight_vm.REMEDY_STATE.get(vm.state, "Start it first."),
         )
 
 
 def _saved(survey: Survey) -> Iterator[Finding]:
     name = survey.vm.name
-    if survey.snapshots:
+    if survey.managed_save:
+        yield block(
+            "saved-memory",
+            "saved",
+            f"{name} has memory saved on {survey.source.name}: it would go on with the old image",
+            f"Start it first, or drop that memory with `virsh managedsave-remove {name}`.",
+        )
+    if survey.snapshots and survey.idle:
+        yield ok("saved-snapshots", "saved", f"its snapshots go along: {survey.snapshots}")
+    elif survey.snapshots:
         yield block(
             "saved-snapshots",
             "saved",
@@ -79,7 +88,7 @@ def _saved(survey: Survey) -> Iterator[Finding]:
         )
     if survey.snapshots is None:
         yield warn("saved-unknown", "saved", f"snapshots not checked{survey.why('saved')}")
-    elif not survey.snapshots and not survey.checkpoints:
+    elif not (survey.snapshots or survey.checkpoints or survey.managed_save):
         yield ok("saved-none", "saved", "no snapshots or checkpoints")
 
 
@@ -101,6 +110,8 @@ def _disks(survey: Survey) -> Iterator[Finding]:
             yield from _inside(survey, case)
     yield from overcommitted(survey, tuple(c for c in cases if c.move.action is DiskAction.COPY))
     yield from unused_choices(survey)
+    if survey.idle:
+        yield from preflight_cold.copying(survey)
 
 
 def _cannot(survey: Survey, case: DiskCase) -> Finding:
@@ -122,7 +133,7 @@ def _cannot(survey: Survey, case: DiskCase) -> Finding:
 def _inside(survey: Survey, case: DiskCase) -> Iterator[Finding]:
     """Snapshots that only the image knows of."""
     disk, count = case.disk, survey.internal_snapshots.get(case.disk.target)
-    if disk.format != "qcow2":
+    if disk.format != "qcow2" or survey.idle:
         return
     if count is None:
         why = survey.why("snapshots")

@@ -136,7 +136,8 @@ def _writable(survey: Survey, case: DiskCase) -> Iterator[Finding]:
             "storage",
             f"{what}: that it is the same device on {target} could not be proven"
             f"{_because(proof, survey)}, and libvirt would not look",
-            "Compare `lsblk -o NAME,WWN,SERIAL` on both hosts; use a path that names the device"
+            f"To copy it into a file there: --disk {disk.target}=POOL. If it is the same: compare"
+            " `lsblk -o NAME,WWN,SERIAL` on both hosts; use a path that names the device"
             " (/dev/disk/by-id).",
         )
 

@@ -10,7 +10,7 @@ MOVED_BY_OTHERS = "{vm} is moved by somebody else"
 MOVED_BY_OTHERS_REMEDY = (
     "Wait until that has ended; `virt-ferry jobs` shows it, `virt-ferry abort` ends it."
 )
-_REMEDY_STATE = {
+REMEDY_STATE = {
     VmState.SHUT_OFF: "Move it with --mode cold, or start it first.",
     VmState.CRASHED: "Look at its log, then start it anew.",
     VmState.SHUTTING_DOWN: "Wait until it is shut off or running again.",
@@ -29,7 +29,7 @@ def state(survey: Survey) -> Iterator[Finding]:
     else:
         what = "is in an unknown state" if vm.state is VmState.UNKNOWN else f"is {vm.state}"
         sentence = f"{vm.name} {what}; only running VMs can be moved live"
-        yield block("state-not-running", "state", sentence, _REMEDY_STATE[vm.state])
+        yield block("state-not-running", "state", sentence, REMEDY_STATE[vm.state])
     if survey.io_error and vm.state is not VmState.PAUSED:
         yield block(
             "state-io-error",

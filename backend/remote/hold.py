@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from backend.errors import CopyFailed
 from backend.remote.daemon import QmpRefused, StorageDaemon, storage_daemon
-from backend.remote.images import absolute
+from backend.remote.images import absolute, file_stamp
 from backend.remote.nodes import Node, file_node, format_node, lock_node, part_node
 from backend.remote.process import AnyHost, own_connection
 
@@ -38,7 +38,9 @@ async def hold(host: AnyHost, paths: Sequence[str]) -> AsyncIterator[Hold]:
     """
     async with own_connection(host) as own, storage_daemon(own) as daemon:
         for number, path in enumerate(paths):
-            await lock_file(daemon, f"file{number}", absolute(path))
+            stamp = await file_stamp(own, absolute(path))
+            name, device = f"file{number}", stamp.is_block_device
+            await lock_file(daemon, name, path, block_device=device)
         yield Hold(daemon)
 
 

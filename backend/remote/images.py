@@ -22,6 +22,7 @@ UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Re
 
 _INFO = 'exec qemu-img info --output=json --backing-chain -U -f "$2" -- "$1"'
 _CHECK = 'exec qemu-img check --output=json $3 -f "$2" -- "$1"'
+_REBASE = 'exec qemu-img rebase -u -f qcow2 -F "$3" -b "$2" -- "$1"'
 _STAT = r"""
 [ -e "$1" ] || { echo "there is no such file" >&2; exit 1; }
 if [ -b "$1" ]; then echo "block $(blockdev --getsize64 "$1") 0 0 0"
@@ -95,6 +96,10 @@ class ImageFacts:
     data_file: str | None = None
     """Where its data lies when that is not in the image itself."""
     dirty: bool = False
+    below: str | None = None
+    """What it calls the one below it: a path, perhaps a relative one."""
+    below_format: str | None = None
+    """None: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,8 @@ def _facts(one: dict[str, Any], length: int, backing: tuple[ImageFacts, ...] = (
         bool(one.get("encrypted")),
         special.get("data-file") or special.get("extended-l2-data-file"),
         bool(one.get("dirty-flag")),
+        below=one.get("backing-filename"),
+        below_format=one.get("backing-filename-format"),
     )
 
 
@@ -228,6 +235,14 @@ def parse_check(host: str, text: str) -> ImageCheck:
         )
     except UNREADABLE:
         raise BadDocument(f"What qemu-img said of an image on {host} cannot be read.") from None
+
+
+async def name_below(shell: Shell, path: str, below: tuple[str, str]) -> None:
+    """Let a qcow2 image call the one below it by another path; not a byte of data is read or
+    written. `below`: its path and format. Raises CopyFailed."""
+    done = await _script(shell, _REBASE, path, absolute(below[0]), below[1])
+    if done.exit_status != 0:
+        raise _failed(shell, path, f"cannot be put on {below[0]}", done)
 
 
 async def file_stamp(shell: Shell, path: str) -> FileStamp:

@@ -37,6 +37,7 @@ def first_state(
         moves=plan.disks,
         remove_source=options.remove_source,
         autostart=vm.autostart,
+        idle=plan.idle,
         after=after,
         persistent=vm.persistent,
         state_before=vm.state,

@@ -9,16 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from backend.errors import HypervisorError
+from backend.errors import CopyFailed, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.model import CopyRoute, DiskMove, DiskProgress, NewVolume, Outlook, Word
 from backend.plan.wording import memory, rate, seconds
 from backend.remote.digest import same_content, same_guest_content
 from backend.remote.image_copy import CopyOrder, ImageCopy
-from backend.remote.images import check_image
+from backend.remote.images import check_image, name_below
 from backend.remote.process import AnyHost
 from backend.remote.shell import LocalShell
 from backend.remote.ssh import SshHost
+from backend.run.chain_images import OneImage, images_of
 from backend.run.disk_samples import DiskSamples
 from backend.run.mirrors import NEARLY, copied
 from backend.run.new_volumes import NewVolumes
@@ -72,53 +73,73 @@ class ColdDisks:
             await self._copy.set_bandwidth(rate_bytes_s)
 
     async def _one(self, move: DiskMove) -> None:
-        state = self._told.state
-        pool, name = move.pool or "", move.volume or ""
-        final = NewVolume(move.target, self._target.name, pool, name, move.destination or "")
-        suffix = f".part-{state.id}"
-        part = replace(final, name=name + suffix, path=final.path + suffix)
-        await self._sound(move)
-        if move.flattened:
-            await self._volumes.make(part, "qcow2", move.virtual_bytes or 0)
-        else:
-            # Its length alone counts: the bytes bring their format with them.
-            await self._volumes.make(part, "raw", move.length_bytes or 0)
-        await self._copied(move, part.path)
-        await self._verified(move, part.path)
-        await self._volumes.rename(part, final)
+        for image in images_of(move):
+            if image.found:
+                await self._same(image)
+            else:
+                await self._image(image, chained=bool(move.layers))
         self._further(move.target, progress=1.0, rate_bytes_s=None)
 
-    async def _sound(self, move: DiskMove) -> None:
+    async def _same(self, image: OneImage) -> None:
+        """What is there already may be used only if it holds the same. Raises CopyFailed."""
+        here = (_host(self._source), (image.source, image.format))
+        there = (_host(self._target), (image.destination, image.format))
+        try:
+            await same_guest_content(*here, *there, self._teller(image, image.virtual_bytes))
+        except CopyFailed as error:
+            raise CopyFailed(
+                f"{image.destination} on {self._target.name}, which was there already, cannot be"
+                f" used for {image.disk}: {error.sentence}",
+                f"Choose another pool: --disk {image.disk}=POOL, or one image: --flatten",
+            ) from None
+        self._proven(f"{image.label}: {image.destination}, which was there, holds the same")
+
+    async def _image(self, image: OneImage, chained: bool) -> None:
+        name, suffix = image.volume, f".part-{self._told.state.id}"
+        final = NewVolume(image.disk, self._target.name, image.pool, name, image.destination)
+        part = replace(final, name=name + suffix, path=final.path + suffix)
+        await self._sound(image)
+        if image.flattened:
+            await self._volumes.make(part, "qcow2", image.virtual_bytes)
+        else:
+            # Its length alone counts: the bytes bring their format with them.
+            await self._volumes.make(part, "raw", image.length_bytes)
+        await self._copied(image, part.path)
+        await self._verified(image, part.path, chained)
+        await self._volumes.rename(part, final)
+
+    async def _sound(self, image: OneImage) -> None:
         """An image that is broken already is not copied, so that nobody blames the copy."""
-        found = await check_image(_host(self._source), move.source, move.format)
+        found = await check_image(_host(self._source), image.source, image.format)
         if not found.clean:
             raise HypervisorError(
-                f"{move.source} on {self._source.name} is damaged: qemu-img check finds"
+                f"{image.source} on {self._source.name} is damaged: qemu-img check finds"
                 f" {found.corruptions} corruptions.",
                 "Nothing was copied. Repair it, or restore it from a backup, and plan again.",
             )
 
-    async def _copied(self, move: DiskMove, path: str) -> None:
+    async def _copied(self, image: OneImage, path: str) -> None:
         state = self._told.state
         order = CopyOrder(
-            source_path=move.source,
+            source_path=image.source,
             target_path=path,
             encrypted=state.encrypted is not False,
             route=self._route,
             target_address=self._address,
-            source_format=move.format,
-            flatten=move.flattened,
+            source_format=image.format,
+            flatten=image.flattened,
             bandwidth_bytes_s=state.bandwidth_bytes_s,
         )
-        take = self._taker(move)
+        take = self._taker(image)
         self._copy = ImageCopy(_host(self._source), _host(self._target), order, take)
         try:
             await self._copy.run()
         finally:
             self._copy = None
 
-    def _taker(self, move: DiskMove) -> Callable[[int, int], None]:
-        pace = DiskPace()
+    def _taker(self, image: OneImage) -> Callable[[int, int], None]:
+        pace, before = DiskPace(), self._done_bytes(image.disk)
+        to_come = self._to_come_bytes(image)
 
         def take(done: int, total: int) -> None:
             now_s = time.monotonic()
@@ -126,18 +147,28 @@ class ColdDisks:
             if now_s - self._told_at_s < TELL_EVERY_S and done < total:
                 return
             self._told_at_s = now_s
-            progress = min(NEARLY, done / total) if total else NEARLY
+            done, total = before + done, before + total + to_come
             self._further(
-                move.target,
+                image.disk,
                 done_bytes=done,
                 total_bytes=total,
                 rate_bytes_s=rate_bytes_s,
-                progress=progress,
+                progress=min(NEARLY, done / total) if total else NEARLY,
             )
             self._sample(now_s - self._told.zero)
-            self._say(copying_words(move.target, done, total, rate_bytes_s))
+            self._say(copying_words(image.disk, done, total, rate_bytes_s))
 
         return take
+
+    def _done_bytes(self, disk: str) -> int:
+        return next((one.done_bytes for one in self._told.state.disks if one.target == disk), 0)
+
+    def _to_come_bytes(self, image: OneImage) -> int:
+        """Of the images of that disk that come after this one."""
+        move = next(one for one in self._told.state.moves if one.target == image.disk)
+        images = images_of(move)
+        after = images[images.index(image) + 1 :]
+        return sum(one.allocated_bytes for one in after if not one.found)
 
     def _sample(self, t_s: float) -> None:
         """Of all disks together; of those to come what they have in use."""
@@ -146,31 +177,46 @@ class ColdDisks:
         total = sum(known.get(one.target) or one.allocated_bytes or 0 for one in moves)
         self._samples.take(t_s, self.sent_bytes, total)
 
-    async def _verified(self, move: DiskMove, path: str) -> None:
+    async def _verified(self, image: OneImage, path: str, chained: bool) -> None:
         """Raises CopyFailed where they are not equal."""
-        total = (move.virtual_bytes if move.flattened else move.length_bytes) or 1
-
-        def tell(at: int) -> None:
-            done = min(100, 100 * at // total)
-            self._say_now(f"{move.target}: comparing the hashes of both images, {done} %")
-
         here, there = _host(self._source), _host(self._target)
-        if move.flattened:
-            images = ((move.source, move.format), (path, "qcow2"))
-            await same_guest_content(here, images[0], there, images[1], tell)
-            what = "all that the guest sees"
-        else:
-            await same_content(here, move.source, there, path, tell)
+        what = "all that the guest sees"
+        if not image.flattened:
+            tell = self._teller(image, image.length_bytes)
+            await same_content(here, image.source, there, path, tell)
             what = "every byte"
-        self.sentences += (
-            f"{move.target}: {what} is equal on {self._source.name} and {self._target.name}"
-            f" (SHA-256 at both ends); {await self._checked(move, path)}",
-        )
-        self._told.note("verify", self.sentences[-1])
+        if image.below is not None:
+            await name_below(there, path, image.below)
+        if image.flattened or (image.top and chained):
+            images = ((image.source, image.format), (path, image.copy_format))
+            tell = self._teller(image, image.virtual_bytes)
+            await same_guest_content(here, images[0], there, images[1], tell)
+        whole = "; put on its chain there, so is all that the guest sees" * (image.top and chained)
+        checked = await self._checked(image, path)
+        self._proven(f"{image.label}: {what} is equal {self._where}{whole}; {checked}")
 
-    async def _checked(self, move: DiskMove, path: str) -> str:
-        format = "qcow2" if move.flattened else move.format
-        found = await check_image(_host(self._target), path, format)
+    def _teller(self, image: OneImage, total_bytes: int) -> Callable[[int], None]:
+        def tell(at: int) -> None:
+            done = min(100, 100 * at // (total_bytes or 1))
+            self._say_now(f"{image.label}: comparing the hashes of both images, {done} %")
+
+        return tell
+
+    def _proven(self, sentence: str) -> None:
+        self.sentences += (sentence,)
+        self._told.note("verify", sentence)
+
+    @property
+    def _where(self) -> str:
+        here, there = self._source.name, self._target.name
+        if here == there:
+            return "in the old and the new image (SHA-256 of both)"
+        return f"on {here} and {there} (SHA-256 at both ends)"
+
+    async def _checked(self, image: OneImage, path: str) -> str:
+        found = await check_image(_host(self._target), path, image.copy_format)
+        if not found.clean:
+            raise CopyFailed(f"{path} on {self._target.name} {found.words}.", "Move it again.")
         return f"the copy {found.words}"
 
     def _further(self, target: str, **fields: object) -> None:

@@ -5,27 +5,30 @@ target has been shown to be equal. What an engine that dies leaves is in a file 
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from backend.errors import BadInput, FerryError, HostUnreachable, HypervisorError
+from backend.errors import BadInput, FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
-from backend.hypervisor import definitions, domains
+from backend.hypervisor import definitions
 from backend.hypervisor.definitions import WholeVm
 from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Control, CopyRoute, Migration, Mode, Phase, Sample, Tuning, VmState
 from backend.plan.running import NOTHING
-from backend.remote.hold import Hold, hold
-from backend.remote.shell import LocalShell
-from backend.remote.ssh import SshHost
+from backend.remote.hold import Hold
 from backend.run.cold_disks import ColdDisks
 from backend.run.cold_end import ColdEnd
 from backend.run.cold_state import SmallState
 from backend.run.cold_target import ColdTarget
 from backend.run.disk_samples import DiskSamples
+from backend.run.idle_source import (
+    CALL_LIMIT_S,
+    locked,
+    must_be_locked,
+    must_be_off,
+    stop_if_asked,
+)
 from backend.run.migration import Undertaking
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
@@ -40,7 +43,6 @@ from backend.run.told import Told
 from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
-CALL_LIMIT_S = 10.0
 START_LIMIT_S = 60.0
 
 
@@ -207,12 +209,12 @@ class ColdRun:
     async def _move(self) -> None:
         self._told.enter(Phase.PREPARE, skipped=self._skipped)
         await to_its_end(self._ready.make(self._begun.order))
-        self._stop_if_asked()
+        stop_if_asked(self.state)
         if self.state.mode is Mode.RESTART:
             await self._shutdown.down(self._order.shutdown_s)
             self._progress.stopped_s = time.monotonic()
-            self._stop_if_asked()
-        async with self._locked() as lock:
+            stop_if_asked(self.state)
+        async with locked(self._source, self._order.images) as lock:
             await self._copy_and_hand_over(lock)
         if self.state.mode is Mode.RESTART:
             await self._start_there()
@@ -221,20 +223,9 @@ class ColdRun:
     def _skipped(self) -> tuple[Phase, ...]:
         return (Phase.MEMORY,) if self._order.copies else (Phase.DISK, Phase.MEMORY)
 
-    @contextlib.asynccontextmanager
-    async def _locked(self) -> AsyncIterator[Hold | None]:
-        """Nobody starts it at the source while this lasts; None where it has no image to lock, or
-        only shared ones and no SSH to its host."""
-        shell = self._source.shell
-        if not isinstance(shell, SshHost | LocalShell) or not self._order.images:
-            yield None
-            return
-        async with hold(shell, self._order.images) as lock:
-            yield lock
-
     async def _copy_and_hand_over(self, lock: Hold | None) -> None:
         uuid = self.state.uuid
-        await self._must_be_off()
+        await must_be_off(self._source, self.state)
         whole = await self._source.call(
             lambda conn: definitions.read_whole(conn, uuid), CALL_LIMIT_S, "tell its definition"
         )
@@ -245,35 +236,11 @@ class ColdRun:
         self._told.enter(Phase.SWITCHOVER)
         await to_its_end(self._small.carry(whole))
         await to_its_end(self._definition.define(whole, self._begun.order.changes))
-        await self._must_be_off()
-        self._must_be_locked(lock)
-        self._stop_if_asked()
+        await must_be_off(self._source, self.state)
+        must_be_locked(lock, self._source.name)
+        stop_if_asked(self.state)
         self._progress.handed_over = True
         await to_its_end(self._definition.hand_over())
-
-    def _must_be_locked(self, lock: Hold | None) -> None:
-        """It could have been started and have ended again meanwhile, and the copies be old."""
-        if lock is not None and not lock.held:
-            raise HypervisorError(
-                f"The lock on its images on {self._source.name} was lost meanwhile, so that they"
-                " are still what was copied is not certain.",
-                "Move it again.",
-            )
-
-    async def _must_be_off(self) -> None:
-        uuid = self.state.uuid
-        seen = await self._source.call(
-            lambda conn: domains.presence(conn, uuid), CALL_LIMIT_S, "say whether it runs"
-        )
-        if seen.active or not seen.persistent:
-            raise HypervisorError(
-                f"{self.state.vm} was started, or undefined, on {self._source.name} meanwhile.",
-                "Shut it down and plan again.",
-            )
-
-    def _stop_if_asked(self) -> None:
-        if self.state.abort_asked:
-            raise HypervisorError("Aborted as asked.")
 
     async def _start_there(self) -> None:
         uuid = self.state.uuid

@@ -30,6 +30,7 @@ from backend.model import (
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
+from backend.run import pool_moves
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
 from backend.run.doctor import examine
@@ -48,7 +49,6 @@ from backend.run.publish import Publisher
 from backend.run.recorder import Recorder
 from backend.run.roster import Roster
 from backend.run.runs import Run
-from backend.run.storage_move import StorageRun
 from backend.run.taking_up import TakingUp
 from backend.run.together import Planned
 
@@ -263,7 +263,7 @@ class Engine:
         if planned.cold is not None:
             run = ColdRun(begun, planned.cold, source, target, self._publisher, self._open_moves)
         elif plan.mode is Mode.STORAGE:
-            run = StorageRun(begun, source, self._publisher, self._open_moves)
+            run = pool_moves.begun_so(begun, source, self._publisher, self._open_moves)
         else:
             looker = Onlooker(probe, vm)
             run = MigrationRun(begun, source, target, looker, self._publisher, elsewhere)

@@ -125,7 +125,7 @@ class NewVolumes:
         """The VM stayed: take them away, but for the paths in `keep`. Returns what is left, each
         with how to remove it."""
         left: list[str] = []
-        for volume in self._told.state.volumes:
+        for volume in reversed(self._told.state.volumes):  # what lies on others goes first
             made = volume.state in (VolumeState.CREATED, VolumeState.INTENDED)
             if made and volume.path not in keep:
                 left += await self._remove(volume)

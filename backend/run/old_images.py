@@ -9,6 +9,7 @@ from backend.hypervisor import volumes
 from backend.model import DiskMove, Mode
 from backend.plan.wording import memory
 from backend.remote.images import check_image
+from backend.run.lying_on import needed_by
 from backend.run.mirrors import copied
 from backend.run.settle import ask_both
 from backend.run.told import Told
@@ -49,10 +50,27 @@ class OldImages:
                 problem = problem or await self._remove(move)
                 if problem:
                     left.append(not_removed(self._source.name, move, problem))
+                kept += await self._below(move, kept_above=bool(problem))
             if problem or not self._told.state.remove_source:
                 kept.append(f"kept: {move.source} on {self._source.name}")
+            if not self._told.state.remove_source:
+                kept += [self._kept(layer.source) for layer in move.layers if not layer.stays]
         self.sentences, self.kept = tuple(sentences), tuple(kept)
         return tuple(left)
+
+    def _kept(self, path: str, why: str = "") -> str:
+        return f"kept: {path} on {self._source.name}{f': {why}' if why else ''}"
+
+    async def _below(self, move: DiskMove, kept_above: bool) -> list[str]:
+        """The images below it, the nearest first, as far as nothing else lies on them."""
+        kept, why = [], f"{move.source} lies on it" if kept_above else ""
+        for layer in move.layers:
+            if not layer.stays:
+                old = replace(move, source=layer.source, layers=())
+                why = why or await remove_image(self._told, self._source, old)
+                kept += [self._kept(layer.source, why)] if why else []
+                why = f"{layer.source} lies on it" if why else ""
+        return kept
 
     async def _verify(self, move: DiskMove) -> tuple[str, bool]:
         there = await self._described(self._target, move.destination or "")
@@ -123,6 +141,10 @@ class OldImages:
 async def remove_image(told: Told, host: HostWatch, move: DiskMove) -> str:
     """Remove an old image, as was asked; why not, as a sentence's part."""
     path = move.source
+    if move.device:
+        return "it is a block device, which is never removed"
+    if why := await needed_by(host, path):
+        return why
     try:
         await host.call(
             lambda conn: volumes.delete_image(conn, path), REMOVE_LIMIT_S, f"remove {path}"
@@ -135,6 +157,8 @@ async def remove_image(told: Told, host: HostWatch, move: DiskMove) -> str:
 
 def not_removed(host: str, move: DiskMove, why: str) -> str:
     """An old image that was to be removed, as a leftover."""
+    if move.device:
+        return f"{move.source} on {host}: {why}; see yourself what becomes of it"
     by_hand = f"{'virsh vol-delete' if move.source_pool else 'rm'} {word(move.source)}"
     return f"{move.source} on {host} was not removed ({why}): {by_hand} there"
 

@@ -58,10 +58,11 @@ def cold_order(facts: Survey, moves: Sequence[DiskMove], options: MoveOptions) -
     """For a VM that is moved while it does not run."""
     written = (DiskAction.COPY, DiskAction.SHARED)
     held = [one.source for one in moves if one.action in written and one.source[:1] == "/"]
+    held += [one.source for move in moves for one in move.layers if not one.stays]
     return ColdOrder(
         route=facts.copy_route,
         address=host_of(facts.migrate_uri),
-        images=tuple(held),
+        images=tuple(dict.fromkeys(held)),
         copies=len(_copied(moves)),
         shutdown_s=options.shutdown_s,
     )
@@ -86,15 +87,32 @@ def changes(facts: Survey, moves: Sequence[DiskMove]) -> Changes:
             move.target: move.destination
             for move in _copied(moves)
             if move.destination is not None
-            and (move.destination != move.source or move.target in by_volume or move.flattened)
+            and (_moves(move) or move.target in by_volume or move.flattened)
+        },
+        images={
+            was: new
+            for move in _copied(moves)
+            for was, new in moved_images(move).items()
+            if was != new
         },
         networks={was: new for was, new in facts.networks.items() if was in used},
     )
 
 
+def moved_images(move: DiskMove) -> dict[str, str]:
+    """Of a disk that is copied: each of its images' old path, with the new one."""
+    below = {layer.source: layer.destination for layer in move.layers}
+    return {move.source: move.destination or move.source, **below}
+
+
+def _moves(move: DiskMove) -> bool:
+    """An image of it is called otherwise from then on."""
+    return any(was != new for was, new in moved_images(move).items())
+
+
 def copied_bytes(moves: Sequence[DiskMove]) -> int:
     """What the disks of a plan have in use; where that is not known, all they could have."""
-    return sum(move.allocated_bytes or move.virtual_bytes or 0 for move in _copied(moves))
+    return sum(move.copied_bytes for move in _copied(moves))
 
 
 def _copied(moves: Sequence[DiskMove]) -> list[DiskMove]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from backend.errors import BadInput
 from backend.fleet.host import HostWatch
 from backend.fleet.inventory import Inventory
-from backend.hypervisor.migrate import MigrationOrder, offline_line, virsh_line
+from backend.hypervisor.migrate import MigrationOrder, offline_line, restart_line, virsh_line
 from backend.model import (
     DiskMove,
     Finding,
@@ -21,7 +21,7 @@ from backend.model import (
     Vm,
 )
 from backend.plan.disk_time import idle_forecast, with_disks
-from backend.plan.disks import disk_cases
+from backend.plan.disks import disk_cases, pools_for_images
 from backend.plan.facts import Survey
 from backend.plan.modes import MOVED_WHILE_OFF, mode_of
 from backend.plan.policy import all_policies, deadline_s, policy_for
@@ -159,9 +159,10 @@ class Planner:
             fit=fit_score(facts, findings),
             free_bytes=facts.target_free_bytes,
             summary=_summary(facts.mode, policy.name, encrypted, moves),
-            virsh=self._virsh(facts, order, source),
+            virsh=_virsh(facts, order, source.source_uri, target.source_uri),
             deadline_s=deadline_s(policy, vm.memory_bytes),
             disks=moves,
+            pools=pools_for_images(facts),
             preparations=preparations,
         )
         if not plan.blocked:
@@ -170,11 +171,6 @@ class Planner:
         cold = cold_order(facts, moves, options) if idle else None
         needed = 0 if facts.mode is Mode.COLD else needed
         return Planned(plan, vm, order, seen.prior, in_use, needed, cold)
-
-    def _virsh(self, facts: Survey, order: MigrationOrder, source: HostWatch) -> str:
-        if facts.mode not in MOVED_WHILE_OFF:
-            return virsh_line(order, source.source_uri)
-        return offline_line(order, source.source_uri) if not order.copy_disks else ""
 
     def _by_others(self, vm: Vm) -> bool:
         """What libvirt shows is none of ours."""
@@ -194,6 +190,16 @@ class Planner:
                 "Wait for its verdict: `virt-ferry jobs`.",
             ),
         )
+
+
+def _virsh(facts: Survey, order: MigrationOrder, source_uri: str, target_uri: str) -> str:
+    if facts.mode not in MOVED_WHILE_OFF:
+        return virsh_line(order, source_uri)
+    if order.copy_disks:
+        return ""
+    if facts.mode is Mode.RESTART:
+        return restart_line(order, source_uri, target_uri)
+    return offline_line(order, source_uri)
 
 
 def check_target(target: str | None, options: MoveOptions) -> None:

@@ -3,7 +3,7 @@
 from backend.hypervisor.block_copy import virsh_lines
 from backend.hypervisor.migrate import MigrationOrder, virsh_name
 from backend.model import DiskAction, DiskMove, Finding, MoveOptions, Plan, Policy
-from backend.plan.disks import disk_cases
+from backend.plan.disks import disk_cases, pools_for_images
 from backend.plan.facts import Survey
 from backend.plan.preflight import preflight
 from backend.plan.wording import memory
@@ -27,9 +27,11 @@ def disks_planned(
         policy=policy,
         mode=facts.mode,
         summary=f"{facts.mode}, {memory(copied_bytes(moves))} of disk, on the same host",
-        virsh=_virsh(uri, virsh_name(order), moves, options),
-        remarks=_remarks(moves, options.remove_source),
+        virsh="" if facts.idle else _virsh(uri, virsh_name(order), moves, options),
+        remarks=_remarks(moves, options.remove_source, facts.idle),
         disks=moves,
+        pools=pools_for_images(facts),
+        idle=facts.idle,
     )
     return Planned(plan, vm, order)
 
@@ -39,7 +41,7 @@ def _virsh(uri: str, vm: str, moves: tuple[DiskMove, ...], options: MoveOptions)
     return virsh_lines(uri, vm, copies, options.bandwidth_bytes_s)
 
 
-def _remarks(moves: tuple[DiskMove, ...], remove_source: bool) -> tuple[str, ...]:
+def _remarks(moves: tuple[DiskMove, ...], remove_source: bool, idle: bool) -> tuple[str, ...]:
     count = sum(move.action is DiskAction.COPY for move in moves)
     if not count:
         return ()
@@ -49,6 +51,12 @@ def _remarks(moves: tuple[DiskMove, ...], remove_source: bool) -> tuple[str, ...
         if remove_source
         else f"The old {old} will be kept; --remove-source removes them at the end."
     )
+    if idle:
+        return (
+            "The VM cannot be started meanwhile: QEMU's lock on its images is held. If the engine"
+            " is killed, it stays on them, and the next engine takes away what was made.",
+            after,
+        )
     return (
         "The VM runs on meanwhile, and is not paused; what it writes goes to both images, at the"
         " pace of the slower one.",

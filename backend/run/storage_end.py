@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from backend.errors import FerryError, HostUnreachable, word
 from backend.fleet.host import HostWatch
-from backend.hypervisor import block_copy, volumes
+from backend.hypervisor import block_copy, definitions, volumes
 from backend.hypervisor.block_copy import VmSeen
 from backend.hypervisor.connection import Connection
-from backend.model import NewVolume, Outcome, Phase
+from backend.hypervisor.target_xml import Changes
+from backend.model import NewVolume, Outcome, Phase, VolumeState
 from backend.run import conclude
 from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
@@ -37,14 +39,16 @@ class StorageEnd:
         host: HostWatch,
         new: NewVolumes,
         open_moves: OpenMoves,
+        proven: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
+        """`proven()`: what was shown of each copy before it was used; None: the VM ran."""
         self._told = told
         self._begun = begun
         self._host = host
         self._volumes = new
         self._open = open_moves
         self._moves = copied(begun.state.moves)
-        self._images = SwappedImages(told, host)
+        self._images = SwappedImages(told, host, proven)
         self.failed = ""
         """Why it did not get to its end; empty when it did."""
         self.called_s: float | None = None
@@ -124,10 +128,34 @@ class StorageEnd:
     async def _finish(self, judgement: Judgement, seen: VmSeen) -> tuple[str, ...]:
         """Check and tidy up as befits the outcome; what is left to do by hand."""
         if judgement.outcome is Outcome.MOVED:
-            return await self._images.finish(may_remove=seen.active or seen.persistent)
+            left = await self._snapshots_follow()
+            may_remove = (seen.active or seen.persistent) and not left
+            return (*left, *await self._images.finish(may_remove))
         if judgement.outcome is Outcome.STAYED:
             return await self._volumes.remove(keep=in_use(self._moves, seen))
         return self._volumes.undecided()
+
+    async def _snapshots_follow(self) -> tuple[str, ...]:
+        """Snapshots of a VM that was shut off name its images too; what of that is not done."""
+        if not self._told.state.idle:
+            return ()
+        uuid = self._told.state.uuid
+        paths = {move.target: move.destination or "" for move in self._moves}
+        images = {move.source: move.destination or "" for move in self._moves}
+        changes = Changes(disks=paths, images=images)
+        try:
+            await self._host.call(
+                lambda conn: definitions.repoint_snapshots(conn, uuid, changes),
+                END_LIMIT_S,
+                "let its snapshots name the new images",
+            )
+        except FerryError as error:
+            why = error.sentence.rstrip(".")
+            return (
+                f"its snapshots still name the old images ({why}): virsh snapshot-edit"
+                f" {uuid} NAME there, for each",
+            )
+        return ()
 
     def _conclude(self, judgement: Judgement, leftovers: tuple[str, ...]) -> None:
         state, now_s = self._told.state, time.monotonic()
@@ -162,4 +190,6 @@ def remove_copy(conn: Connection, uuid: str, volume: NewVolume) -> None:
             f"A block job still copies {volume.disk} to it.",
             f"End it: virsh blockjob {uuid} {word(volume.disk)} --abort",
         )
+    if volume.state is VolumeState.INTENDED:
+        volumes.refresh(conn, volume.pool)
     volumes.delete(conn, volume.pool, volume.name, volume.path)

@@ -13,9 +13,7 @@ from backend.errors import BadInput, FerryError, HostUnreachable
 from backend.fleet.host import HostWatch
 from backend.hypervisor import block_copy, volumes
 from backend.hypervisor.block_copy import VmSeen
-from backend.hypervisor.migrate import MigrationOrder
-from backend.model import Control, DiskMove, Migration, Phase, Sample, Tuning
-from backend.plan.running import NOTHING
+from backend.model import Control, DiskMove, Migration, Phase, Sample
 from backend.plan.wording import memory, rate
 from backend.run.disk_copies import DiskCopies
 from backend.run.migration import Undertaking
@@ -26,7 +24,6 @@ from backend.run.publish import Publisher
 from backend.run.settle import reached
 from backend.run.storage_end import StorageEnd, remove_copy
 from backend.run.told import Told
-from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
 
@@ -254,14 +251,3 @@ class StorageRun:
 
 def _follows(move: DiskMove, seen: VmSeen) -> bool:
     return seen.active and seen.disks[move.target].mirror == move.destination
-
-
-def taken_up(
-    state: Migration, host: HostWatch, publisher: Publisher, open_moves: OpenMoves
-) -> StorageRun:
-    """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
-    order = MigrationOrder(uuid=state.uuid, vm=state.vm, target_uri="")
-    before = Before(state.vm, state.source, state.target, persistent=True, uuid=state.uuid)
-    confirmed = time.monotonic() - max(0.0, time.time() - state.started)
-    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed)
-    return StorageRun(begun, host, publisher, open_moves)

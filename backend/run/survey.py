@@ -9,8 +9,9 @@ import asyncio
 from dataclasses import replace
 
 from backend.model import HostState, Mode, MoveOptions, Vm, VmState
+from backend.plan.chains import missing_besides
 from backend.plan.facts import Survey, renamed
-from backend.plan.modes import MOVED_WHILE_OFF, mode_of
+from backend.plan.modes import mode_of
 from backend.run.links import Links
 from backend.run.survey_asking import Asking, HostAccess
 from backend.run.survey_copy import with_copy_route
@@ -18,7 +19,7 @@ from backend.run.survey_exposed import ask_unverified, exposures
 from backend.run.survey_measures import ask_measures
 from backend.run.survey_preparing import ask_preparing, with_copies
 from backend.run.survey_source import AtSource, ask_source, definition, needed_paths, parsed
-from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images
+from backend.run.survey_storage import ask_disks, ask_files, ask_pools, with_images, with_layers
 from backend.run.survey_target import (
     ask_attachments,
     ask_cpu,
@@ -69,7 +70,7 @@ async def survey(
         measures=measures,
         exposures=(*facts.exposures, *unverified),
     )
-    return await with_copy_route(asking, facts) if facts.mode in MOVED_WHILE_OFF else facts
+    return await with_copy_route(asking, facts) if facts.idle else facts
 
 
 async def _of_disks(asking: Asking) -> Survey:
@@ -84,6 +85,8 @@ async def _of_disks(asking: Asking) -> Survey:
         stored_sources=at_source.stored,
         target_pools=await ask_pools(asking),
     )
+    if facts.idle:
+        facts = await with_copy_route(asking, await with_images(asking, facts))
     return await with_copies(asking, facts)
 
 
@@ -124,8 +127,9 @@ async def _of_pair(asking: Asking) -> Survey:
             path for path in needed_paths(config) if path in files and not files[path].exists
         ),
     )
-    if facts.mode in MOVED_WHILE_OFF:
-        facts = await with_images(asking, facts)
+    if facts.idle:
+        facts = await with_layers(asking, await with_images(asking, facts))
+        facts = replace(facts, files_missing=missing_besides(facts))
     return await with_copies(asking, facts)
 
 

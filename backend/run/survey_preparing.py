@@ -12,7 +12,7 @@ from types import MappingProxyType
 from backend.hypervisor import volumes
 from backend.hypervisor.domain_xml import DomainConfig
 from backend.hypervisor.host import Network
-from backend.model import DiskAction, Mode
+from backend.model import DiskAction
 from backend.plan.disks import disk_cases
 from backend.plan.facts import NetworkFacts, PoolFacts, Preparing, Room, Survey
 from backend.plan.preparing import as_prepared, possible
@@ -100,7 +100,9 @@ async def with_copies(asking: Asking, facts: Survey) -> Survey:
     """
     ready = as_prepared(facts, possible(facts))
     cases = (*disk_cases(facts), *disk_cases(ready))
-    paths = tuple(dict.fromkeys(c.move.destination for c in cases if c.move.destination))
+    moves = [case.move for case in cases if case.move.destination]
+    below = (layer.destination for move in moves for layer in move.layers if not layer.stays)
+    paths = tuple(dict.fromkeys((*(move.destination or "" for move in moves), *below)))
     (occupied, sizes), snapshots = await asyncio.gather(
         _occupied(asking, paths), _snapshots(asking, facts)
     )
@@ -134,7 +136,7 @@ async def _occupied(
 async def _snapshots(asking: Asking, facts: Survey) -> dict[str, int]:
     """Of qcow2 images that a mirror would copy: libvirt counts only those that it made itself."""
     copied = [case.move for case in disk_cases(facts) if case.move.action is DiskAction.COPY]
-    mirrored = facts.mode in (Mode.LIVE, Mode.STORAGE)
+    mirrored = not facts.idle
     images = [move for move in copied if move.format == "qcow2"] if mirrored else []
     shell = asking.shell("snapshots", asking.source) if images else None
     if shell is None:

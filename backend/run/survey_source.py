@@ -103,7 +103,11 @@ def _images(config: DomainConfig, paths: dict[str, str]) -> Iterator[tuple[str, 
     """Target name and path of every disk that could be copied."""
     for disk in config.disks:
         path = paths.get(disk.source or "", disk.source or "")
-        if disk.device == "disk" and disk.kind in ("file", "volume") and path.startswith("/"):
+        if (
+            disk.device == "disk"
+            and disk.kind in ("file", "volume", "block")
+            and path.startswith("/")
+        ):
             yield disk.target, path
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from backend.hypervisor.domain_xml import DomainConfig
 from backend.hypervisor.volumes import read_pools
-from backend.model import Disk
+from backend.model import BackingImage, Disk
 from backend.plan.facts import DiskProof, PoolFacts, Survey
 from backend.remote import probes
-from backend.remote.images import FACTS_LIMIT_S, image_facts
+from backend.remote.images import FACTS_LIMIT_S, ImageFacts, file_stamp, image_facts
 from backend.remote.probes import FileFacts, SharedProof
 from backend.remote.shell import Shell, run_script
 from backend.run.survey_asking import PROBE_LIMIT_S, Asking
@@ -73,16 +73,55 @@ async def _read_image(asking: Asking, shell: Shell, disk: Disk) -> Disk:
     found = await asking.ask("images", image_facts(shell, path, disk.format), IMAGE_LIMIT_S)
     if found is None:
         return disk
+    chain = await asyncio.gather(*(_below(asking, shell, *pair) for pair in _pairs(found)))
     return replace(
         disk,
         virtual_bytes=found.virtual_bytes,
-        allocated_bytes=found.allocated_bytes,
+        # A device has no holes that could be seen.
+        allocated_bytes=found.virtual_bytes if disk.is_device else found.allocated_bytes,
         length_bytes=found.length_bytes,
         snapshots=len(found.snapshots),
         backing=found.backing[0].path if found.backing else None,
-        below_bytes=sum(one.allocated_bytes for one in found.backing),
-        encrypted=disk.encrypted or found.encrypted,
+        chain=tuple(chain),
+        encrypted=disk.encrypted or any(one.encrypted for one in (found, *found.backing)),
     )
+
+
+def _pairs(top: ImageFacts) -> list[tuple[ImageFacts, ImageFacts]]:
+    """Each image of a chain with the one below it."""
+    return list(zip((top, *top.backing), top.backing, strict=False))
+
+
+async def _below(
+    asking: Asking, shell: Shell, above: ImageFacts, image: ImageFacts
+) -> BackingImage:
+    stamp = None
+    if image.path.startswith("/"):
+        stamp = await asking.ask("images", file_stamp(shell, image.path), IMAGE_LIMIT_S)
+    is_file = stamp is not None and not stamp.is_block_device
+    return BackingImage(
+        path=image.path,
+        format=image.format,
+        reference=above.below or "",
+        named_format=above.below_format is not None,
+        virtual_bytes=image.virtual_bytes,
+        allocated_bytes=image.allocated_bytes,
+        length_bytes=stamp.length_bytes if stamp and is_file else None,
+    )
+
+
+async def with_layers(asking: Asking, facts: Survey) -> Survey:
+    """Whether the target sees the images below those that are to be copied, by their directory."""
+    disks = facts.definition.disks if facts.definition else ()
+    paths = {_share(image.path): image.path for disk in disks for image in disk.chain}
+    if not paths or facts.same_host:
+        return facts
+    proofs = await asyncio.gather(*(_prove(asking, path) for path in paths.values()))
+    shared = frozenset(
+        share for share, proof in zip(paths, proofs, strict=True) if proof and proof.shared
+    )
+    seen = {i.path for disk in disks for i in disk.chain if _share(i.path) in shared}
+    return replace(facts, shared_layers=frozenset(seen))
 
 
 def _image(disk: Disk, at_source: AtSource) -> str | None:

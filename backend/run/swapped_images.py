@@ -1,6 +1,7 @@
 """After disks have moved between pools: what the new images are worth, what becomes of the old."""
 
 import logging
+from collections.abc import Callable
 
 from backend.errors import FerryError
 from backend.fleet.host import HostWatch
@@ -27,22 +28,32 @@ _NOT_PROVEN = (
 class SwappedImages:
     """The images of one storage move, once the VM is seen to be on the new ones."""
 
-    def __init__(self, told: Told, host: HostWatch) -> None:
+    def __init__(
+        self,
+        told: Told,
+        host: HostWatch,
+        proven: Callable[[], tuple[str, ...]] | None = None,
+    ) -> None:
+        """`proven()`: what was shown of each image before it was used; None: nothing could be."""
         self._told = told
         self._host = host
+        self._proven = proven
         self.sentences: tuple[str, ...] = ()
         """Of each disk, what was proven and what not."""
         self.kept: tuple[str, ...] = ()
 
     async def finish(self, may_remove: bool) -> tuple[str, ...]:
         """Check them all, then keep or remove the old ones; what is left to do."""
-        left, sentences, kept = [], [], []
+        left: list[str] = []
+        sentences, kept = list(self._proven() if self._proven else ()), []
         remove = self._told.state.remove_source
         for move in copied(self._told.state.moves):
-            sentence, same = await self._verify(move)
-            sentences.append(sentence)
+            same = self._proven is not None
+            if not same:
+                sentence, same = await self._verify(move)
+                sentences.append(sentence)
             problem = "" if same else "the new image could not be shown to be equal to it"
-            problem = problem or ("" if may_remove else "the VM is not seen to run")
+            problem = problem or ("" if may_remove else "the VM is not seen to be on the new one")
             if remove:
                 problem = problem or await remove_image(self._told, self._host, move)
                 left += [not_removed(self._host.name, move, problem)] if problem else []

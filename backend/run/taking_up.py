@@ -7,7 +7,7 @@ from typing import Protocol
 from backend.fleet.inventory import Inventory
 from backend.model import Migration, Mode, Sample, Vm
 from backend.plan.modes import MOVED_WHILE_OFF
-from backend.run import cold_move, storage_move
+from backend.run import cold_move, pool_moves
 from backend.run.attached import AttachedRun, attached_undertaking
 from backend.run.foreign import ForeignRun
 from backend.run.onlooker import Onlooker
@@ -49,7 +49,7 @@ class TakingUp:
             return None
         if state.mode is Mode.STORAGE:
             source = hosts[state.source]
-            return storage_move.taken_up(state, source, self.publisher, self.open_moves)
+            return pool_moves.taken_up(state, source, self.publisher, self.open_moves)
         if state.mode in MOVED_WHILE_OFF:
             return self._cold(state)
         return self._live(state, samples)

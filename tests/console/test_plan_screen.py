@@ -9,9 +9,11 @@ import pytest
 from backend.model import (
     Band,
     DiskAction,
+    DiskChoice,
     DiskMove,
     Finding,
     Forecast,
+    LayerMove,
     MoveOptions,
     Plan,
     Preparation,
@@ -349,6 +351,59 @@ async def test_each_disk_is_shown_with_its_way(console: Open) -> None:
         text = " ".join(c.box("findings").split())
         assert "vda copy 100 M of 1 G (qcow2) from /images/a to /fast/a on" in text
         assert "20 G free in pool fast verified by format and size" in text
+
+
+def with_a_disk(c: Console, **changes: object) -> Plan:
+    disk = DiskMove(
+        *("vda", DiskAction.COPY, "/images/a", "qcow2", 1 << 30, 100 << 20, "default"),
+        *("fast", "a", "/fast/a", 20 << 30, "format and size"),
+    )
+    made = replace(disk, **changes)  # type: ignore[arg-type]
+    first = foreseen(recorded_plans(c, "web-1")[0])
+    return replace(first, disks=(made,), pools=("default", "fast"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_a_pool_is_chosen_for_a_disk(console: Open, size: tuple[int, int]) -> None:
+    async with console("web", size=size) as c:
+        c.link.answers[MakePlan] = PlanReply((with_a_disk(c),))
+        await plan(c, "web-1")
+        assert "DISKS  p vda to fast" in c.text
+        await c.press("p")
+        assert "default, fast" in c.text
+        await c.press("ctrl+u", *"default:new.img", "enter")
+        assert options(c).disks == (DiskChoice("vda", "default", "new.img"),)
+        await c.press("p", "ctrl+u", *"vda=fast", "enter")
+        assert options(c).disks == (DiskChoice("vda", "fast"),)
+        await c.press("p", "ctrl+u", *"vda=", "enter")
+        assert "is not DISK=POOL" in c.text
+        await c.press("ctrl+u", "enter")
+        assert options(c).disks == ()
+        for part in ("TARGET", "FORECAST", "FINDINGS", "POLICY", "VIRSH EQUAL", "enter start"):
+            assert part in c.text
+
+
+async def test_a_chain_is_kept_whole_or_made_one_image(console: Open) -> None:
+    async with console("web") as c:
+        base = LayerMove("/images/base", "qcow2", "base", "/fast/base", "base")
+        c.link.answers[MakePlan] = PlanReply((with_a_disk(c, layers=(base,)),))
+        await plan(c, "web-1")
+        assert "f one image off: chains are kept whole" in c.text
+        text = " ".join(c.box("findings").split())
+        assert "below it: copy" in text
+        await c.press("f")
+        assert options(c).flatten
+        await c.press("f")
+        assert not options(c).flatten
+
+
+async def test_keys_for_disks_say_why_where_there_is_none(console: Open) -> None:
+    async with console("web") as c:
+        await plan(c, "web-1")
+        await c.press("p")
+        assert "none needs a pool" in c.text
+        await c.press("f")
+        assert "lies on other images" in c.text
 
 
 READY = Preparation(

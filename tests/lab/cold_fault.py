@@ -3,6 +3,8 @@ that the fault may be its own death. Prints the verdict as one JSON line, or die
 
     python -m tests.lab.cold_fault FLEET STATE VM TARGET STEP FAULT POOL
 
+TARGET `-`: its disk moves to that pool of its own host.
+
 The step is held (its code does not go on) until the fault has happened: nothing is timed.
 """
 
@@ -22,6 +24,7 @@ from backend.model import (
     DiskChoice,
     FleetSnapshot,
     Migration,
+    Mode,
     MoveOptions,
     Sample,
     Verdict,
@@ -30,7 +33,9 @@ from backend.run.cold_disks import ColdDisks
 from backend.run.cold_state import SmallState
 from backend.run.cold_target import ColdTarget
 from backend.run.engine import Engine
+from backend.run.idle_disks import IdleDisks
 from backend.run.new_volumes import NewVolumes
+from backend.run.storage_end import StorageEnd
 
 VERDICT_LIMIT_S = 150.0
 
@@ -43,6 +48,8 @@ BEFORE: dict[str, tuple[type, str]] = {
     "define": (ColdTarget, "define"),
     "hand-over": (ColdTarget, "hand_over"),
     "release": (ColdTarget, "release"),
+    "repoint": (IdleDisks, "_define"),
+    "follow": (StorageEnd, "_snapshots_follow"),
 }
 """A step's name -> the method before which the fault comes."""
 
@@ -117,9 +124,10 @@ async def main(
 
     aborting: list[asyncio.Task[None]] = []
     hold_before(step, happen)
-    plans, started = await engine.start(
-        (vm,), target, MoveOptions(disks=(DiskChoice("vda", pool),))
-    )
+    own_host = target == "-"
+    mode = Mode.STORAGE if own_host else None
+    options = MoveOptions(disks=(DiskChoice("vda", pool),), mode=mode)
+    plans, started = await engine.start((vm,), None if own_host else target, options)
     if not started:
         blocking = [f.sentence for plan in plans for f in plan.findings if f.severity == "block"]
         print(json.dumps({"refused": blocking}))

@@ -61,9 +61,12 @@ def mended(lab: Lab) -> Iterator[None]:
     only_at_home(lab, OFF)
 
 
-def meet(lab: Lab, ferry: Ferry, step: str, fault: str, pool: str = "default") -> Event | None:
+def meet(
+    lab: Lab, ferry: Ferry, step: str, fault: str, pool: str = "default", target: str = ""
+) -> Event | None:
     """Move it with a fault; its verdict, or None where the engine died."""
-    words = (str(ferry.fleet), str(ferry.state), OFF, other(lab, OFF), step, fault, pool)
+    to = target or other(lab, OFF)
+    words = (str(ferry.fleet), str(ferry.state), OFF, to, step, fault, pool)
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab.cold_fault", *words],
         cwd=ROOT,

@@ -20,6 +20,7 @@ from backend.model import (
     DiskMove,
     DiskProgress,
     Forecast,
+    LayerMove,
     Migration,
     Phase,
     Sample,
@@ -148,7 +149,7 @@ async def test_when_it_stays_they_are_taken_away_again(made: list[str]) -> None:
     new = NewVolumes(state, cast("Any", Host("kvm-c")))
     await new.create()
     assert await new.remove() == ()
-    assert made[2:] == ["delete files-1.qcow2", "delete b"]
+    assert made[2:] == ["delete b", "delete files-1.qcow2"]
     assert {volume.state for volume in state.state.volumes} == {VolumeState.REMOVED}
     assert await new.remove() == ()
     assert len(made) == 4
@@ -346,6 +347,7 @@ class Images:
 
     known: dict[str, Volume]
     removed: list[str] = field(default_factory=list)
+    above: dict[str, str] = field(default_factory=dict)
     ends: tuple[End | None, End | None] = (
         End("kvm-b", False, False),
         End("kvm-c", True, True, VmState.RUNNING),
@@ -366,13 +368,15 @@ def images(monkeypatch: pytest.MonkeyPatch) -> Images:
         return None, *found.ends
 
     monkeypatch.setattr(volumes, "describe", describe)
+    monkeypatch.setattr(volumes, "lying_on", lambda _conn, path, _anew: found.above.get(path))
+    monkeypatch.setattr(volumes, "image_paths", lambda _conn: ())
     monkeypatch.setattr(volumes, "delete_image", lambda _conn, path: found.removed.append(path))
     monkeypatch.setattr(old_images_module, "ask_both", ask_both)
     return found
 
 
 async def finished(**changes: Any) -> tuple[OldImages, tuple[str, ...]]:
-    state = told(moves=(VDA, SHARED), **changes)
+    state = told(**{"moves": (VDA, SHARED), **changes})
     ends = (Host("kvm-b", shell=Shell()), Host("kvm-c"))
     old = OldImages(state, BEFORE, *cast("Any", ends))
     return old, await old.finish()
@@ -394,6 +398,40 @@ async def test_it_is_removed_only_when_asked_for(images: Images) -> None:
     old, left = await finished(remove_source=True)
     assert (left, old.kept) == ((), ())
     assert images.removed == [VDA.source]
+
+
+MID, BASE = (
+    LayerMove(f"/images/{name}", "qcow2", f"/images/{name}", f"/c/{name}", name)
+    for name in ("mid", "base")
+)
+
+
+@pytest.mark.parametrize(
+    ("above", "removed", "kept"),
+    [
+        ({}, [VDA.source, MID.source, BASE.source], ()),
+        (
+            {BASE.source: "/images/clone"},
+            [VDA.source, MID.source],
+            ("kept: /images/base on kvm-b: /images/clone lies on it",),
+        ),
+        (
+            {MID.source: "/images/clone"},
+            [VDA.source],
+            (
+                "kept: /images/mid on kvm-b: /images/clone lies on it",
+                "kept: /images/base on kvm-b: /images/mid lies on it",
+            ),
+        ),
+    ],
+)
+async def test_what_other_images_lie_on_is_never_removed(
+    images: Images, above: dict[str, str], removed: list[str], kept: tuple[str, ...]
+) -> None:
+    images.above = above
+    chain = replace(VDA, layers=(MID, BASE))
+    old, left = await finished(remove_source=True, moves=(chain,))
+    assert (left, images.removed, old.kept) == ((), removed, kept)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,8 @@ def test_a_file_that_is_there_is_never_written_over(there: dict[str, object]) ->
     ("change", "says"),
     [
         ({"format": "vmdk"}, "format vmdk"),
-        ({"kind": "block"}, "kind block"),
+        ({"kind": "dir"}, "kind dir"),
+        ({"kind": "block"}, "inside a block device"),
         ({"backing": "/base.qcow2"}, "it lies on /base.qcow2"),
         ({"encrypted": True}, "encrypted"),
         ({"mirrored": True}, "a block job"),
@@ -223,6 +224,27 @@ def test_a_shared_disk_is_copied_only_where_it_was_asked_for() -> None:
     (case,) = disk_cases(asked)
     assert case.move.action is DiskAction.COPY
     assert "is taken from kvm-b" in only(asked, "storage-copy").sentence
+
+
+DEVICE = replace(VDA, kind="block", source="/dev/sdx", format="raw", allocated_bytes=GIB)
+
+
+def test_a_block_device_becomes_a_raw_file_named_after_the_vm() -> None:
+    asked = survey(DEVICE, disks={}, choices=(DiskChoice("vda", "fast"),))
+    (case,) = disk_cases(asked)
+    assert (case.move.action, case.move.device) == (DiskAction.COPY, True)
+    assert case.move.destination == "/srv/fast/files-1-vda.img"
+    found = only(asked, "storage-device")
+    assert found.severity is Severity.WARN
+    assert "of its full 1.0 G" in found.sentence
+    assert blocked(asked) == []
+    assert blocked(replace(asked, choices=(DiskChoice("vda", "lvm"),))) == ["storage-pool-kind"]
+
+
+def test_a_device_that_may_be_the_same_one_is_left_until_it_is_said() -> None:
+    (found,) = storage(survey(DEVICE, disks={}), Severity.BLOCK)
+    assert found.code == "storage-device-unproven"
+    assert "--disk vda=POOL" in found.remedy
 
 
 def test_a_choice_for_a_disk_that_there_is_not() -> None:

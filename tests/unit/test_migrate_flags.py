@@ -1,12 +1,18 @@
 """An order's flags, its parameters, and the virsh line that must say the same."""
 
 import shlex
+import subprocess
 
 import libvirt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.hypervisor.migrate import MigrationOrder, flags_and_parameters, virsh_line
+from backend.hypervisor.migrate import (
+    MigrationOrder,
+    flags_and_parameters,
+    restart_line,
+    virsh_line,
+)
 from backend.hypervisor.tuning import MIB, UNLIMITED_MIB_S, mib_per_s
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
@@ -109,3 +115,14 @@ def test_the_virsh_line_says_what_the_call_does(order: MigrationOrder) -> None:
     )
     assert ("--xml" in options) == ("destination_xml" in parameters)
     assert ("--persistent-xml" in options) == ("persistent_xml" in parameters)
+
+
+def test_the_line_of_a_restart_is_a_shell_s_whatever_the_name() -> None:
+    order = MigrationOrder(uuid="u-1", vm="a; rm -rf 'b'", target_uri="qemu+tls://kvm-b/system")
+    line = restart_line(order, "qemu+ssh://kvm-a/system", "qemu+ssh://kvm-b/system")
+    checked = subprocess.run(["sh", "-n", "-c", line], check=False, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    calls = line.split("virsh -c ")[1:]
+    assert [call.split()[1] for call in calls] == ["shutdown", "domstate", "migrate", "start"]
+    assert all(shlex.quote(order.vm) in call for call in calls)
+    assert calls[-1].startswith("qemu+ssh://kvm-b/system")

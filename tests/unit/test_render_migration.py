@@ -316,6 +316,8 @@ def test_disks_that_move_between_pools_promise_no_target_and_no_pause() -> None:
     )
     moved = view(replace(here, verdict=verdict))
     assert "not paused" in big(moved)[0]
+    off = replace(here, idle=True, verdict=verdict)
+    assert "paused" not in big(view(off))[0]
     assert "both ends" not in report(moved)
     assert "throttle" not in report(moved)
 

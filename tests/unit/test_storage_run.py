@@ -30,7 +30,8 @@ from backend.plan.running import NOTHING
 from backend.run import disk_copies, storage_end, storage_move
 from backend.run.migration import Undertaking
 from backend.run.open_moves import OpenMoves
-from backend.run.storage_move import StorageRun, taken_up
+from backend.run.pool_moves import taken_up
+from backend.run.storage_move import StorageRun
 from backend.run.verdict import Before
 
 GIB, MB = 2**30, 1_000_000
@@ -69,6 +70,7 @@ class Host:
     late: bool = False
     follows_stored: bool = True
     room: int = 10 * GIB
+    above: dict[str, str] = field(default_factory=dict)
     on_look: Callable[[int], None] = lambda _number: None
     looks: int = 0
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -173,6 +175,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "create", create)
     monkeypatch.setattr(volumes, "delete", delete)
     monkeypatch.setattr(volumes, "describe", describe)
+    monkeypatch.setattr(volumes, "lying_on", lambda host, path, _anew: host.above.get(path))
+    monkeypatch.setattr(volumes, "image_paths", lambda _host: ())
     monkeypatch.setattr(volumes, "room_bytes", lambda host, _pool: host.room)
     monkeypatch.setattr(
         volumes, "delete_image", lambda host, path: delete(host, "", "", path) and None
@@ -241,6 +245,15 @@ async def test_old_images_go_when_that_was_asked_for() -> None:
     verdict = await ended(run)
     assert (verdict.outcome, verdict.kept, verdict.leftovers) == (Outcome.MOVED, (), ())
     assert host.files == {"/images/b", "/fast/a"}
+
+
+async def test_an_old_image_that_others_lie_on_is_not_removed() -> None:
+    host = Host(above={"/images/a": "/images/clone"})
+    run, _ = move(host, VDA, remove_source=True)
+    verdict = await ended(run)
+    assert "/images/a" in host.files
+    assert verdict.kept == ("kept: /images/a on kvm-a",)
+    assert "/images/clone lies on it" in verdict.leftovers[0]
 
 
 async def test_an_old_image_is_kept_while_the_new_one_cannot_be_shown_to_be_equal(

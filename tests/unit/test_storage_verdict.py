@@ -16,6 +16,7 @@ from backend.model import (
     Host,
     HostState,
     Mode,
+    MoveOptions,
     Outcome,
     Sample,
     Severity,
@@ -26,7 +27,9 @@ from backend.model import (
 from backend.plan.copying import copying_here
 from backend.plan.disks import disk_cases
 from backend.plan.facts import Definition, PoolFacts, Survey
+from backend.plan.policy import BALANCED
 from backend.plan.preflight import preflight
+from backend.run.planning_disks import disks_planned
 from backend.run.storage_verdict import in_use, judge_disks, to_store, unfinished
 
 GIB, MIB, MB = 2**30, 2**20, 1_000_000
@@ -96,16 +99,17 @@ def test_only_what_was_chosen_moves_and_only_that_is_judged() -> None:
             "between the pools of one host",
         ),
         (
-            replace(HERE, vm=replace(HERE.vm, state=VmState.SHUT_OFF)),
+            replace(HERE, vm=replace(HERE.vm, state=VmState.CRASHED)),
             "state-not-running",
-            "shut off",
+            "is crashed",
         ),
         (replace(HERE, io_error=True), "state-io-error", "cannot be copied"),
         (replace(HERE, snapshots=2), "saved-snapshots", "would not have"),
         (replace(HERE, internal_snapshots={"vda": 3}), "storage-inside", "3 snapshots lie inside"),
         (defined(replace(VDA, mirrored=True)), "storage-not-copied", "a block job"),
         (defined(replace(VDA, backing="/images/base")), "storage-not-copied", "chains of images"),
-        (defined(replace(VDA, kind="block")), "storage-not-copied", "of kind block"),
+        (defined(replace(VDA, kind="dir")), "storage-not-copied", "of kind dir"),
+        (defined(replace(VDA, kind="block")), "storage-not-copied", "inside a block device"),
         (
             replace(HERE, stored_sources={"vda": "/else"}),
             "storage-not-copied",
@@ -141,6 +145,49 @@ def test_what_was_not_seen_inside_an_image_is_a_warning() -> None:
         f for f in preflight(replace(HERE, internal_snapshots={})) if f.code[-7:] == "unknown"
     )
     assert (found.code, found.severity) == ("storage-inside-unknown", Severity.WARN)
+
+
+OFF = replace(
+    HERE,
+    vm=replace(HERE.vm, state=VmState.SHUT_OFF),
+    internal_snapshots={},
+    copy_why="Within the host, by QEMU",
+)
+
+
+def test_of_a_vm_that_is_shut_off_the_image_itself_moves_with_all_that_it_holds() -> None:
+    survey = replace(OFF, snapshots=2)
+    assert blocks(survey) == []
+    assert {"saved-snapshots", "copy-route", "storage-copy"} <= set(codes(survey))
+    assert "storage-inside-unknown" not in codes(survey)
+    (move,) = [c.move for c in disk_cases(survey) if c.move.action is DiskAction.COPY]
+    assert "every byte" in move.verified_by
+    assert (move.destination, move.length_bytes) == (NEW, 100 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("survey", "code"),
+    [
+        (replace(OFF, managed_save=True), "saved-memory"),
+        (replace(OFF, copy_why="", unknown={"copy": "no SSH"}), "copy-unknown"),
+        (replace(OFF, copy_why="", copy_refused="it has no qemu-img"), "copy-route"),
+        (
+            replace(OFF, definition=Definition(disks=(replace(VDA, length_bytes=None), VDB))),
+            "storage-not-copied",
+        ),
+    ],
+)
+def test_what_forbids_moving_the_disks_of_a_vm_that_is_shut_off(survey: Survey, code: str) -> None:
+    found = next(one for one in blocks(survey) if one.code == code)
+    assert found.remedy or found.code == "copy-route"
+
+
+def test_the_plan_of_a_vm_that_is_shut_off_promises_no_command_and_no_running_vm() -> None:
+    for survey, word in ((OFF, "cannot be started meanwhile"), (HERE, "runs on meanwhile")):
+        plan = disks_planned(survey, "qemu:///system", BALANCED, MoveOptions(), ()).plan
+        assert word in plan.remarks[0]
+        assert plan.idle is (survey is OFF)
+        assert bool(plan.virsh) is (survey is HERE)
 
 
 # -- what libvirt is given -------------------------------------------------------------------

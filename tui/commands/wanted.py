@@ -80,11 +80,10 @@ def move_options(options: argparse.Namespace) -> MoveOptions:
 
 
 def _disk(text: str) -> DiskChoice:
-    target, equals, place = text.partition("=")
-    pool, colon, volume = place.partition(":")
-    if not (target and equals and pool) or (colon and not volume):
-        raise BadInput(f"--disk: {text!r} is not DISK=POOL or DISK=POOL:NAME.", "As in vda=fast.")
-    return DiskChoice(target, pool, volume or None)
+    try:
+        return typed.parse_disk(text)
+    except ValueError as error:
+        raise BadInput(f"--disk: {error}", "As in vda=fast.") from None
 
 
 def _network(text: str) -> NetworkChoice:

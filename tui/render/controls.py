@@ -26,7 +26,7 @@ def _by_phase(m: Migration, control: Control) -> str:
         return f"Its post-copy broke and {m.vm} stands still: recover it, nothing else helps."
     if m.phase is Phase.VERIFY:
         return f"Too late: both hosts are being asked where {m.vm} runs now."
-    if m.mode in (Mode.COLD, Mode.RESTART):
+    if m.idle or m.mode in (Mode.COLD, Mode.RESTART):
         return _when_off(m, control)
     if m.called_at is None:
         return f"{m.target} is still being prepared; nothing has been sent yet."
@@ -39,6 +39,8 @@ def _by_phase(m: Migration, control: Control) -> str:
 
 def _when_off(m: Migration, control: Control) -> str:
     if control in (Control.ABORT, Control.BANDWIDTH):
+        if m.idle:
+            return f"Too late: the definition of {m.vm} gets its new images."
         return f"Too late: {m.source} is letting go of {m.vm}."
     return f"{m.vm} does not run while it is moved: there is nothing to steer."
 

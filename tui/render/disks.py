@@ -1,6 +1,6 @@
 """A VM's disks: what a plan does about each, and a lane for each that is being copied."""
 
-from backend.model import DiskAction, DiskMove, DiskProgress, Migration, Sample
+from backend.model import DiskAction, DiskMove, DiskProgress, LayerMove, Migration, Sample
 from tui.render import units
 from tui.render.ink import Ink, Line, Span, Spans, cut, fit, spans_of, width_of
 
@@ -29,8 +29,18 @@ def disk_words(disk: DiskMove, target: str) -> list[str]:
     room = f"{units.size(disk.room_bytes)} free in pool {disk.pool}"
     return [
         f"copy {size} ({disk.format}) from {disk.source} to {disk.destination} on {target}; {room}",
+        *(_layer_words(layer, target) for layer in disk.layers),
         f"verified by {disk.verified_by}",
     ]
+
+
+def _layer_words(layer: LayerMove, target: str) -> str:
+    if layer.stays:
+        return f"below it: {layer.source}, which stays there"
+    if layer.found:
+        return f"below it: {layer.source}; {layer.destination} is on {target} already"
+    size = units.size(layer.allocated_bytes)
+    return f"below it: copy {size} ({layer.format}) from {layer.source} to {layer.destination}"
 
 
 def disk_ink(disk: DiskMove) -> Ink:

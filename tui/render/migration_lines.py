@@ -145,7 +145,8 @@ def _of_disks(m: Migration) -> tuple[str, str] | None:
     """Where only disks move, the VM stays and is not paused."""
     if m.verdict is not None and m.verdict.outcome is Outcome.MOVED:
         took = units.number(m.verdict.total_s)
-        return f"to other pools of {m.target} in {took} s, not paused", m.verdict.reason
+        paused = "" if m.idle else ", not paused"
+        return f"to other pools of {m.target} in {took} s{paused}", m.verdict.reason
     if m.verdict is not None:
         return None
     if m.abort_asked:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backend.model import Finding, MoveOptions, Plan, Severity
+from backend.model import DiskAction, Finding, MoveOptions, Plan, Severity
 from tui.render import units
 from tui.render.disks import disk_ink, disk_words
 from tui.render.forecasts import detail_rows, forecast_text
@@ -178,7 +178,21 @@ def policy_lines(
         (f"  {about}", Ink.DIM),
     )
     rows = (*wrap(first, width, indent=8), *_limits(plan, options, width))
-    return [Line(row) for row in (*rows, *_prepare(plan, options, width))]
+    more = (*_disks(plan, options, width), *_prepare(plan, options, width))
+    return [Line(row) for row in (*rows, *more)]
+
+
+def _disks(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:
+    """Where they are copied to, and whether chains become one image each."""
+    placed = [disk for disk in plan.disks if disk.action is DiskAction.COPY]
+    if not placed:
+        return []
+    said = ", ".join(f"{disk.target} to {disk.pool or units.DASH}" for disk in placed)
+    spans = spans_of((" DISKS  ", Ink.HEAD), ("p", Ink.KEY), f" {said}")
+    if any(disk.layers or disk.flattened for disk in placed):
+        chain = "one image ON" if options.flatten else "one image off: chains are kept whole"
+        spans = (*spans, *spans_of("   ", ("f", Ink.KEY), f" {chain}"))
+    return wrap(spans, width, indent=8)
 
 
 def _prepare(plan: Plan, options: MoveOptions, width: int) -> list[Spans]:

@@ -1,7 +1,10 @@
-"""Times as an operator types them, at a prompt or on the command line."""
+"""Times and places of disks as an operator types them, at a prompt or on the command line."""
 
 import re
 import time
+from collections.abc import Sequence
+
+from backend.model import DiskChoice
 
 DEADLINE_S_MAX = 7 * 86_400.0
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
@@ -67,3 +70,26 @@ def parse_time(text: str, now: float) -> float:
         except (ValueError, OverflowError):
             continue
     raise ValueError(f"{text.strip()!r} is not a time: write 02:00, or 2026-11-25 02:00.")
+
+
+def parse_disk(text: str) -> DiskChoice:
+    """`vda=POOL` or `vda=POOL:NAME`. Raises ValueError with a sentence."""
+    target, equals, place = text.partition("=")
+    pool, colon, volume = place.partition(":")
+    if not (target and equals and pool) or (colon and not volume):
+        raise ValueError(f"{text!r} is not DISK=POOL or DISK=POOL:NAME.")
+    return DiskChoice(target, pool, volume or None)
+
+
+def parse_disks(text: str, known: Sequence[str]) -> tuple[DiskChoice, ...]:
+    """Several, parted by blanks or commas; a pool alone is for the only disk in `known`. Empty: no
+    choice. Raises ValueError with a sentence."""
+    words = text.replace(",", " ").split()
+    if len(words) == 1 and "=" not in words[0] and len(known) == 1:
+        words = [f"{known[0]}={words[0]}"]
+    return tuple(map(parse_disk, words))
+
+
+def disk_text(choice: DiskChoice) -> str:
+    """As it would be typed."""
+    return f"{choice.target}={choice.pool}{f':{choice.volume}' if choice.volume else ''}"

@@ -8,12 +8,25 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from backend.model import Mode, MoveOptions, Plan, Policy
+from backend.model import DiskAction, Mode, MoveOptions, Plan, Policy
 from backend.service.protocol import ListPolicies, PoliciesReply
 from tui.actions import Action
 from tui.render import typed, units
 from tui.screens.base import FerryScreen
 from tui.widgets.prompt import Prompt
+
+
+def disks_to_place(plan: Plan) -> tuple[str, ...]:
+    """Names of the disks that are copied, or would have to be."""
+    placed = (DiskAction.COPY, DiskAction.NONE)
+    return tuple(disk.target for disk in plan.disks if disk.action in placed)
+
+
+def lies_on_others(plan: Plan) -> bool:
+    """A disk's images could be kept or made one; which of both is the operator's choice."""
+    return any(disk.layers or disk.flattened for disk in plan.disks) or any(
+        "--flatten" in finding.sentence for finding in plan.findings
+    )
 
 
 class PlanLimits(FerryScreen):
@@ -28,6 +41,8 @@ class PlanLimits(FerryScreen):
         Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
         Action("hold", "w", "hold", "Copy now, wait before the switchover until told."),
         Action("prepare", "x", "prepare", "Make the target ready first; undone if the VM stays."),
+        Action("pool", "p", "pool", "Which pool of the target a disk is copied to."),
+        Action("flatten", "f", "one image", "Make one image of a disk's chain.", footer=False),
         Action("at", "t,at", "at", "Start so that the pause falls at a set time."),
     )
 
@@ -65,8 +80,17 @@ class PlanLimits(FerryScreen):
             return f"{self._plan.vm} is shut off: it moves cold."
         if name == "prepare" and not (self._options.prepare or self._plan.preparations):
             return f"{self._plan.target} lacks nothing that could be made ready from here."
+        if name in ("pool", "flatten"):
+            return self._why_no_disk(name, self._plan)
         if name == "hold" and not self._options.hold:
             return self._why_no_hold(self._plan)
+        return ""
+
+    def _why_no_disk(self, name: str, plan: Plan) -> str:
+        if name == "pool" and not (disks_to_place(plan) or self._options.disks):
+            return f"No disk of {plan.vm} has to be copied: none needs a pool."
+        if name == "flatten" and not (self._options.flatten or lies_on_others(plan)):
+            return f"No disk of {plan.vm} that could be copied lies on other images."
         return ""
 
     def _why_no_hold(self, plan: Plan) -> str:
@@ -112,6 +136,29 @@ class PlanLimits(FerryScreen):
     def do_prepare(self) -> None:
         """On or off: what it would be stands in the plan, and is asked for at the start."""
         self._change(prepare=not self._options.prepare)
+
+    def do_flatten(self) -> None:
+        """One image of each chain, or the chain whole."""
+        self._change(flatten=not self._options.flatten)
+
+    def do_pool(self) -> None:
+        """Pools for the disks of this VM; none: those of the same names."""
+        plan = self._plan
+        names = ", ".join(disks_to_place(plan)) if plan else ""
+        pools = f" of {', '.join(plan.pools)}" if plan and plan.pools else ""
+        now = " ".join(map(typed.disk_text, self._options.disks))
+        self.query_one(Prompt).ask(
+            f"pool of {names or 'a disk'} (POOL{pools})", now, self._set_pool
+        )
+
+    def _set_pool(self, text: str) -> str:
+        names = disks_to_place(self._plan) if self._plan else ()
+        try:
+            disks = typed.parse_disks(text, names)
+        except ValueError as error:
+            return str(error)
+        self._change(disks=disks)
+        return ""
 
     def do_pause(self) -> None:
         """The pause limit, before the start."""
