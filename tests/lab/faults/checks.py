@@ -2,6 +2,7 @@
 
 import asyncio
 
+from backend.lab.domains import survey
 from backend.lab.layout import Lab as Layout
 from tests.lab.conftest import eventually
 from tests.lab.faults.scene import Scene
@@ -9,21 +10,25 @@ from tests.lab.ferry import Event
 from tests.lab.places import HOSTS, images_of, in_host
 
 ANSWERS_S = 60.0
-DISK = ("--disk-write", "1MB/s", "--disk-over", "16MiB")
+WRITES_BYTES_S, DISK_WRITES_BYTES_S = 5_000_000, 1_000_000
 
 
 def set_up_guest(scene: Scene) -> None:
     """It writes all the time, and counts."""
-    layout = Layout(scene.lab.name)
-    scene.lab.set_writer(scene.vm, "5MB/s", "32M")
+    guest = scene.set_writer(WRITES_BYTES_S)
     if has_disk(scene):
-        scene.lab.run("vm", scene.vm, *DISK)
-    assert layout.vm(scene.vm).name == scene.vm
+        guest = scene.set_disk_writer(DISK_WRITES_BYTES_S)
     scene.limits = limits(scene, scene.source)
-    guest = scene.guest()
-    assert guest is not None
     assert guest.memory_ok
+    assert guest.disk_ok
     scene.work_bytes = guest.work_bytes
+
+
+def all_stands(scene: Scene) -> bool:
+    """Every host answers, and the VM runs at one of them alone."""
+    seen = survey(Layout(scene.lab.name))
+    places = [place.state for place in seen.places.get(scene.vm, [])]
+    return len(seen.up) == len(HOSTS) and places == ["running"] and scene.guest() is not None
 
 
 def has_disk(scene: Scene) -> bool:

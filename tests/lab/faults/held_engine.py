@@ -2,9 +2,9 @@
 clock shows. Run in place of `python -m backend.service`; it reads the directory `held` beside its
 socket.
 
-`held/prepare` and `held/verify` are points: while such a file is there, a migration stands still at
-that point, and `held/prepare.met` tells that one does. `held/clock` is by how many seconds the clock
-is wrong.
+`held/prepare` and `held/verify` are points: while such a file is there, a migration stands still
+at that point, and `held/prepare.met` tells that one does. `held/clock` is by how many seconds the
+clock is wrong.
 """
 
 import asyncio

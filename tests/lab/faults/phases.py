@@ -7,10 +7,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from backend.lab.control import LinkWish, change_link
 from tests.lab.faults.scene import Scene
-from tests.lab.places import set_links
+from tests.lab.places import HOSTS
 
-SLOW, FAST = "16mbit", "1gbit"
+SLOW_BITS_S, FAST_BITS_S = 16_000_000, 1_000_000_000
 MEMORY_VM, DISK_VM = "cache-1", "files-1"
 SENT_BYTES = 1_000_000
 LONG_PAUSE_MS = 120_000
@@ -32,13 +33,20 @@ class Held:
         if self.point is not None:
             scene.hold(self.point)
         else:
-            set_links(scene.lab, SLOW)
+            set_links(scene, SLOW_BITS_S)
 
 
 def let_go(scene: Scene) -> None:
     """It may go on, and quickly."""
     scene.release()
-    set_links(scene.lab, FAST)
+    set_links(scene, FAST_BITS_S)
+
+
+def set_links(scene: Scene, bits_s: int) -> None:
+    """Of all hosts; a cut stays one."""
+    wish = LinkWish(in_bits_s=bits_s, out_bits_s=bits_s)
+    for host in HOSTS:
+        change_link(scene.lab.name, host, wish)
 
 
 async def in_prepare(scene: Scene) -> None:

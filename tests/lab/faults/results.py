@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from tests.lab.faults.play import Played
+
 
 @dataclass(slots=True)
 class Results:
@@ -9,9 +11,11 @@ class Results:
 
     rows: list[str] = field(default_factory=list)
 
-    def add(self, fault: str, phase: str, seconds: float, ended: str, reason: str) -> None:
+    def add(self, fault: str, phase: str, played: Played) -> None:
         """A cell that has its verdict."""
-        self.rows.append(f"| {fault} | {phase} | {seconds:.0f} | {ended} | {reason} |")
+        reason = played.verdict["reason"]
+        cells = (fault, phase, f"{played.seconds:.0f}", played.ended, reason)
+        self.rows.append(f"| {' | '.join(cells)} |")
 
     def markdown(self) -> str:
         """The table."""

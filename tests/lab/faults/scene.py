@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.lab.guest_link import GuestReport, guest_report
+from backend.lab.guest_link import GuestReport, guest_report, set_disk_writer, set_writer
 from backend.lab.layout import GUEST_PORT
 from backend.lab.layout import Lab as Layout
 from backend.lab.netns import connect
@@ -20,6 +20,7 @@ from tests.lab.faults.held_engine import FOLDER, POINTS
 from tests.lab.ferry import Event, Ferry, Running
 from tests.lab.places import HOSTS
 
+OVER_BYTES, DISK_OVER_BYTES = 32_000_000, 16 << 20
 VERDICT_LIMIT_S = 150.0
 NOT_YET = (None, "unknown")
 
@@ -133,6 +134,16 @@ class Scene:
         layout = Layout(self.lab.name)
         return guest_report(layout, layout.vm(self.vm), timeout_s=3)
 
+    def set_writer(self, rate_bytes_s: int) -> GuestReport:
+        """What the guest writes to its memory."""
+        layout = Layout(self.lab.name)
+        return set_writer(layout, layout.vm(self.vm), rate_bytes_s, OVER_BYTES)
+
+    def set_disk_writer(self, rate_bytes_s: int) -> GuestReport:
+        """What it writes to its disk."""
+        layout = Layout(self.lab.name)
+        return set_disk_writer(layout, layout.vm(self.vm), rate_bytes_s, DISK_OVER_BYTES)
+
     def tell_guest(self, line: str) -> None:
         """A request it ends with, so without an answer."""
         layout = Layout(self.lab.name)
@@ -170,6 +181,8 @@ class Scene:
 
     async def verdict(self) -> Event:
         """The last one, once it says who owns the VM and nothing is tried again."""
+        if self.running.process.returncode is None:
+            await asyncio.wait_for(self.running.ended(), VERDICT_LIMIT_S)
         found: list[Event] = []
 
         def known() -> bool:
