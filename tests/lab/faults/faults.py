@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from backend.lab.host import ensure_host, processes_of
 from backend.lab.layout import Lab as Layout
@@ -21,6 +22,8 @@ UNREACHABLE_S = 10.0
 JUMP_S = 3 * 3600.0
 DISK_BYTES = 2**20
 """So much room is left to a disk that fills up."""
+ANY_TIME = "any time"
+"""In place of a phase: which it is, is not known, and it may be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,11 @@ def kill_daemon(end: str) -> Callable[[Scene, str], Awaitable[None]]:
 
 def kill_qemu(end: str) -> Callable[[Scene, str], Awaitable[None]]:
     async def happen(scene: Scene, phase: str) -> None:
-        scene.restarted = end == "source" or phase in ("post-copy", "verify")
-        os.kill(scene.pid(getattr(scene, end), f"qemu/{scene.vm}"), signal.SIGKILL)
+        scene.restarted = end == "source" or phase in ("post-copy", "verify", ANY_TIME)
+        try:
+            os.kill(scene.pid(getattr(scene, end), f"qemu/{scene.vm}"), signal.SIGKILL)
+        except FileNotFoundError:
+            assert phase == ANY_TIME
 
     return happen
 
@@ -95,12 +101,12 @@ async def restore(scene: Scene) -> None:
     await in_thread(scene.lab.set_link, scene.target, "up")
 
 
-async def break_stream(scene: Scene, _phase: str) -> None:
+async def break_stream(scene: Scene, phase: str) -> None:
     """End QEMU's connections at the source, of memory and disks."""
     inside = ["ip", "netns", "exec", scene.lab.netns(scene.source)]
     words = [*inside, "ss", "-K", "-tn", "dport", "ge", ":49152"]
     done = await asyncio.to_thread(subprocess.run, words, capture_output=True, timeout=10)
-    assert b":491" in done.stdout, "there was no stream to break"
+    assert phase == ANY_TIME or b":491" in done.stdout, "there was no stream to break"
 
 
 def blackhole(scene: Scene, verb: str) -> None:
@@ -129,8 +135,12 @@ def guest_ends(request: str) -> Callable[[Scene, str], Awaitable[None]]:
 
 
 async def suspend_guest(scene: Scene, phase: str) -> None:
-    host = scene.target if phase in ("post-copy", "verify") else scene.source
-    await in_thread(scene.lab.virsh, host, "suspend", scene.vm)
+    hosts = [scene.target if phase in ("post-copy", "verify") else scene.source]
+    if phase == ANY_TIME:
+        hosts = [host for host, state in scene.states().items() if state == "running"]
+    for host in hosts:
+        suspend = partial(scene.lab.virsh, host, "suspend", scene.vm, check=phase != ANY_TIME)
+        await asyncio.to_thread(suspend)
 
 
 # -- the operator --------------------------------------------------------------------------------
@@ -158,6 +168,8 @@ async def abort(scene: Scene, phase: str) -> None:
         _, said = await asking.communicate()
         assert asking.returncode == 2, said
         assert b"Traceback" not in said
+    elif phase == ANY_TIME:
+        await asking.communicate()
     else:
         await scene.running.until(event="decision", action="abort")
 

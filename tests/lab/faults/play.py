@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tests.lab.conftest import Lab
 from tests.lab.faults import checks
-from tests.lab.faults.faults import FAULTS
-from tests.lab.faults.phases import HOLDS, let_go
+from tests.lab.faults.faults import Fault
+from tests.lab.faults.phases import Held, let_go
 from tests.lab.faults.scene import Scene
 from tests.lab.ferry import Event, Ferry
 from tests.lab.places import HOSTS
@@ -43,10 +43,9 @@ def scene_of(lab: Lab, ferry: Ferry, vm: str, words: tuple[str, ...]) -> Iterato
         scene.set_writer(0)
 
 
-async def play(scene: Scene, fault: str, phase: str) -> Played:
+async def play(scene: Scene, what: Fault, hold: Held, phase: str) -> Played:
     """The fault in that phase, to the verdict and what all hosts hold then."""
     began_s = time.monotonic()
-    what, hold = FAULTS[fault], HOLDS[phase]
     if what.set_up is not None:
         await asyncio.to_thread(what.set_up, scene)
     await asyncio.to_thread(hold.set_up, scene)

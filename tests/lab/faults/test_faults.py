@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import Lab
+from tests.lab.faults.faults import FAULTS
 from tests.lab.faults.phases import HOLDS
 from tests.lab.faults.play import look, play, scene_of
 from tests.lab.faults.results import Results
@@ -26,7 +27,7 @@ def scene(lab: Lab, ferry: Ferry, phase: str) -> Iterator[Scene]:
 
 @pytest.mark.parametrize(("fault", "phase"), cells())
 async def test_a_fault_in_a_phase(scene: Scene, fault: str, phase: str, results: Results) -> None:
-    played = await play(scene, fault, phase)
+    played = await play(scene, FAULTS[fault], HOLDS[phase], phase)
     results.add(fault, phase, played)
     assert played.ended in expected(fault, phase), played.verdict
     await look(scene, played)
