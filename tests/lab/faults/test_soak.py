@@ -20,7 +20,7 @@ from tests.lab.faults.play import Played, look, play, scene_of
 from tests.lab.faults.scene import Scene
 from tests.lab.ferry import Ferry
 
-pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
+pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
 
 VMS = ("cache-1", "idle-1", "web-1", DISK_VM)
 NEVER = ("engine killed", "target disk full", "link cut for 60 s", "second migration")
