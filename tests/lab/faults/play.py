@@ -39,6 +39,7 @@ def scene_of(lab: Lab, ferry: Ferry, vm: str, words: tuple[str, ...]) -> Iterato
         let_go(scene)
         scene.close()
         if not checks.all_stands(scene):
+            scene.let_go_of_halves()
             lab.up()
         scene.set_writer(0)
 
