@@ -49,7 +49,13 @@ def set_links(scene: Scene, bits_s: int) -> None:
         change_link(scene.lab.name, host, wish)
 
 
+async def has_begun(scene: Scene) -> None:
+    """Its first event tells its id."""
+    await scene.running.until(event="phase", phase="prepare", state="active")
+
+
 async def in_prepare(scene: Scene) -> None:
+    await has_begun(scene)
     await scene.stands_at("prepare")
 
 
@@ -77,6 +83,7 @@ async def in_post_copy(scene: Scene) -> None:
 
 
 async def in_verify(scene: Scene) -> None:
+    await has_begun(scene)
     await scene.stands_at("verify")
 
 
