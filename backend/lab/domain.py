@@ -54,6 +54,7 @@ def domain_xml(vm: LabVm, memory_mib: int) -> str:
       <source path='{console_path(vm)}'/>
     </serial>
     <memballoon model='virtio'/>
+    <panic model='isa'/>
   </devices>
 </domain>
 """

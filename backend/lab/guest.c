@@ -13,6 +13,7 @@
  *   write RATE OVER   -> the same line with the new values, or {"error":"..."}
  *   disk RATE OVER    -> the same for its disk: see struct disk_writer
  *   poweroff          -> the guest switches itself off
+ *   crash             -> it tells the machine that it has crashed, as a kernel that panics does
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/io.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -62,6 +64,8 @@ enum {
     BLOCK_BYTES = 64 << 10,
     BLOCK_WORDS = BLOCK_BYTES / 8,
     DISK_START = 88 << 20, /* where on the disk the ring of blocks begins */
+    PVPANIC_PORT = 0x505,
+    PVPANIC_PANICKED = 1,
 };
 
 static const char *const MODULES[] = {
@@ -482,6 +486,8 @@ static void answer(const char *line, char *reply, size_t size)
     const char *problem = NULL;
     if (strcmp(line, "poweroff") == 0)
         reboot(RB_POWER_OFF);
+    if (strcmp(line, "crash") == 0 && ioperm(PVPANIC_PORT, 1, 1) == 0)
+        outb(PVPANIC_PANICKED, PVPANIC_PORT);
     if (sscanf(line, "write %" SCNu64 " %" SCNu64, &rate, &over) == 2)
         problem = set_writer(rate, over);
     else if (sscanf(line, "disk %" SCNu64 " %" SCNu64, &rate, &over) == 2)

@@ -1,0 +1,119 @@
+"""What may go wrong in which phase, and how it has to end.
+
+`python -m tests.lab.faults.table` prints it as Markdown.
+"""
+
+from dataclasses import dataclass
+
+PHASES = ("prepare", "disk", "memory", "switchover", "post-copy", "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A cell that cannot exist."""
+
+    reason: str
+
+
+MOVED = frozenset({"moved running"})
+STAYED = frozenset({"stayed running"})
+EITHER = MOVED | STAYED
+"""Which of them is a race that the hosts decide; the verdict has to say the one that is so."""
+STAYED_OFF = frozenset({"stayed shut off"})
+MOVED_OFF = frozenset({"moved shut off"})
+MOVED_PAUSED = frozenset({"moved paused"})
+CRASHED = STAYED_OFF | MOVED
+"""libvirt does what a crash asks for only once no migration has the VM: by then it may have moved,
+and nothing is done."""
+LOST = frozenset({"lost paused"})
+"""Half of its memory went with a QEMU: what is left of it cannot run, and the verdict says so."""
+
+Cell = frozenset[str] | Struck
+Row = tuple[Cell, Cell, Cell, Cell, Cell, Cell]
+
+_STOPPED = Struck("the guest stands still then: nothing can happen in it")
+_NO_STREAM = Struck("nothing is sent then")
+_NO_COPY = Struck("the target has no QEMU of it yet")
+_NO_WRITES = Struck("no disk is written there then")
+
+TABLE: dict[str, Row] = {
+    "console killed": (MOVED, MOVED, MOVED, MOVED, MOVED, MOVED),
+    "engine killed": (STAYED, MOVED, MOVED, MOVED, MOVED, MOVED),
+    "source's libvirtd killed": (EITHER, STAYED, STAYED, EITHER, MOVED, MOVED),
+    "target's libvirtd killed": (EITHER, STAYED, STAYED, EITHER, MOVED, MOVED),
+    "source's QEMU killed": (
+        STAYED_OFF,
+        STAYED_OFF,
+        STAYED_OFF,
+        STAYED_OFF,
+        LOST,
+        Struck("the source's QEMU has ended"),
+    ),
+    "target's QEMU killed": (_NO_COPY, STAYED, STAYED, STAYED, LOST, MOVED_OFF),
+    "link cut for 5 s": (MOVED, MOVED, MOVED, MOVED, MOVED, MOVED),
+    "link cut for 60 s": (EITHER, STAYED, MOVED, EITHER, MOVED, MOVED),
+    "stream broken": (_NO_STREAM, STAYED, STAYED, STAYED, MOVED, _NO_STREAM),
+    "sshd killed": (EITHER, MOVED, MOVED, MOVED, MOVED, MOVED),
+    "host unreachable to the engine": (EITHER, MOVED, MOVED, MOVED, MOVED, MOVED),
+    "guest shuts down": (STAYED_OFF, STAYED_OFF, STAYED_OFF, _STOPPED, MOVED_OFF, MOVED_OFF),
+    "guest crashes": (STAYED_OFF, CRASHED, CRASHED, _STOPPED, MOVED_OFF, MOVED_OFF),
+    "guest is suspended": (
+        MOVED_PAUSED,
+        MOVED,  # libvirt lets a VM that is suspended meanwhile go on at the target
+        MOVED,
+        _STOPPED,
+        MOVED_PAUSED,
+        MOVED_PAUSED,
+    ),
+    "second migration": (MOVED, MOVED, MOVED, MOVED, MOVED, MOVED),
+    "abort": (STAYED, STAYED, STAYED, EITHER, MOVED, MOVED),
+    "target disk full": (
+        Struck("nothing is written yet; what does not fit is refused by the plan"),
+        STAYED,
+        _NO_WRITES,
+        _NO_WRITES,
+        _NO_WRITES,
+        _NO_WRITES,
+    ),
+    "clock jump": (MOVED, MOVED, MOVED, MOVED, MOVED, MOVED),
+}
+"""Fault -> for each phase how it may end: the outcome, and what becomes of the VM."""
+
+
+def cells() -> list[tuple[str, str]]:
+    """(fault, phase) of each cell that can exist, phase by phase."""
+    return [
+        (fault, phase)
+        for number, phase in enumerate(PHASES)
+        for fault, row in TABLE.items()
+        if not isinstance(row[number], Struck)
+    ]
+
+
+def expected(fault: str, phase: str) -> frozenset[str]:
+    """How a cell may end."""
+    cell = TABLE[fault][PHASES.index(phase)]
+    assert not isinstance(cell, Struck)
+    return cell
+
+
+def markdown() -> str:
+    """The table, with the reasons for what is struck out below it."""
+    reasons: list[str] = []
+    lines = [f"| fault | {' | '.join(PHASES)} |", "|---" * (len(PHASES) + 1) + "|"]
+    for fault, row in TABLE.items():
+        lines.append(f"| {fault} | {' | '.join(_cell(cell, reasons) for cell in row)} |")
+    struck = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    return "\n".join([*lines, "", "Struck out (they cannot exist):", "", *struck])
+
+
+def _cell(cell: Cell, reasons: list[str]) -> str:
+    if isinstance(cell, Struck):
+        if cell.reason not in reasons:
+            reasons.append(cell.reason)
+        return f"– ({reasons.index(cell.reason) + 1})"
+    return " or ".join(sorted(cell))
+
+
+if __name__ == "__main__":
+    print(markdown())

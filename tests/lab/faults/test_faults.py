@@ -1,0 +1,33 @@
+"""Every fault in every phase of a migration (see `table`): it ends as the table has it, the verdict
+is what all hosts say, the guest is whole, nothing is left, and the VM moves again.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.conftest import Lab
+from tests.lab.faults.faults import FAULTS
+from tests.lab.faults.phases import HOLDS
+from tests.lab.faults.play import look, play, scene_of
+from tests.lab.faults.results import Results
+from tests.lab.faults.scene import Scene
+from tests.lab.faults.table import cells, expected
+from tests.lab.ferry import Ferry
+
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.faults, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def scene(lab: Lab, ferry: Ferry, phase: str) -> Iterator[Scene]:
+    """The VM that the phase is met with."""
+    with scene_of(lab, ferry, HOLDS[phase].vm, HOLDS[phase].words) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("fault", "phase"), cells())
+async def test_a_fault_in_a_phase(scene: Scene, fault: str, phase: str, results: Results) -> None:
+    played = await play(scene, FAULTS[fault], HOLDS[phase], phase)
+    results.add(fault, phase, played)
+    assert played.ended in expected(fault, phase), played.verdict
+    await look(scene, played)
