@@ -53,6 +53,7 @@ from backend.model.planning import (
     Tuning,
 )
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
+from backend.model.tags import Tags
 
 __all__ = [
     "Band",
@@ -92,6 +93,7 @@ __all__ = [
     "Reading",
     "Sample",
     "Severity",
+    "Tags",
     "TrackRecord",
     "Tuning",
     "Verdict",
