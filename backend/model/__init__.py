@@ -60,6 +60,7 @@ from backend.model.planning import (
     Tuning,
 )
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
+from backend.model.tags import Tags
 
 __all__ = [
     "NOT_KNOWN",
@@ -107,6 +108,7 @@ __all__ = [
     "Reading",
     "Sample",
     "Severity",
+    "Tags",
     "TrackRecord",
     "Tuning",
     "Turn",

@@ -1,0 +1,101 @@
+"""In which order several moves go, and how many at once. Pure: state in, moves to start out.
+
+`next_to_start` is asked again whenever something changed: a move ended, failed or was skipped, a
+VM runs at its target, a link turned out faster or slower, and every second or two besides (a
+move that is about to end lets the next one begin).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from backend.plan.admission import Crowd, Gate
+from backend.plan.move_course import UNDISTURBED_PART
+from backend.plan.queue_types import (
+    Bottleneck,
+    Going,
+    LinkMap,
+    QueuedMove,
+    QueueState,
+    Slot,
+    Stage,
+    Start,
+    Timeline,
+)
+from backend.plan.shares import as_measured, completed
+from backend.plan.timeline import Played, in_order, play, timeline
+
+__all__ = [
+    "Bottleneck",
+    "Going",
+    "LinkMap",
+    "QueueState",
+    "QueuedMove",
+    "Slot",
+    "Stage",
+    "Start",
+    "Timeline",
+    "as_measured",
+    "forecast_whole",
+    "next_to_start",
+]
+
+CROWDS = tuple(Crowd(most, first) for most in (1, 2, 3) for first in (True, False))
+"""The most careful one first."""
+SHORTER_PART = 0.97
+"""Links are shared more closely only where that shortens the whole so far."""
+
+
+MANY = 60
+"""Of a longer queue, so many decide what starts now; the whole is played in fewer ways."""
+
+
+def next_to_start(state: QueueState) -> tuple[Start, ...]:
+    """The moves to start now, in that order; none while the queue is paused."""
+    if state.paused or not state.waiting:
+        return ()
+    gate = _gate(state)
+    soonest = in_order(state.waiting, gate, CROWDS[0].heavy_first)[:MANY]
+    first, _ = _best(replace(state, waiting=tuple(soonest)), gate)
+    return tuple(_starts(first, state, gate))
+
+
+def forecast_whole(state: QueueState) -> Timeline:
+    """When each move begins and ends if nothing unforeseen happens; a paused queue as if it
+    went on now."""
+    return timeline(_best(state, _gate(state))[1])
+
+
+def _gate(state: QueueState) -> Gate:
+    moves = (*state.waiting, *(one.move for one in state.going))
+    return Gate(completed(state.links, moves))
+
+
+def _best(state: QueueState, gate: Gate) -> tuple[list[QueuedMove], list[Played]]:
+    crowds = CROWDS if len(state.waiting) <= MANY else CROWDS[::2]
+    best = play(state, gate, crowds[0])
+    for crowd in crowds[1:]:
+        other = play(state, gate, crowd)
+        if _whole_s(other[1]) < SHORTER_PART * _whole_s(best[1]):
+            best = other
+    return best
+
+
+def _whole_s(played: list[Played]) -> float:
+    return max((one.end_s for one in played), default=0.0)
+
+
+def _starts(first: list[QueuedMove], state: QueueState, gate: Gate) -> Iterator[Start]:
+    beside = [one.move for one in state.going if one.stage is Stage.COPYING]
+    for move in first:
+        yield Start(move.id, _reason(move, beside, gate))
+        beside.append(move)
+
+
+def _reason(move: QueuedMove, beside: list[QueuedMove], gate: Gate) -> str:
+    if not beside:
+        return f"the link from {move.source} to {move.target} is free"
+    names = ", ".join(one.vm for one in beside)
+    part = min(gate.parts((*beside, move)))
+    if part >= UNDISTURBED_PART:
+        return f"its link is free beside {names}"
+    return f"beside {names}: each keeps {100 * part:.0f} % of its link, and no pause is longer"
