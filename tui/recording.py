@@ -17,6 +17,8 @@ from tui.replay import Recording
 
 FORMAT = 1
 MOST_BYTES = 64 * 2**20
+MOST_SAMPLES = 50_000
+"""Of one migration: far more than an engine keeps."""
 MOST_TEXT = 20_000
 MOST_NUMBER = 2.0**60
 LAST_EPOCH = 4_102_444_800.0
@@ -110,6 +112,8 @@ def _add(found: list[tuple[Migration, list[Sample]]], sample: Sample) -> None:
     samples = found[-1][1]
     if sample.t_s < 0 or (samples and sample.t_s <= samples[-1].t_s):
         raise _UnfitError("a sample that is not in order")
+    if len(samples) >= MOST_SAMPLES:
+        raise _UnfitError("more samples than any migration has")
     samples.append(sample)
 
 

@@ -18,6 +18,7 @@ from tests.hostile import ALL_AT_ONCE, obeyed, spoilt
 from tui.screens.fleet import FleetScreen
 from tui.screens.migration import MigrationScreen
 from tui.screens.plan import PlanScreen
+from tui.screens.replay import ReplayScreen
 
 SIZES = [(80, 24), (200, 50)]
 
@@ -62,6 +63,17 @@ async def test_no_screen_obeys_a_name(console: Open, name: str, size: tuple[int,
             await c.press("escape")
         assert isinstance(c.screen, FleetScreen)
         await c.at(c.link.length)
+        await c.press("h")
+        looked_at(c)
+        await c.press("enter")
+        assert isinstance(c.screen, ReplayScreen)
+        looked_at(c)
+        await c.press("space", "n", "n", "n")
+        looked_at(c)
+        await c.press("x")
+        looked_at(c)
+        await c.press("escape", "escape", "escape")
+        assert isinstance(c.screen, FleetScreen)
         await c.press("M")
         looked_at(c)
         await c.press("enter")

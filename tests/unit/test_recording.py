@@ -80,6 +80,11 @@ def test_one_cut_short_in_the_middle_of_a_line_says_which() -> None:
     assert f"line {len(lines())}" in refused(WHOLE[:-10])
 
 
+def test_no_file_makes_the_console_slow_with_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MOST_SAMPLES", len(SAMPLES) - 1)
+    assert "more samples than any migration has" in refused(WHOLE)
+
+
 def test_samples_out_of_order_and_strays_are_told() -> None:
     head, migration, first, second = lines()[:4]
     assert "not in order" in refused(joined([head, migration, second, first]))

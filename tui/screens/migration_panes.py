@@ -7,6 +7,7 @@ from textual.widget import Widget
 
 from tui.render import charts, headline
 from tui.render import migration_lines as words
+from tui.render.alarm import alarm_lines
 from tui.render.disks import disk_lanes
 from tui.render.ink import Line, Spans, spans_of
 from tui.render.migration_lines import MigrationView
@@ -88,11 +89,12 @@ class MigrationPanes(Exporting):
     def _log_height(self) -> int:
         """What the others leave; after the end the report stands in it and takes what charts spare.
 
-        A question or a prompt must never be pushed off the screen: then the log gives way.
+        A question, a prompt or an alarm must never push anything off the screen: the log gives way.
         """
         question = self.query_one(Question)
         asked = len(question.lines(self.size.width, 0)) if question.display else 0
         asked += self.query_one(Prompt).display
+        asked += len(alarm_lines(self.store.fleet.alarms, self.size.width))
         big = 2 if self.size.width >= words.WIDE else 3
         charts = 9 if self.size.height >= 30 and self._ended else 6
         lanes = len(self._lanes(self.size.width))
