@@ -53,4 +53,5 @@ def _remarks(moves: tuple[DiskMove, ...], remove_source: bool) -> tuple[str, ...
         "The VM runs on meanwhile, and is not paused; what it writes goes to both images, at the"
         " pace of the slower one.",
         after,
+        "Without its engine the copies go on; the next one undoes them, or finishes.",
     )
