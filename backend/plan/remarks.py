@@ -35,7 +35,14 @@ def remarks(
         said.append("It waits before the switchover until told; meanwhile it goes on sending.")
     if options.at is not None and forecast.total_s is not None:
         said.append(f"It starts {seconds(forecast.total_s.mid)} before the time that was set.")
-    return tuple(said)
+    return (*said, without_engine(options.hold and can_hold))
+
+
+def without_engine(held: bool) -> str:
+    """What becomes of a live move whose engine ends."""
+    if held:
+        return "Without its engine it is held on, until the next one is told."
+    return "Without its engine it goes on in the hosts; steering waits for the next one."
 
 
 def idle_remarks(mode: Mode) -> tuple[str, ...]:

@@ -61,4 +61,5 @@ def _remarks(moves: tuple[DiskMove, ...], remove_source: bool, idle: bool) -> tu
         "The VM runs on meanwhile, and is not paused; what it writes goes to both images, at the"
         " pace of the slower one.",
         after,
+        "Without its engine the copies go on; the next one undoes them, or finishes.",
     )

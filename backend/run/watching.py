@@ -51,7 +51,7 @@ class Watching:
         self.contested = True
         """The job may be somebody else's: false once it is known whose it is."""
         self.others = False
-        """The job that was seen last began before our call: somebody else's; ours waits for it."""
+        """The job seen last began before our call: somebody else's, for which ours waits."""
         self._told = told
         self._source = source
         self._publisher = publisher

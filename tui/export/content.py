@@ -98,6 +98,8 @@ def _labelled(row: Row) -> Row:
 
 
 def _policy(m: Migration) -> Spans:
+    if m.encrypted is None:
+        return spans_of("not known: somebody else has begun it")
     guard: Span = ("encrypted", Ink.OK) if m.encrypted else ("plaintext", Ink.BAD)
     return spans_of(f"{m.policy.name}, pause at most {m.policy.pause_ms:,} ms, ", guard)
 

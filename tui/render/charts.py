@@ -1,5 +1,6 @@
 """A migration's two pictures: what is left to send, and the race between writing and sending."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -61,8 +62,21 @@ def left_to_send(view: MigrationView) -> Picture:
         return Picture(message=_nothing_yet(view))
     points = tuple((s.t_s, float(s.remaining_bytes + s.disk_remaining_bytes)) for s in samples)
     total = max(max(y for _, y in points), float(samples[-1].total_bytes))
-    series = (Series(points, Ink.MOVE), *_forecast(view, points[-1]))
+    series = (*_seen(view, points, Ink.MOVE), *_forecast(view, points[-1]))
     return Picture(series, samples[-1].t_s, _marks(view), total)
+
+
+def _seen(
+    view: MigrationView, points: tuple[chart.Point, ...], ink: Ink, dotted: bool = False
+) -> Iterable[Series]:
+    """One curve, in pieces: what no engine has seen is a gap."""
+    begins = 0
+    for last_s, _ in view.migration.gaps:
+        ends = bisect_right(points, last_s, key=lambda point: point[0])
+        if begins < ends < len(points):
+            yield Series(points[begins:ends], ink, dotted)
+            begins = ends
+    yield Series(points[begins:], ink, dotted)
 
 
 def _forecast(view: MigrationView, last: chart.Point) -> Iterable[Series]:
@@ -80,7 +94,7 @@ def rates(view: MigrationView) -> Picture:
         return Picture(message=_nothing_yet(view))
     sent = tuple((s.t_s, s.rate_bytes_s) for s in samples)
     dirty = tuple((s.t_s, s.dirty_bytes_s) for s in samples if s.dirty_bytes_s is not None)
-    series = (Series(sent, Ink.MOVE), Series(dirty, _dirty_ink(view), True))
+    series = (*_seen(view, sent, Ink.MOVE), *_seen(view, dirty, _dirty_ink(view), True))
     return Picture(series, samples[-1].t_s, _marks(view))
 
 
