@@ -15,6 +15,7 @@ from backend.hypervisor.domain_xml import DomainConfig, parse_domain
 from backend.hypervisor.domains import RawDomain, RawStats
 from backend.hypervisor.stats import BlockStats, VmStats, vm_statistics
 from backend.model import Disk, Job, Vm, VmState
+from backend.model.tags import UNTAGGED
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +160,7 @@ class Guests:
             writes_at=at,
             policy=config.policy if config else None,
             address=config.address if config else None,
+            tags=config.tags if config else UNTAGGED,
         )
 
     def _sized(self, uuid: str, disk: Disk) -> Disk:

@@ -26,6 +26,7 @@ from backend.hypervisor.devices_xml import (
 )
 from backend.hypervisor.metadata import read_metadata
 from backend.model import Disk, Nic
+from backend.model.tags import UNTAGGED, Tags
 
 MAX_XML_CHARS = 8 * 1024 * 1024
 """libvirt's own limit for a string on the wire is 4 MiB."""
@@ -120,6 +121,8 @@ class DomainConfig:
     """The policy its metadata names."""
     address: str | None = None
     """The network address its metadata names."""
+    tags: Tags = UNTAGGED
+    """Where its metadata says it may and should run."""
 
     @property
     def has_transient_disk(self) -> bool:
@@ -182,6 +185,7 @@ def parse_domain(xml: str) -> DomainConfig:
         title=text(root, "title"),
         policy=metadata.policy,
         address=metadata.address,
+        tags=metadata.tags,
     )
 
 

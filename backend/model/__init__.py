@@ -56,6 +56,7 @@ from backend.model.planning import (
     Tuning,
 )
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
+from backend.model.tags import Tags
 
 __all__ = [
     "Alarm",
@@ -99,6 +100,7 @@ __all__ = [
     "Reading",
     "Sample",
     "Severity",
+    "Tags",
     "TrackRecord",
     "Tuning",
     "Turn",

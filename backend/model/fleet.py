@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.model.tags import UNTAGGED, Tags
+
 
 class HostState(StrEnum):
     """Whether the engine can talk to a host now."""
@@ -144,6 +146,8 @@ class Vm:
     """The policy its metadata names."""
     address: str | None = None
     """The network address its metadata names."""
+    tags: Tags = UNTAGGED
+    """Where its metadata says it may and should run."""
     last_move_at: float | None = None
     last_pause_ms: int | None = None
 

@@ -1,0 +1,113 @@
+"""What one queued move takes at a given rate of its link, by its plan's own forecast. Pure."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import exp, log
+
+from backend.model import Band, Policy, Tuning
+from backend.plan.disk_time import HASHED_BYTES_S, SETUP_S
+from backend.plan.forecast import forecast_before
+from backend.plan.outset import Outset, Views
+from backend.plan.queue_types import QueuedMove
+from backend.plan.simulate import FINISH_S, STARTUP_S, Scenario
+from backend.plan.tuning import WRITE_TARGET
+
+UNDISTURBED_PART = 0.93
+"""Of what it gets alone: less is not told from the noise of a measured link."""
+NOTICED_PART = 1.1
+NOTICED_MS = 15.0
+"""A pause forecast longer than alone by more than both together is noticeably longer."""
+MORE_BYTES_PART = 1.1
+_STEP = log(1.02)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCourse:
+    """One move at one rate."""
+
+    copying_s: float
+    """From its first byte to its VM's pause; before it comes the start, after it the finish."""
+    sent_bytes: float
+    pause_ms: Band | None
+    converges: bool = True
+    throttled: bool = False
+
+
+def course_at(move: QueuedMove, rate_bytes_s: float) -> MoveCourse:
+    """The likely course if the link gives it so much all the way."""
+    disks_s = SETUP_S.mid + move.disk_bytes / rate_bytes_s if move.disk_bytes else 0.0
+    if move.memory is None or move.policy is None or move.tuning is None:
+        return _without_memory(move, disks_s)
+    memory = _memory(
+        replace(move.memory, rate_bytes_s=_even(rate_bytes_s)),
+        move.policy,
+        move.tuning,
+        move.deadline_s,
+        move.pauses_ms,
+    )
+    return replace(
+        memory,
+        copying_s=memory.copying_s + disks_s,
+        sent_bytes=memory.sent_bytes + move.disk_bytes,
+    )
+
+
+def is_heavy(move: QueuedMove, alone_bytes_s: float) -> bool:
+    """Half of the link would lengthen its pause, or cost bytes: it is to have its link alone."""
+    memory = move.memory
+    if memory is None:
+        return False
+    if move.tuning is not None and move.tuning.switch is not None:
+        return True
+    if memory.writing.rate_bytes_s > WRITE_TARGET * alone_bytes_s:
+        return True
+    alone, half = course_at(move, alone_bytes_s), course_at(move, alone_bytes_s / 2)
+    more = half.sent_bytes > MORE_BYTES_PART * alone.sent_bytes
+    return more or alone.throttled or not bearable(move, alone, half)
+
+
+def bearable(move: QueuedMove, alone: MoveCourse, shared: MoveCourse) -> bool:
+    """Its pause stays within its policy, and about what it would be alone."""
+    if alone.pause_ms is None:
+        return True
+    if not shared.converges or shared.pause_ms is None:
+        return False
+    allowed = move.policy.pause_ms if move.policy else 0.0
+    within = shared.pause_ms.mid <= max(float(allowed), alone.pause_ms.mid)
+    return within and shared.pause_ms.mid <= NOTICED_PART * alone.pause_ms.mid + NOTICED_MS
+
+
+def _without_memory(move: QueuedMove, disks_s: float) -> MoveCourse:
+    """Disks are sent and then read at both ends; of an unknown move only its plan's time is known,
+    and nothing of its pause."""
+    if move.disk_bytes:
+        read_s = move.disk_bytes / HASHED_BYTES_S
+        return MoveCourse(disks_s + read_s, move.disk_bytes, None)
+    known_s = move.alone_s.mid - STARTUP_S.mid - FINISH_S.mid if move.alone_s else 0.0
+    return MoveCourse(max(0.0, known_s), 0.0, None)
+
+
+@lru_cache(maxsize=4096)
+def _memory(
+    scenario: Scenario,
+    policy: Policy,
+    tuning: Tuning,
+    deadline_s: float | None,
+    pauses_ms: tuple[float, ...],
+) -> MoveCourse:
+    outset = Outset(0, pauses_ms=pauses_ms)
+    seen = Views(scenario, scenario, scenario, "")
+    found = forecast_before(outset, seen, policy, tuning, deadline_s)
+    if not found.converges or found.total_s is None:
+        first_s = scenario.first_pass_bytes / scenario.rate_bytes_s
+        lost_s = deadline_s if deadline_s is not None else 4 * first_s
+        return MoveCourse(lost_s, lost_s * scenario.rate_bytes_s, None, converges=False)
+    copying_s = found.total_s.mid - STARTUP_S.mid - FINISH_S.mid
+    throttled = found.throttle_percent is not None
+    sent = float(found.sent_bytes or 0)
+    return MoveCourse(max(0.05, copying_s), sent, found.pause_ms, throttled=throttled)
+
+
+def _even(rate_bytes_s: float) -> float:
+    """To steps of 2 %, so that few rates are looked at."""
+    return exp(round(log(max(rate_bytes_s, 1.0)) / _STEP) * _STEP)

@@ -1,0 +1,85 @@
+"""In which order several moves go, and how many at once. Pure: state in, moves to start out.
+
+`next_to_start` is asked again whenever something changed: a move ended, failed or was skipped, a
+VM runs at its target, a link turned out faster or slower, and every second or two besides (a
+move that is about to end lets the next one begin).
+"""
+
+from backend.plan.admission import Crowd, undisturbed
+from backend.plan.queue_types import (
+    Bottleneck,
+    Going,
+    LinkMap,
+    QueuedMove,
+    QueueState,
+    Slot,
+    Stage,
+    Start,
+    Timeline,
+)
+from backend.plan.timeline import Played, play, timeline
+
+__all__ = [
+    "Bottleneck",
+    "Going",
+    "LinkMap",
+    "QueueState",
+    "QueuedMove",
+    "Slot",
+    "Stage",
+    "Start",
+    "Timeline",
+    "forecast_whole",
+    "next_to_start",
+]
+
+CROWDS = tuple(Crowd(most, first) for most in (1, 2, 3) for first in (True, False))
+"""The most careful one first."""
+SHORTER_PART = 0.97
+"""Links are shared more closely only where that shortens the whole so far."""
+
+
+def next_to_start(state: QueueState) -> tuple[Start, ...]:
+    """The moves to start now, in that order; none while the queue is paused."""
+    if state.paused or not state.waiting:
+        return ()
+    first, _ = _best(state)
+    return tuple(_starts(first, state))
+
+
+def forecast_whole(state: QueueState) -> Timeline:
+    """When each move begins and ends if nothing unforeseen happens; a paused queue as if it
+    went on now."""
+    return timeline(_best(state)[1])
+
+
+def _best(state: QueueState) -> tuple[list[QueuedMove], list[Played]]:
+    best = play(state, CROWDS[0])
+    for crowd in CROWDS[1:]:
+        other = play(state, crowd)
+        if _whole_s(other[1]) < SHORTER_PART * _whole_s(best[1]):
+            best = other
+    return best
+
+
+def _whole_s(played: list[Played]) -> float:
+    return max((one.end_s for one in played), default=0.0)
+
+
+def _starts(first: list[QueuedMove], state: QueueState) -> list[Start]:
+    beside = [one.move for one in state.going if one.stage is Stage.COPYING]
+    found = []
+    for move in first:
+        found.append(Start(move.id, _reason(move, beside, state.links)))
+        beside.append(move)
+    return found
+
+
+def _reason(move: QueuedMove, beside: list[QueuedMove], links: LinkMap) -> str:
+    if not beside:
+        return f"the link from {move.source} to {move.target} is free"
+    names = ", ".join(one.vm for one in beside)
+    whole, part = undisturbed(move, beside, links)
+    if whole:
+        return f"its link is free beside {names}"
+    return f"beside {names}: each keeps {100 * part:.0f} % of its link or more, no pause is longer"

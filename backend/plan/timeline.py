@@ -1,0 +1,208 @@
+"""A whole queue played through: who starts when, at what rate, until the last has ended. Pure.
+
+A move is its start (nothing is sent), its copying, and its finish (nothing is sent); how far the
+copying gets in a second depends on the rate that the others leave it: 1 / (the copying's length at
+that rate).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from backend.model import Band
+from backend.plan.admission import Crowd, may_start
+from backend.plan.move_course import course_at, is_heavy
+from backend.plan.queue_types import Going, LinkMap, QueuedMove, QueueState, Slot, Stage, Timeline
+from backend.plan.shares import alone_bytes_s, fair_shares
+from backend.plan.simulate import FINISH_S, STARTUP_S
+
+NEARLY_S = 1.0
+"""A light writer so near to its pause has little to send: the next may start."""
+_LOW_PART = 0.85
+_HIGH_PART = 1.3
+"""Of the time to an end; what the ones before it are off adds up, and partly evens out."""
+
+
+@dataclass(slots=True)
+class Played:
+    """One move in the play."""
+
+    move: QueuedMove
+    begin_s: float
+    start_left_s: float
+    part_left: float = 1.0
+    """Of the copying."""
+    finish_left_s: float = FINISH_S.mid
+    rate_bytes_s: float = 0.0
+    least_bytes_s: float = float("inf")
+    end_s: float = 0.0
+
+    @property
+    def sends(self) -> bool:
+        """It uses its link now."""
+        return self.start_left_s <= 0 and self.part_left > 0
+
+    @property
+    def ended(self) -> bool:
+        return self.start_left_s <= 0 and self.part_left <= 0 and self.finish_left_s <= 0
+
+    def left_s(self) -> float:
+        """To its next change."""
+        if self.start_left_s > 0:
+            return self.start_left_s
+        if self.part_left > 0:
+            return self.part_left * course_at(self.move, self.rate_bytes_s).copying_s
+        return self.finish_left_s
+
+    def pass_time(self, span_s: float) -> None:
+        if self.start_left_s > 0:
+            self.start_left_s = _less(self.start_left_s, span_s)
+        elif self.part_left > 0:
+            whole_s = max(1e-6, course_at(self.move, self.rate_bytes_s).copying_s)
+            self.part_left = _less(self.part_left, span_s / whole_s)
+        else:
+            self.finish_left_s = _less(self.finish_left_s, span_s)
+
+
+@dataclass(slots=True)
+class Play:
+    """The state of the play."""
+
+    links: LinkMap
+    crowd: Crowd
+    waiting: list[QueuedMove]
+    running: list[Played]
+    most_at_once: int
+    now_s: float = 0.0
+    ended: list[Played] = field(default_factory=list)
+
+    def start_all(self) -> list[QueuedMove]:
+        """Start what may start now; which they are, in their order."""
+        started: list[QueuedMove] = []
+        while self.waiting and len(self.running) < self.most_at_once:
+            found = self._next()
+            if found is None:
+                break
+            self.waiting.remove(found)
+            started.append(found)
+            self.running.append(Played(found, self.now_s, STARTUP_S.mid))
+        return started
+
+    def _next(self) -> QueuedMove | None:
+        beside = [one.move for one in self.running if not self._leaves(one)]
+        tried: set[tuple[str, str, bool]] = set()
+        rank = self.waiting[0].rank
+        for move in self.waiting:
+            if move.rank != rank:
+                break
+            heavy = is_heavy(move, alone_bytes_s((move.source, move.target), self.links))
+            kind = (move.source, move.target, heavy)
+            if kind in tried:
+                continue
+            tried.add(kind)
+            if may_start(move, beside, self.links, self.crowd):
+                return move
+        return None
+
+    def _leaves(self, one: Played) -> bool:
+        """Its link is free, or will be before another's first byte."""
+        if one.start_left_s > 0 or one.part_left <= 0:
+            return one.part_left <= 0
+        alone = alone_bytes_s((one.move.source, one.move.target), self.links)
+        if is_heavy(one.move, alone):
+            return False
+        return one.part_left * course_at(one.move, one.rate_bytes_s or alone).copying_s <= NEARLY_S
+
+    def step(self) -> None:
+        """To the next change of any move."""
+        self._share()
+        span_s = min(one.left_s() for one in self.running)
+        for one in self.running:
+            one.pass_time(span_s)
+        self.now_s += span_s
+        for one in [one for one in self.running if one.ended]:
+            one.end_s = self.now_s
+            self.running.remove(one)
+            self.ended.append(one)
+
+    def _share(self) -> None:
+        sending = [one for one in self.running if one.sends]
+        pairs = [(one.move.source, one.move.target) for one in sending]
+        for one, share in zip(sending, fair_shares(pairs, self.links), strict=True):
+            one.rate_bytes_s = share
+            one.least_bytes_s = min(one.least_bytes_s, share)
+
+
+def play(state: QueueState, crowd: Crowd) -> tuple[list[QueuedMove], list[Played]]:
+    """What starts now, and how all of it goes."""
+    running = [_resumed(one, state.links) for one in state.going]
+    waiting = in_order(state.waiting, state.links, crowd.heavy_first)
+    stage = Play(state.links, crowd, waiting, running, max(1, state.most_at_once))
+    first = stage.start_all()
+    while stage.running:
+        stage.step()
+        stage.start_all()
+    return first, stage.ended
+
+
+def in_order(moves: Iterable[QueuedMove], links: LinkMap, heavy_first: bool) -> list[QueuedMove]:
+    """By rank; then those of the most loaded target first, the longest of them first."""
+    moves = list(moves)
+    took_s: dict[str, float] = {}
+    load_s: dict[str, float] = {}
+    heavy: dict[str, bool] = {}
+    for move in moves:
+        alone = alone_bytes_s((move.source, move.target), links)
+        took_s[move.id] = course_at(move, alone).copying_s
+        heavy[move.id] = is_heavy(move, alone)
+        load_s[move.target] = load_s.get(move.target, 0.0) + took_s[move.id]
+    return sorted(
+        moves,
+        key=lambda move: (
+            move.rank,
+            heavy[move.id] is not heavy_first,
+            -load_s[move.target],
+            -took_s[move.id],
+        ),
+    )
+
+
+def _resumed(one: Going, links: LinkMap) -> Played:
+    """A move that runs already, as far as it is known to have come."""
+    alone = alone_bytes_s((one.move.source, one.move.target), links)
+    played = Played(one.move, -one.since_s, max(0.0, STARTUP_S.mid - one.since_s))
+    if one.stage is Stage.FINISHING:
+        played.start_left_s = played.part_left = 0.0
+        return played
+    whole_s = max(1e-6, course_at(one.move, one.rate_bytes_s or alone).copying_s)
+    left_s = one.left_s
+    if left_s is None:
+        left_s = max(0.1 * whole_s, whole_s - max(0.0, one.since_s - STARTUP_S.mid))
+    played.part_left = min(1.0, left_s / whole_s) if played.start_left_s <= 0 else 1.0
+    played.rate_bytes_s = one.rate_bytes_s or alone
+    return played
+
+
+def timeline(played: Sequence[Played]) -> Timeline:
+    """The play as a forecast, with bands."""
+    slots = tuple(_slot(one) for one in sorted(played, key=lambda one: one.begin_s))
+    pauses = [slot.pause_ms for slot in slots if slot.pause_ms is not None]
+    return Timeline(
+        slots,
+        _around(max((one.end_s for one in played), default=0.0)),
+        max(pauses, key=lambda pause: pause.mid, default=None),
+    )
+
+
+def _slot(one: Played) -> Slot:
+    rate = one.least_bytes_s if one.least_bytes_s < float("inf") else one.rate_bytes_s
+    pause = course_at(one.move, rate).pause_ms if rate > 0 else None
+    return Slot(one.move.id, one.begin_s, _around(one.end_s), pause, rate)
+
+
+def _around(end_s: float) -> Band:
+    return Band(_LOW_PART * end_s, end_s, _HIGH_PART * end_s)
+
+
+def _less(left: float, by: float) -> float:
+    rest = left - by
+    return rest if rest > 1e-9 else 0.0
