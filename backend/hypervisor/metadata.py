@@ -85,9 +85,9 @@ def _names(ours: Element, attribute: str, vm: str) -> tuple[str, ...]:
     """Names parted by spaces or commas, each once."""
     said = dict.fromkeys(ours.get(attribute, "").replace(",", " ").split())
     kept = [word for word in said if _NAME.fullmatch(word)][:_MAX_NAMES]
-    for word in said:
-        if word not in kept:
-            log.warning("%s: its metadata's %s %r is ignored", vm, attribute, plain(word, 60))
+    odd = [word for word in said if word not in kept]
+    if odd:
+        log.warning("%s: its metadata's %s %r is ignored", vm, attribute, plain(odd[0], 60))
     return tuple(kept)
 
 

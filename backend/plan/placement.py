@@ -1,125 +1,130 @@
-"""Which VM to which host: what is asked, what is answered, and the way from one to the other. Pure.
+"""Which VM to which host. Pure.
 
 Memory is never promised twice: each VM placed takes its memory, pool room and file names from
 its host before the next one is looked at. VMs of a `together` group are placed as one or not at
 all. Small questions are searched to the end, large ones placed greedily, repaired and improved;
 neither looks at a clock, and the same question has the same answer.
-
-The cost of a placement, in points, the less the better (`placement_cost`): how full the hosts
-get, how uneven the sending is, and the wishes (soft tags) that are not kept.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
-from backend.model.tags import UNTAGGED, Tags
+from backend.plan.placement_exact import Search
+from backend.plan.placement_greedy import Assigned, improve, placed_greedily
+from backend.plan.placement_loads import Loads
+from backend.plan.placement_types import (
+    Choice,
+    HostRoom,
+    Part,
+    Placed,
+    Placement,
+    PoolNeed,
+    Question,
+    Resident,
+    VmNeed,
+)
+from backend.plan.placement_units import Unit, units_of
+from backend.plan.placement_words import choice_of, why_here, why_nowhere
 
-MEMORY_RESERVE_PART = 0.05
-"""Of a host's memory, kept free of VMs."""
+__all__ = [
+    "Choice",
+    "HostRoom",
+    "Part",
+    "Placed",
+    "Placement",
+    "PoolNeed",
+    "Question",
+    "Resident",
+    "VmNeed",
+    "choices",
+    "place",
+    "placement_cost",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class PoolNeed:
-    """What one VM's copied disks take of one pool of one target."""
-
-    pool: str
-    bytes: int
-    path: str = ""
-    """The file that would be made: no two VMs may make the same; empty: not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class VmNeed:
-    """One VM that wants a host."""
-
-    id: str
-    """Its UUID."""
-    name: str
-    host: str
-    """Where it is; never a target of it."""
-    memory_bytes: int
-    """What it takes at a target; 0 for one that is shut off and stays so."""
-    cpus_used: float = 0.0
-    """Of its vCPUs' time, in CPUs: 4 vCPUs half busy use 2.0."""
-    sent_bytes: int = 0
-    """What its move would send, to spread the sending over the targets' links."""
-    tags: Tags = UNTAGGED
-
-
-@dataclass(frozen=True, slots=True)
-class HostRoom:
-    """One possible target with what it has left now."""
-
-    name: str
-    memory_bytes: int
-    memory_free_bytes: int
-    cpus: int = 0
-    """0: not known."""
-    cpus_used: float = 0.0
-    pools: Mapping[str, int] = field(default_factory=dict)
-    """Free bytes by pool; one that is not in it is not limited."""
-    link_bytes_s: float | None = None
-    """What it can receive."""
-    closed: str = ""
-    """Why it takes no VM now (down, in maintenance), as a sentence; empty: it does."""
+SEARCHED_UNITS = 12
+"""More are searched to the end only where some found no host."""
+SEARCHED_AT_MOST = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A VM that is not to be placed, and where it is: the others' groups ask for it."""
-
-    name: str
-    host: str
-    tags: Tags
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """All that a placement depends on."""
-
-    vms: tuple[VmNeed, ...]
-    hosts: tuple[HostRoom, ...]
-    residents: tuple[Resident, ...] = ()
-    """VMs with tags that stay where they are, on whichever host."""
-    blocked: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """(VM's id, host) that cannot be, with the reason: preflight's first blocking sentence."""
-    pool_needs: Mapping[tuple[str, str], tuple[PoolNeed, ...]] = field(default_factory=dict)
-    """(VM's id, host): what would be copied there."""
-    reserve_part: float = MEMORY_RESERVE_PART
+def place(question: Question) -> Placement:
+    """As many VMs as there is room for, at the lowest cost found."""
+    units = units_of(question)
+    loads = Loads(question, units)
+    assigned = placed_greedily(units, loads)
+    improve(units, assigned, loads)
+    proven = False
+    if _worth_searching(units, assigned):
+        _off(units, assigned, loads)
+        search = Search(units, loads, assigned)
+        assigned, proven = search.best, search.proven
+        _on(units, assigned, loads)
+    placed = _told(units, assigned, loads, question)
+    _off(units, assigned, loads)
+    return Placement(placed, _on(units, assigned, loads), proven)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of the cost of a VM at its host, told."""
+def placement_cost(question: Question, hosts: Mapping[str, str | None]) -> float:
+    """The cost of another placement of the same question (VM's id -> host), as `place` counts.
 
-    name: str
-    """memory, cpu, link, prefer, together, apart."""
-    cost: float
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where one VM goes, or why nowhere."""
-
-    vm: str
-    """Its id."""
-    name: str
-    host: str | None
-    reason: str
-    """Why this host, or why none: a sentence without its full stop."""
+    Hosts are not checked for room; the VMs of a `together` group must be on one.
+    """
+    units = units_of(question)
+    numbers = {host.name: number for number, host in enumerate(question.hosts)}
+    assigned = [numbers.get(hosts.get(unit.vms[0].id) or "") for unit in units]
+    return _on(units, assigned, Loads(question, units))
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The answer; one `Placed` for each VM, in the question's order."""
+def choices(question: Question, hosts: Mapping[str, str | None], vm: str) -> tuple[Choice, ...]:
+    """Every host for the VM with that id (and its group), all others being where `hosts` (VM's
+    id -> host) says: what each would cost, told by its parts, the cheapest first; then the
+    hosts where it cannot be, with the reason."""
+    units = units_of(question)
+    loads = Loads(question, units)
+    numbers = {host.name: number for number, host in enumerate(question.hosts)}
+    asked = next(unit for unit in units if any(one.id == vm for one in unit.vms))
+    others = [unit for unit in units if unit is not asked]
+    _on(others, [numbers.get(hosts.get(unit.vms[0].id) or "") for unit in others], loads)
+    found = [choice_of(asked, number, loads, question) for number in range(len(question.hosts))]
+    return tuple(sorted(found, key=lambda one: (one.cost is None, one.cost or 0.0, one.host)))
 
-    placed: tuple[Placed, ...]
-    cost: float
-    """Of all VMs placed, in points; the less the better."""
-    proven: bool
-    """No placement of more VMs, nor of as many at a lower cost, exists."""
 
-    def host_of(self, vm: str) -> str | None:
-        """The host of the VM with that id."""
-        return next((one.host for one in self.placed if one.vm == vm), None)
+def _worth_searching(units: Sequence[Unit], assigned: Assigned) -> bool:
+    movable = [unit for unit in units if unit.hosts and not unit.stuck]
+    left = any(
+        host is None and unit.hosts and not unit.stuck
+        for unit, host in zip(units, assigned, strict=True)
+    )
+    return len(movable) <= (SEARCHED_AT_MOST if left else SEARCHED_UNITS)
+
+
+def _on(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> float:
+    cost = 0.0
+    for unit, host in zip(units, assigned, strict=True):
+        if host is not None:
+            cost += loads.cost(unit, host)
+            loads.put(unit, host)
+    return cost
+
+
+def _off(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
+    for unit, host in zip(units, assigned, strict=True):
+        if host is not None:
+            loads.take(unit, host)
+
+
+def _told(
+    units: Sequence[Unit], assigned: Assigned, loads: Loads, question: Question
+) -> tuple[Placed, ...]:
+    found: dict[str, Placed] = {}
+    for unit, host in zip(units, assigned, strict=True):
+        for one in _told_unit(unit, host, loads, question):
+            found[one.vm] = one
+    return tuple(found[vm.id] for vm in question.vms)
+
+
+def _told_unit(unit: Unit, host: int | None, loads: Loads, question: Question) -> Iterator[Placed]:
+    if host is None:
+        reason, name = why_nowhere(unit, loads, question), None
+    else:
+        reason, name = why_here(unit, host, loads), question.hosts[host].name
+    for vm in unit.vms:
+        yield Placed(vm.id, vm.name, name, reason)

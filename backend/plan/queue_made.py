@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from backend.model import DiskAction, Host, HostState, Plan, Severity, Vm
-from backend.plan.placement import HostRoom, PoolNeed, Resident, VmNeed
+from backend.plan.placement_types import HostRoom, PoolNeed, Resident, VmNeed
 from backend.plan.queue_types import QueuedMove
 from backend.plan.running import Prior
 from backend.plan.simulate import Scenario
