@@ -9,8 +9,10 @@ neither looks at a clock, and the same question has the same answer.
 from collections.abc import Iterator, Mapping, Sequence
 
 from backend.plan.placement_exact import Search
-from backend.plan.placement_greedy import Assigned, improve, placed_greedily
+from backend.plan.placement_greedy import placed_greedily
+from backend.plan.placement_improve import improve
 from backend.plan.placement_loads import Loads
+from backend.plan.placement_repair import Assigned
 from backend.plan.placement_types import (
     Choice,
     HostRoom,

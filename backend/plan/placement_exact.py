@@ -7,8 +7,8 @@ cheapest is a bound from below; soft `together` groups count as nothing in it.
 
 from collections.abc import Sequence
 
-from backend.plan.placement_greedy import Assigned
 from backend.plan.placement_loads import Loads
+from backend.plan.placement_repair import Assigned
 from backend.plan.placement_units import Unit
 
 LOOKS = 250_000

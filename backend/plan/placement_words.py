@@ -60,8 +60,8 @@ def _no_room(unit: Unit, host: int, loads: Loads, why: str) -> str:
         groups = [group for group in unit.apart if loads.apart.get(group, {}).get(host)]
         return f"{name}: a VM that is kept apart from it runs there (group {groups[0]})"
     if why == "pool":
-        need = next(one for one in unit.pools[host] if one.pool in loads.pools[host])
-        return f"{name}: its disks have no room in the pool beside the others ({need.pool})"
+        pools = {need.pool for need in unit.pools[host]} & set(loads.pools[host])
+        return f"{name}: no room for its disks beside the others (pool {', '.join(sorted(pools))})"
     if why == "path":
         return f"{name}: another VM's disk is to have the same file name there"
     return ""
