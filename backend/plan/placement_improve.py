@@ -7,7 +7,7 @@ from backend.plan.placement_ranked import Ranked
 from backend.plan.placement_repair import Assigned
 from backend.plan.placement_units import Unit
 
-LOOKS = 150_000
+LOOKS = 60_000
 SWAPPED_UNITS = 60
 """Pairs of more units than this are not exchanged: it would take the square of them."""
 _LESS = 1e-9
@@ -22,7 +22,7 @@ def improve(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
         better = False
         for number, unit in enumerate(units):
             host = assigned[number]
-            if host is None:
+            if host is None or looks <= 0:
                 continue
             loads.take(unit, host)
             options = [one for one in ranked.fitting(unit) if one != host]

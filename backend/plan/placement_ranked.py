@@ -9,6 +9,8 @@ LOOKS = 12
 """Of the emptiest hosts that fit, in a large fleet."""
 SMALL = 40
 """Hosts of which all are looked at."""
+_STALE = 8
+"""Changes after which the order is looked at again."""
 
 
 class Ranked:
@@ -21,6 +23,8 @@ class Ranked:
         self._memory = sum(unit.memory_bytes for unit in units) / count
         self._cpus = sum(unit.cpus_used for unit in units) / count
         self._fullness = [0.0] * len(loads.hosts)
+        self._order = list(range(len(loads.hosts)))
+        self._changes = 0
         for host in range(len(loads.hosts)):
             self.changed(host)
 
@@ -37,15 +41,20 @@ class Ranked:
             cost += CPU * part * self._cpus / room.cpus
             cost += OVERLOAD * max(0.0, part - BUSY_PART) * self._cpus / room.cpus
         self._fullness[host] = cost
+        self._changes += 1
 
     def fitting(self, unit: Unit) -> list[int]:
         """Hosts it fits on: all of a small fleet, else the emptiest and those it has a wish for."""
         loads, hosts = self._loads, unit.hosts
         if self._few or len(hosts) <= SMALL:
             return [host for host in hosts if not loads.why_not(unit, host)]
+        if self._changes >= _STALE:
+            self._order.sort(key=self._fullness.__getitem__)
+            self._changes = 0
         found: list[int] = []
-        for host in sorted(hosts, key=self._fullness.__getitem__):
-            if not loads.why_not(unit, host):
+        allowed = set(hosts)
+        for host in self._order:
+            if host in allowed and not loads.why_not(unit, host):
                 found.append(host)
                 if len(found) >= LOOKS:
                     break

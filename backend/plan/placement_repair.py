@@ -34,6 +34,41 @@ def make_room(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
     for number in sorted(range(len(units)), key=lambda number: difficulty(units[number])):
         if assigned[number] is None and not hopeless(units[number]):
             _Pushing(units, assigned, loads, budget).settle(number)
+    _swap_out(units, assigned, loads)
+
+
+def _swap_out(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
+    """Leave one unit behind where more VMs find room for it."""
+    looks = LOOKS
+    for number, unit in enumerate(units):
+        home = assigned[number]
+        left = [n for n, one in enumerate(units) if assigned[n] is None and not hopeless(one)]
+        looks -= len(left)
+        if home is None or not left or looks <= 0:
+            continue
+        loads.take(unit, home)
+        assigned[number] = None
+        came = _settled_there(units, left, home, loads)
+        if sum(len(units[one].vms) for one in came) > len(unit.vms):
+            for one in came:
+                assigned[one] = home
+            continue
+        for one in came:
+            loads.take(units[one], home)
+        assigned[number] = home
+        loads.put(unit, home)
+
+
+def _settled_there(
+    units: Sequence[Unit], left: Sequence[int], host: int, loads: Loads
+) -> list[int]:
+    """Those of `left` that fit on that host together, the smallest first."""
+    came = []
+    for one in sorted(left, key=lambda n: (units[n].memory_bytes, n)):
+        if host in units[one].hosts and not loads.why_not(units[one], host):
+            loads.put(units[one], host)
+            came.append(one)
+    return came
 
 
 class _Pushing:
