@@ -11,8 +11,8 @@ from backend.plan.placement_loads import Loads
 from backend.plan.placement_repair import Assigned
 from backend.plan.placement_units import Unit
 
-LOOKS = 250_000
-"""At one unit on one host: half a second or so."""
+LOOKS = 100_000
+"""At one unit on one host: a quarter of a second or so."""
 _LESS = 1e-9
 
 

@@ -5,6 +5,7 @@ same answer on every machine.
 """
 
 from collections.abc import Sequence
+from enum import Enum
 
 from backend.plan.placement_loads import Loads
 from backend.plan.placement_ranked import Ranked
@@ -12,28 +13,36 @@ from backend.plan.placement_repair import Assigned, difficulty, hopeless, make_r
 from backend.plan.placement_units import Unit
 
 
+class _Way(Enum):
+    """In which order, and which of the hosts that fit."""
+
+    EVEN = "the largest first, each where it is cheapest"
+    TIGHT = "the largest first, each where the least is left"
+    SMALL_FIRST = "the smallest first: the most VMs, where not all find room"
+
+
 def placed_greedily(units: Sequence[Unit], loads: Loads) -> Assigned:
-    """Evenly, the largest first; packed tightly where that leaves fewer behind; then repaired."""
-    even = _in_turn(units, loads, even=True)
-    if all(host is not None or hopeless(unit) for unit, host in zip(units, even, strict=True)):
-        return even
-    make_room(units, even, loads)
-    if _left(units, even) == 0:
-        return even
-    _clear(units, even, loads)
-    tight = _in_turn(units, loads, even=False)
-    make_room(units, tight, loads)
-    if _left(units, tight) <= _left(units, even):
-        return tight
-    _clear(units, tight, loads)
-    for unit, host in zip(units, even, strict=True):
+    """Evenly, and repaired; in other ways where that leaves some behind. `loads` has it all."""
+    best: Assigned = [None] * len(units)
+    for way in _Way:
+        found = _in_turn(units, loads, way)
+        if _left(units, found):
+            make_room(units, found, loads)
+        _clear(units, found, loads)
+        if way is _Way.EVEN or _left(units, found) < _left(units, best):
+            best = found
+        if not _left(units, best):
+            break
+    for unit, host in zip(units, best, strict=True):
         if host is not None:
             loads.put(unit, host)
-    return even
+    return best
 
 
 def _left(units: Sequence[Unit], assigned: Assigned) -> int:
-    return sum(len(unit.vms) for unit, host in zip(units, assigned, strict=True) if host is None)
+    """VMs without a host that could have one."""
+    pairs = zip(units, assigned, strict=True)
+    return sum(len(unit.vms) for unit, host in pairs if host is None and not hopeless(unit))
 
 
 def _clear(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
@@ -42,22 +51,27 @@ def _clear(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
             loads.take(unit, host)
 
 
-def _in_turn(units: Sequence[Unit], loads: Loads, even: bool) -> Assigned:
-    """`even`: each to its cheapest host; else to the fullest one that has room."""
+def _in_turn(units: Sequence[Unit], loads: Loads, way: _Way) -> Assigned:
     ranked = Ranked(units, loads)
     assigned: Assigned = [None] * len(units)
-    for number in sorted(range(len(units)), key=lambda number: difficulty(units[number])):
+    for number in _order(units, way):
         unit = units[number]
-        if hopeless(unit):
-            continue
-        options = ranked.fitting(unit) if even else open_hosts(unit, loads)
+        tight = way is not _Way.EVEN
+        options = open_hosts(unit, loads) if tight else ranked.fitting(unit)
         if not options:
             continue
-        if even:
-            host = min(options, key=lambda one: (loads.cost(unit, one), one))
-        else:
+        if tight:
             host = min(options, key=lambda one: (loads.free[one], one))
+        else:
+            host = min(options, key=lambda one: (loads.cost(unit, one), one))
         assigned[number] = host
         loads.put(unit, host)
         ranked.changed(host)
     return assigned
+
+
+def _order(units: Sequence[Unit], way: _Way) -> list[int]:
+    numbers = [number for number, unit in enumerate(units) if not hopeless(unit)]
+    if way is _Way.SMALL_FIRST:
+        return sorted(numbers, key=lambda n: units[n].memory_bytes / len(units[n].vms))
+    return sorted(numbers, key=lambda number: difficulty(units[number]))

@@ -9,7 +9,9 @@ from backend.plan.placement_units import Unit
 Assigned = list[int | None]
 """Unit -> host; None: nowhere."""
 
-LOOKS = 150_000
+LOOKS = 60_000
+_TRIED_LOOKS = 6
+"""What trying a host without some of its units counts as."""
 
 
 def difficulty(unit: Unit) -> tuple[bool, bool, float, float]:
@@ -30,19 +32,20 @@ def open_hosts(unit: Unit, loads: Loads) -> list[int]:
 
 def make_room(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
     """For each that found no host: move others away from one, and those whom they push on."""
-    budget = [LOOKS]
-    for number in sorted(range(len(units)), key=lambda number: difficulty(units[number])):
-        if assigned[number] is None and not hopeless(units[number]):
-            _Pushing(units, assigned, loads, budget).settle(number)
+    left = [n for n, unit in enumerate(units) if assigned[n] is None and not hopeless(unit)]
+    pushing = _Pushing(units, assigned, loads)
+    for number in sorted(left, key=lambda number: difficulty(units[number])):
+        if not pushing.settle(number) and pushing.tired:
+            break
     _swap_out(units, assigned, loads)
 
 
 def _swap_out(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
     """Leave one unit behind where more VMs find room for it."""
     looks = LOOKS
+    left = [n for n, unit in enumerate(units) if assigned[n] is None and not hopeless(unit)]
     for number, unit in enumerate(units):
         home = assigned[number]
-        left = [n for n, one in enumerate(units) if assigned[n] is None and not hopeless(one)]
         looks -= len(left)
         if home is None or not left or looks <= 0:
             continue
@@ -52,6 +55,7 @@ def _swap_out(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
         if sum(len(units[one].vms) for one in came) > len(unit.vms):
             for one in came:
                 assigned[one] = home
+            left = [one for one in (*left, number) if one not in came]
             continue
         for one in came:
             loads.take(units[one], home)
@@ -78,15 +82,18 @@ class _Pushing:
     PUSHED = 3
     """Units that one may push off a host."""
 
-    def __init__(
-        self, units: Sequence[Unit], assigned: Assigned, loads: Loads, budget: list[int]
-    ) -> None:
+    def __init__(self, units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
         self._units, self._assigned, self._loads = units, assigned, loads
-        self._budget = budget
+        self._looks = LOOKS
         self._on: dict[int, list[int]] = {}
         for number, host in enumerate(assigned):
             if host is not None:
                 self._on.setdefault(host, []).append(number)
+
+    @property
+    def tired(self) -> bool:
+        """All looks are used up."""
+        return self._looks <= 0
 
     def settle(self, number: int) -> bool:
         """Whether it has a host now; if not, all are where they were."""
@@ -94,19 +101,19 @@ class _Pushing:
 
     def _settled(self, number: int, depth: int, moved: frozenset[int]) -> bool:
         unit, loads = self._units[number], self._loads
-        self._budget[0] -= len(unit.hosts)
+        self._looks -= len(unit.hosts)
         fitting = open_hosts(unit, loads)
         if fitting:
             self._put(number, min(fitting, key=lambda one: (loads.cost(unit, one), one)))
             return True
-        if depth <= 0 or self._budget[0] <= 0:
+        if depth <= 0 or self._looks <= 0:
             return False
         hosts = sorted(unit.hosts, key=lambda one: (-loads.free[one], one))
         return any(self._by_pushing(number, host, depth, moved) for host in hosts[:SMALL])
 
     def _by_pushing(self, number: int, host: int, depth: int, moved: frozenset[int]) -> bool:
         for pushed in self._leaving(number, host, moved):
-            if self._budget[0] <= 0:
+            if self._looks <= 0:
                 return False
             before = {one: self._assigned[one] for one in pushed}
             for one in pushed:
@@ -147,10 +154,10 @@ class _Pushing:
         single = [one for one in there if self._fits_without(unit, host, (one,))]
         yield from ((one,) for one in single)
         rest = [one for one in there if one not in single][-SMALL:]
-        self._budget[0] -= len(there)
+        self._looks -= len(there)
         for index, one in enumerate(rest):
-            for other in rest[index + 1 :]:
-                self._budget[0] -= 1
+            for other in rest[index + 1 :] if self._looks > 0 else ():
+                self._looks -= 1
                 short = unit.memory_bytes - loads.free[host]
                 if units[one].memory_bytes + units[other].memory_bytes < short:
                     continue
@@ -162,6 +169,7 @@ class _Pushing:
                 yield group
 
     def _fits_without(self, unit: Unit, host: int, gone: tuple[int, ...]) -> bool:
+        self._looks -= _TRIED_LOOKS
         for one in gone:
             self._loads.take(self._units[one], host)
         fits = not self._loads.why_not(unit, host)
