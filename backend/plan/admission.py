@@ -5,47 +5,67 @@ may only where neither minds: no heavy writer among them, and both pauses about 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from backend.plan.move_course import UNDISTURBED_PART, bearable, course_at, is_heavy
+from backend.plan.move_course import UNDISTURBED_PART, MoveCourse, bearable, course_at, is_heavy
 from backend.plan.queue_types import LinkMap, QueuedMove
 from backend.plan.shares import alone_bytes_s, fair_shares
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How closely links are shared."""
+    """How closely links are shared, and in which order."""
 
     most: int
     """Moves that may share what one alone would get."""
     heavy_first: bool
 
 
-def undisturbed(
-    move: QueuedMove, beside: Sequence[QueuedMove], links: LinkMap
-) -> tuple[bool, float]:
-    """Whether all keep about what they get alone, and the least part that one of them keeps."""
-    moves = (*beside, move)
-    pairs = [(one.source, one.target) for one in moves]
-    parts = [
-        share / alone_bytes_s(pair, links)
-        for pair, share in zip(pairs, fair_shares(pairs, links), strict=True)
-    ]
-    return min(parts) >= UNDISTURBED_PART, min(parts)
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One move, had it its links for itself."""
+
+    rate_bytes_s: float
+    course: MoveCourse
+    heavy: bool
 
 
-def may_start(move: QueuedMove, beside: Sequence[QueuedMove], links: LinkMap, crowd: Crowd) -> bool:
-    """`beside`: the moves that are sending, or will be before this one is."""
-    if not beside:
-        return True
-    moves = (*beside, move)
-    pairs = [(one.source, one.target) for one in moves]
-    for one, pair, share in zip(moves, pairs, fair_shares(pairs, links), strict=True):
-        alone = alone_bytes_s(pair, links)
-        if share >= UNDISTURBED_PART * alone:
-            continue
-        if share < UNDISTURBED_PART * alone / crowd.most or is_heavy(one, alone):
+@dataclass(slots=True)
+class Gate:
+    """Answers for one state of the links; remembers what it has found out of each move."""
+
+    links: LinkMap
+    """As `shares.completed` makes them."""
+    _alone: dict[str, Alone] = field(default_factory=dict)
+
+    def alone(self, move: QueuedMove) -> Alone:
+        """Its rate, course and weight without others."""
+        found = self._alone.get(move.id)
+        if found is None:
+            rate = alone_bytes_s(move, self.links)
+            found = Alone(rate, course_at(move, rate), is_heavy(move, rate))
+            self._alone[move.id] = found
+        return found
+
+    def parts(self, moves: Sequence[QueuedMove]) -> list[float]:
+        """What each keeps of what it gets alone, 0 to 1, while all are sending."""
+        shares = fair_shares(moves, self.links)
+        return [
+            share / self.alone(move).rate_bytes_s for move, share in zip(moves, shares, strict=True)
+        ]
+
+    def may_start(self, move: QueuedMove, beside: Sequence[QueuedMove], crowd: Crowd) -> bool:
+        """`beside`: the moves that are sending, or will be before this one is."""
+        if not beside:
+            return True
+        moves = (*beside, move)
+        return all(
+            part >= UNDISTURBED_PART or self._bears(one, part, crowd)
+            for one, part in zip(moves, self.parts(moves), strict=True)
+        )
+
+    def _bears(self, move: QueuedMove, part: float, crowd: Crowd) -> bool:
+        alone = self.alone(move)
+        if alone.heavy or part < UNDISTURBED_PART / crowd.most:
             return False
-        if not bearable(one, course_at(one, alone), course_at(one, share)):
-            return False
-    return True
+        return bearable(move, alone.course, course_at(move, part * alone.rate_bytes_s))

@@ -5,7 +5,10 @@ VM runs at its target, a link turned out faster or slower, and every second or t
 move that is about to end lets the next one begin).
 """
 
-from backend.plan.admission import Crowd, undisturbed
+from collections.abc import Iterator
+
+from backend.plan.admission import Crowd, Gate
+from backend.plan.move_course import UNDISTURBED_PART
 from backend.plan.queue_types import (
     Bottleneck,
     Going,
@@ -17,6 +20,7 @@ from backend.plan.queue_types import (
     Start,
     Timeline,
 )
+from backend.plan.shares import as_measured, completed
 from backend.plan.timeline import Played, play, timeline
 
 __all__ = [
@@ -29,6 +33,7 @@ __all__ = [
     "Stage",
     "Start",
     "Timeline",
+    "as_measured",
     "forecast_whole",
     "next_to_start",
 ]
@@ -43,20 +48,26 @@ def next_to_start(state: QueueState) -> tuple[Start, ...]:
     """The moves to start now, in that order; none while the queue is paused."""
     if state.paused or not state.waiting:
         return ()
-    first, _ = _best(state)
-    return tuple(_starts(first, state))
+    gate = _gate(state)
+    first, _ = _best(state, gate)
+    return tuple(_starts(first, state, gate))
 
 
 def forecast_whole(state: QueueState) -> Timeline:
     """When each move begins and ends if nothing unforeseen happens; a paused queue as if it
     went on now."""
-    return timeline(_best(state)[1])
+    return timeline(_best(state, _gate(state))[1])
 
 
-def _best(state: QueueState) -> tuple[list[QueuedMove], list[Played]]:
-    best = play(state, CROWDS[0])
+def _gate(state: QueueState) -> Gate:
+    moves = (*state.waiting, *(one.move for one in state.going))
+    return Gate(completed(state.links, moves))
+
+
+def _best(state: QueueState, gate: Gate) -> tuple[list[QueuedMove], list[Played]]:
+    best = play(state, gate, CROWDS[0])
     for crowd in CROWDS[1:]:
-        other = play(state, crowd)
+        other = play(state, gate, crowd)
         if _whole_s(other[1]) < SHORTER_PART * _whole_s(best[1]):
             best = other
     return best
@@ -66,20 +77,18 @@ def _whole_s(played: list[Played]) -> float:
     return max((one.end_s for one in played), default=0.0)
 
 
-def _starts(first: list[QueuedMove], state: QueueState) -> list[Start]:
+def _starts(first: list[QueuedMove], state: QueueState, gate: Gate) -> Iterator[Start]:
     beside = [one.move for one in state.going if one.stage is Stage.COPYING]
-    found = []
     for move in first:
-        found.append(Start(move.id, _reason(move, beside, state.links)))
+        yield Start(move.id, _reason(move, beside, gate))
         beside.append(move)
-    return found
 
 
-def _reason(move: QueuedMove, beside: list[QueuedMove], links: LinkMap) -> str:
+def _reason(move: QueuedMove, beside: list[QueuedMove], gate: Gate) -> str:
     if not beside:
         return f"the link from {move.source} to {move.target} is free"
     names = ", ".join(one.vm for one in beside)
-    whole, part = undisturbed(move, beside, links)
-    if whole:
+    part = min(gate.parts((*beside, move)))
+    if part >= UNDISTURBED_PART:
         return f"its link is free beside {names}"
-    return f"beside {names}: each keeps {100 * part:.0f} % of its link or more, no pause is longer"
+    return f"beside {names}: each keeps {100 * part:.0f} % of its link, and no pause is longer"

@@ -36,8 +36,11 @@ class QueuedMove:
     """What the newest pauses at the target took besides half of their limit (`Prior.pauses_ms`)."""
     alone_s: Band | None = None
     """Its plan's forecast of the whole move; the order needs it only where `memory` is None."""
+    most_bytes_s: float | None = None
+    """The operator's limit for it."""
     rank: int = 0
-    """The operator's order: a lower one is started first; equal ones in the order computed."""
+    """The operator's order: all of a lower rank are started before any of a higher one; within
+    a rank the order is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class LinkMap:
     pairs: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """(source, target): what one move alone gets."""
     uplinks: Mapping[str, float] = field(default_factory=dict)
-    """Host: all that it can send. One that is not in it: not known, see `queue`."""
+    """Host: all that it can send; not in it: as the fastest pair from it."""
     downlinks: Mapping[str, float] = field(default_factory=dict)
     """Host: all that it can receive; not in it: as the fastest pair to it."""
     bottlenecks: tuple[Bottleneck, ...] = ()

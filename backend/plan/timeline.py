@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from backend.model import Band
-from backend.plan.admission import Crowd, may_start
-from backend.plan.move_course import course_at, is_heavy
-from backend.plan.queue_types import Going, LinkMap, QueuedMove, QueueState, Slot, Stage, Timeline
-from backend.plan.shares import alone_bytes_s, fair_shares
+from backend.plan.admission import Crowd, Gate
+from backend.plan.move_course import course_at
+from backend.plan.queue_types import Going, QueuedMove, QueueState, Slot, Stage, Timeline
+from backend.plan.shares import fair_shares
 from backend.plan.simulate import FINISH_S, STARTUP_S
 
 NEARLY_S = 1.0
@@ -67,7 +67,7 @@ class Played:
 class Play:
     """The state of the play."""
 
-    links: LinkMap
+    gate: Gate
     crowd: Crowd
     waiting: list[QueuedMove]
     running: list[Played]
@@ -88,29 +88,27 @@ class Play:
         return started
 
     def _next(self) -> QueuedMove | None:
+        """The first in the order that may start; of moves alike for their links, one is asked."""
         beside = [one.move for one in self.running if not self._leaves(one)]
-        tried: set[tuple[str, str, bool]] = set()
-        rank = self.waiting[0].rank
+        tried: set[tuple[str, str, float | None, bool]] = set()
         for move in self.waiting:
-            if move.rank != rank:
+            if move.rank != self.waiting[0].rank:
                 break
-            heavy = is_heavy(move, alone_bytes_s((move.source, move.target), self.links))
-            kind = (move.source, move.target, heavy)
-            if kind in tried:
-                continue
-            tried.add(kind)
-            if may_start(move, beside, self.links, self.crowd):
+            heavy = self.gate.alone(move).heavy
+            kind = (move.source, move.target, move.most_bytes_s, heavy)
+            if kind not in tried and self.gate.may_start(move, beside, self.crowd):
                 return move
+            tried.add(kind)
         return None
 
     def _leaves(self, one: Played) -> bool:
         """Its link is free, or will be before another's first byte."""
-        if one.start_left_s > 0 or one.part_left <= 0:
-            return one.part_left <= 0
-        alone = alone_bytes_s((one.move.source, one.move.target), self.links)
-        if is_heavy(one.move, alone):
+        if one.part_left <= 0:
+            return True
+        if one.start_left_s > 0 or self.gate.alone(one.move).heavy:
             return False
-        return one.part_left * course_at(one.move, one.rate_bytes_s or alone).copying_s <= NEARLY_S
+        rate = one.rate_bytes_s or self.gate.alone(one.move).rate_bytes_s
+        return one.part_left * course_at(one.move, rate).copying_s <= NEARLY_S
 
     def step(self) -> None:
         """To the next change of any move."""
@@ -126,17 +124,17 @@ class Play:
 
     def _share(self) -> None:
         sending = [one for one in self.running if one.sends]
-        pairs = [(one.move.source, one.move.target) for one in sending]
-        for one, share in zip(sending, fair_shares(pairs, self.links), strict=True):
+        moves = [one.move for one in sending]
+        for one, share in zip(sending, fair_shares(moves, self.gate.links), strict=True):
             one.rate_bytes_s = share
             one.least_bytes_s = min(one.least_bytes_s, share)
 
 
-def play(state: QueueState, crowd: Crowd) -> tuple[list[QueuedMove], list[Played]]:
+def play(state: QueueState, gate: Gate, crowd: Crowd) -> tuple[list[QueuedMove], list[Played]]:
     """What starts now, and how all of it goes."""
-    running = [_resumed(one, state.links) for one in state.going]
-    waiting = in_order(state.waiting, state.links, crowd.heavy_first)
-    stage = Play(state.links, crowd, waiting, running, max(1, state.most_at_once))
+    running = [_resumed(one, gate) for one in state.going]
+    waiting = in_order(state.waiting, gate, crowd.heavy_first)
+    stage = Play(gate, crowd, waiting, running, max(1, state.most_at_once))
     first = stage.start_all()
     while stage.running:
         stage.step()
@@ -144,31 +142,25 @@ def play(state: QueueState, crowd: Crowd) -> tuple[list[QueuedMove], list[Played
     return first, stage.ended
 
 
-def in_order(moves: Iterable[QueuedMove], links: LinkMap, heavy_first: bool) -> list[QueuedMove]:
+def in_order(moves: Iterable[QueuedMove], gate: Gate, heavy_first: bool) -> list[QueuedMove]:
     """By rank; then those of the most loaded target first, the longest of them first."""
     moves = list(moves)
-    took_s: dict[str, float] = {}
     load_s: dict[str, float] = {}
-    heavy: dict[str, bool] = {}
     for move in moves:
-        alone = alone_bytes_s((move.source, move.target), links)
-        took_s[move.id] = course_at(move, alone).copying_s
-        heavy[move.id] = is_heavy(move, alone)
-        load_s[move.target] = load_s.get(move.target, 0.0) + took_s[move.id]
-    return sorted(
-        moves,
-        key=lambda move: (
-            move.rank,
-            heavy[move.id] is not heavy_first,
-            -load_s[move.target],
-            -took_s[move.id],
-        ),
-    )
+        took_s = gate.alone(move).course.copying_s
+        load_s[move.target] = load_s.get(move.target, 0.0) + took_s
+
+    def urgency(move: QueuedMove) -> tuple[int, bool, float, float]:
+        alone = gate.alone(move)
+        late = alone.heavy is not heavy_first
+        return move.rank, late, -load_s[move.target], -alone.course.copying_s
+
+    return sorted(moves, key=urgency)
 
 
-def _resumed(one: Going, links: LinkMap) -> Played:
+def _resumed(one: Going, gate: Gate) -> Played:
     """A move that runs already, as far as it is known to have come."""
-    alone = alone_bytes_s((one.move.source, one.move.target), links)
+    alone = gate.alone(one.move).rate_bytes_s
     played = Played(one.move, -one.since_s, max(0.0, STARTUP_S.mid - one.since_s))
     if one.stage is Stage.FINISHING:
         played.start_left_s = played.part_left = 0.0
