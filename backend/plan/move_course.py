@@ -18,6 +18,8 @@ NOTICED_PART = 1.1
 NOTICED_MS = 15.0
 """A pause forecast longer than alone by more than both together is noticeably longer."""
 MORE_BYTES_PART = 1.1
+LEAST_S = 0.05
+"""Of copying, however little there is."""
 _STEP = log(1.02)
 
 
@@ -26,7 +28,8 @@ class MoveCourse:
     """One move at one rate."""
 
     copying_s: float
-    """From its first byte to its VM's pause; before it comes the start, after it the finish."""
+    """From its first byte to its VM's pause, above 0; before it comes the start, after it the
+    finish."""
     sent_bytes: float
     pause_ms: Band | None
     converges: bool = True
@@ -84,7 +87,7 @@ def _without_memory(move: QueuedMove, disks_s: float) -> MoveCourse:
         read_s = move.disk_bytes / HASHED_BYTES_S
         return MoveCourse(disks_s + read_s, move.disk_bytes, None)
     known_s = move.alone_s.mid - STARTUP_S.mid - FINISH_S.mid if move.alone_s else 0.0
-    return MoveCourse(max(0.0, known_s), 0.0, None)
+    return MoveCourse(max(LEAST_S, known_s), 0.0, None)
 
 
 @lru_cache(maxsize=4096)
@@ -100,12 +103,12 @@ def _memory(
     found = forecast_before(outset, seen, policy, tuning, deadline_s)
     if not found.converges or found.total_s is None:
         first_s = scenario.first_pass_bytes / scenario.rate_bytes_s
-        lost_s = deadline_s if deadline_s is not None else 4 * first_s
+        lost_s = max(LEAST_S, 4 * first_s if deadline_s is None else deadline_s)
         return MoveCourse(lost_s, lost_s * scenario.rate_bytes_s, None, converges=False)
     copying_s = found.total_s.mid - STARTUP_S.mid - FINISH_S.mid
     throttled = found.throttle_percent is not None
     sent = float(found.sent_bytes or 0)
-    return MoveCourse(max(0.05, copying_s), sent, found.pause_ms, throttled=throttled)
+    return MoveCourse(max(LEAST_S, copying_s), sent, found.pause_ms, throttled=throttled)
 
 
 def _even(rate_bytes_s: float) -> float:

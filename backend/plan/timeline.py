@@ -17,6 +17,8 @@ from backend.plan.simulate import FINISH_S, STARTUP_S
 
 NEARLY_S = 1.0
 """A light writer so near to its pause has little to send: the next may start."""
+ASKED = 24
+"""Kinds of moves that are asked for at one moment: of many targets, the most loaded."""
 _LOW_PART = 0.85
 _HIGH_PART = 1.3
 """Of the time to an end; what the ones before it are off adds up, and partly evens out."""
@@ -57,7 +59,7 @@ class Played:
         if self.start_left_s > 0:
             self.start_left_s = _less(self.start_left_s, span_s)
         elif self.part_left > 0:
-            whole_s = max(1e-6, course_at(self.move, self.rate_bytes_s).copying_s)
+            whole_s = course_at(self.move, self.rate_bytes_s).copying_s
             self.part_left = _less(self.part_left, span_s / whole_s)
         else:
             self.finish_left_s = _less(self.finish_left_s, span_s)
@@ -99,6 +101,8 @@ class Play:
             if kind not in tried and self.gate.may_start(move, beside, self.crowd):
                 return move
             tried.add(kind)
+            if len(tried) >= ASKED:
+                break
         return None
 
     def _leaves(self, one: Played) -> bool:
@@ -165,7 +169,7 @@ def _resumed(one: Going, gate: Gate) -> Played:
     if one.stage is Stage.FINISHING:
         played.start_left_s = played.part_left = 0.0
         return played
-    whole_s = max(1e-6, course_at(one.move, one.rate_bytes_s or alone).copying_s)
+    whole_s = course_at(one.move, one.rate_bytes_s or alone).copying_s
     left_s = one.left_s
     if left_s is None:
         left_s = max(0.1 * whole_s, whole_s - max(0.0, one.since_s - STARTUP_S.mid))
