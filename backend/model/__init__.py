@@ -16,6 +16,19 @@ from backend.model.disks import (
     VolumeState,
 )
 from backend.model.doctor import Examination, FleetFinding, Grade
+from backend.model.evacuating import (
+    Candidate,
+    Evacuation,
+    EvacuationChoice,
+    EvacuationControl,
+    EvacuationKind,
+    EvacuationMove,
+    EvacuationNote,
+    EvacuationState,
+    EvacuationWish,
+    MoveState,
+    Way,
+)
 from backend.model.fleet import (
     Alarm,
     Disk,
@@ -61,6 +74,7 @@ from backend.model.tags import Tags
 __all__ = [
     "Alarm",
     "Band",
+    "Candidate",
     "Control",
     "CopyRoute",
     "Decision",
@@ -69,6 +83,14 @@ __all__ = [
     "DiskChoice",
     "DiskMove",
     "DiskProgress",
+    "Evacuation",
+    "EvacuationChoice",
+    "EvacuationControl",
+    "EvacuationKind",
+    "EvacuationMove",
+    "EvacuationNote",
+    "EvacuationState",
+    "EvacuationWish",
     "Examination",
     "Finding",
     "FleetFinding",
@@ -82,6 +104,7 @@ __all__ = [
     "Mode",
     "Moment",
     "MoveOptions",
+    "MoveState",
     "NetworkChoice",
     "NewVolume",
     "Nic",
@@ -108,6 +131,7 @@ __all__ = [
     "Vm",
     "VmState",
     "VolumeState",
+    "Way",
     "Word",
     "past_of",
 ]
