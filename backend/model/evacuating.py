@@ -116,6 +116,8 @@ class EvacuationMove:
     kept: tuple[str, ...] = ()
     """Images left at the source: `kept: PATH on HOST`."""
     leftovers: tuple[str, ...] = ()
+    rank: int = 0
+    """The operator's order: a lower one begins first."""
 
     @property
     def id(self) -> str | None:
@@ -213,6 +215,19 @@ class Evacuation:
     def move_of(self, uuid: str) -> EvacuationMove | None:
         """Of one VM."""
         return next((move for move in self.moves if move.uuid == uuid), None)
+
+    @property
+    def pinned(self) -> tuple[EvacuationChoice, ...]:
+        """Exactly this, as choices: what was reviewed is what is started."""
+        return tuple(
+            EvacuationChoice(
+                move.uuid,
+                move.target if move.state is MoveState.WAITING else None,
+                move.mode if move.mode is Mode.RESTART and move.target else None,
+                leave=any(one.leave for one in self.wish.choices if one.uuid == move.uuid),
+            )
+            for move in self.moves
+        )
 
     @property
     def worst_pause_ms(self) -> float | None:
