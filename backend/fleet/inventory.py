@@ -56,6 +56,8 @@ class Inventory:
         self.snapshot = FleetSnapshot(settings.name)
         self.maintenance: dict[str, float] = {}
         """Hosts in maintenance, with epoch seconds since when; `touch` after a change."""
+        self.maintenance_known = asyncio.Event()
+        """Set once what was marked so before is in it."""
 
     def begin(self) -> None:
         """Start watching every host."""

@@ -1,6 +1,6 @@
 """Emptying a host, and bringing home what left it: many moves as one run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.model.disks import DiskChoice
@@ -118,6 +118,8 @@ class EvacuationMove:
     leftovers: tuple[str, ...] = ()
     rank: int = 0
     """The operator's order: a lower one begins first."""
+    stop: bool = False
+    """It was asked to stay."""
 
     @property
     def id(self) -> str | None:
@@ -160,7 +162,7 @@ class EvacuationWish:
     kind: EvacuationKind = EvacuationKind.EVACUATE
     targets: tuple[str, ...] = ()
     """Only these hosts take VMs; empty: all others."""
-    options: MoveOptions = MoveOptions()
+    options: MoveOptions = field(default_factory=MoveOptions)
     """Of every move: policy, pause limit, bandwidth, remove_source."""
     choices: tuple[EvacuationChoice, ...] = ()
 

@@ -2,7 +2,8 @@
 
 import time
 
-from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan
+from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan, Vm
+from backend.run.verdict import Before
 
 
 def first_state(
@@ -37,4 +38,17 @@ def first_state(
         remove_source=options.remove_source,
         autostart=autostart,
         after=after,
+    )
+
+
+def before_of(vm: Vm, plan: Plan) -> Before:
+    """What the verdict compares with."""
+    return Before(
+        vm=vm.name,
+        source=plan.source,
+        target=plan.target,
+        persistent=vm.persistent,
+        state=vm.state,
+        autostart=vm.autostart,
+        uuid=vm.uuid,
     )

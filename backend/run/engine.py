@@ -8,7 +8,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from backend.errors import BadInput, FerryError
@@ -18,7 +17,6 @@ from backend.model import (
     Control,
     Examination,
     FleetSnapshot,
-    Job,
     Migration,
     Mode,
     MoveOptions,
@@ -35,11 +33,13 @@ from backend.model import (
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.run import storage_move
-from backend.run.beginning import first_state
+from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun, taken_up
 from backend.run.doctor import examine
+from backend.run.evacuations import Evacuations
 from backend.run.history import History
 from backend.run.journal import Journal
+from backend.run.learned import learned
 from backend.run.lessons import lesson
 from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
@@ -52,7 +52,6 @@ from backend.run.recorder import Recorder
 from backend.run.runs import Run
 from backend.run.storage_move import StorageRun
 from backend.run.together import Planned
-from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,9 @@ class Engine:
         policies that cannot be.
         """
         self._journal = Journal(journal, settings.key, publisher.trouble)
-        self._publisher: Publisher = Recorder(publisher, self._journal)
+        self._publisher: Publisher = Recorder(
+            publisher, self._journal, lambda migration: self.evacuations.saw(migration)
+        )
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inventory = Inventory(settings, agent, self._moving, publisher.fleet, self._enrich)
@@ -92,6 +93,10 @@ class Engine:
         self._open_moves = OpenMoves(open_moves)
         self._ledger = Ledger()
         self._planner = Planner(self._inventory, self._running_uuids, own, self._history)
+        self.evacuations = Evacuations(
+            self, self._inventory, self._planner, self._journal, self._publisher.evacuation
+        )
+        """Hosts that are emptied, and VMs that are brought home: runs of many migrations."""
 
     @property
     def fleet(self) -> FleetSnapshot:
@@ -100,18 +105,20 @@ class Engine:
 
     @property
     def running_count(self) -> int:
-        """Migrations without a verdict that is final."""
+        """Migrations without a verdict that is final, and runs that will start more."""
         tidying = (isinstance(run, ColdRun) and run.tidying for run in self._runs.values())
-        return len(self._tasks) - sum(tidying)
+        return len(self._tasks) - sum(tidying) + self.evacuations.busy_count
 
     def begin(self) -> None:
         """Start watching the fleet."""
         self._inventory.begin()
         for state in self._open_moves.found():
             self._take_up(state)
+        self.evacuations.begin()
 
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
+        await self.evacuations.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -196,6 +203,11 @@ class Engine:
         """A control without a value. Raises FerryError."""
         await self._run(wanted).operate(control)
 
+    def going(self, uuid: str) -> Migration | None:
+        """A VM's newest migration of this engine, running or ended."""
+        own = (run.state for run in reversed(self._runs.values()) if run.state.uuid == uuid)
+        return next(own, None)
+
     def knows(self, wanted: str) -> bool:
         """Whether there is a migration of that id, or one of a VM of that name."""
         return wanted in self._runs or any(r.state.vm == wanted for r in self._runs.values())
@@ -254,7 +266,7 @@ class Engine:
         wanted = plan.preparations if options.prepare else ()
         ready = MakingReady(self._ledger, wanted, lambda: self._planner.once_more(plan, options))
         begun = Undertaking(
-            state, planned.order, _before(vm, plan), tuning, planned.prior, confirmed, ready
+            state, planned.order, before_of(vm, plan), tuning, planned.prior, confirmed, ready
         )
         elsewhere = self._elsewhere(plan.source, plan.target)
         run: Run
@@ -358,40 +370,5 @@ class Engine:
         """What this engine's migrations have taught about a VM."""
         for run in reversed(self._runs.values()):
             if run.state.uuid == vm.uuid:
-                return _learned(vm, run)
+                return learned(vm, run)
         return vm
-
-
-def _before(vm: Vm, plan: Plan) -> Before:
-    return Before(
-        vm=vm.name,
-        source=plan.source,
-        target=plan.target,
-        persistent=vm.persistent,
-        state=vm.state,
-        autostart=vm.autostart,
-        uuid=vm.uuid,
-    )
-
-
-def _learned(vm: Vm, run: Run) -> Vm:
-    verdict, sample = run.state.verdict, run.state.sample
-    if verdict is None and run.state.called_at is not None and vm.host == run.state.source:
-        left = sample.remaining_bytes + sample.disk_remaining_bytes if sample else None
-        kind = "disk copy" if run.state.mode is Mode.STORAGE else "migration out"
-        vm = replace(vm, job=Job(kind, None, left))
-    vm = _with_writes(vm, run)
-    if verdict is None or verdict.outcome is not Outcome.MOVED or verdict.mode is Mode.STORAGE:
-        return vm
-    return replace(vm, last_move_at=run.state.started, last_pause_ms=verdict.pause_ms)
-
-
-def _with_writes(vm: Vm, run: Run) -> Vm:
-    """The newer of what was measured and what the migration saw."""
-    sample, called_at = run.state.sample, run.state.called_at
-    if sample is None or called_at is None or sample.dirty_bytes_s is None:
-        return vm
-    at = called_at + sample.t_s
-    if vm.writes_at is not None and vm.writes_at > at:
-        return vm
-    return replace(vm, writes_bytes_s=sample.dirty_bytes_s, writes_at=at)

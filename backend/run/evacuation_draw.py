@@ -16,8 +16,7 @@ from backend.model import (
     Severity,
     Way,
 )
-from backend.plan.placement import Placement, Question, VmNeed
-from backend.plan.placing import place
+from backend.plan.placement import Placement, Question, VmNeed, place
 from backend.plan.queue_made import (
     blocked_by,
     move_of,
@@ -27,7 +26,7 @@ from backend.plan.queue_made import (
     residents_of,
     room_of,
 )
-from backend.plan.queue_types import LinkMap, QueuedMove
+from backend.plan.queue_types import QueuedMove
 from backend.run.evacuation_survey import Considered, names_for, plans_in
 from backend.run.ordering import copied_bytes
 from backend.run.together import Planned
@@ -62,14 +61,11 @@ class _Sorted:
         return self.move.state is MoveState.WAITING
 
 
-def draw(
-    wish: EvacuationWish, considered: Sequence[Considered], fleet: FleetSnapshot
-) -> Drawn:
+def draw(wish: EvacuationWish, considered: Sequence[Considered], fleet: FleetSnapshot) -> Drawn:
     """Sort out what can go, place it, and say why of each."""
     choices = {one.uuid: one for one in wish.choices}
     sorted_out = [
-        _sorted(one, choices.get(one.vm.uuid, EvacuationChoice(one.vm.uuid)))
-        for one in considered
+        _sorted(one, choices.get(one.vm.uuid, EvacuationChoice(one.vm.uuid))) for one in considered
     ]
     goes = [one for one in sorted_out if one.placeable]
     placement = place(_question(goes, fleet))
@@ -90,12 +86,6 @@ def draw(
 def queued_move(planned: Planned) -> QueuedMove:
     """As the order looks at it."""
     return move_of(planned.plan, planned.prior, copied_bytes(planned.plan.disks))
-
-
-def link_map(pairs: Mapping[tuple[str, str], float], uplinks: Mapping[str, float],
-             downlinks: Mapping[str, float]) -> LinkMap:
-    """What the order knows of the wires."""
-    return LinkMap(dict(pairs), dict(uplinks), dict(downlinks))
 
 
 # -- sorting out -------------------------------------------------------------------------------

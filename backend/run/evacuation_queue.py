@@ -103,5 +103,3 @@ def in_order(moves: tuple[EvacuationMove, ...]) -> tuple[EvacuationMove, ...]:
 def time_of_waiting(move: EvacuationMove) -> float:
     """Behind all that began: epoch seconds are small beside it."""
     return 1e12 + (move.begins_s if move.begins_s is not None else 1e9)
-
-

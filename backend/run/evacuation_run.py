@@ -18,19 +18,18 @@ from backend.model import (
     EvacuationControl,
     EvacuationKind,
     EvacuationMove,
-    EvacuationNote,
     EvacuationState,
     Migration,
     Mode,
     MoveOptions,
     MoveState,
-    Outcome,
     Plan,
 )
 from backend.plan.queue import forecast_whole, next_to_start
 from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
 from backend.run import evacuation_moves as moves
-from backend.run.evacuation_queue import foreseen, in_order, queue_state
+from backend.run.evacuation_queue import foreseen, queue_state
+from backend.run.evacuation_told import ToldRun
 from backend.run.evacuation_where import Where
 from backend.run.evacuation_wires import Wires
 from backend.run.journal_runs import Away, RunRows
@@ -39,8 +38,6 @@ log = logging.getLogger(__name__)
 
 TICK_S = 2.0
 """How often it looks by itself whether something more may start."""
-TELL_S = 5.0
-"""How often a forecast alone is told to clients."""
 
 
 class Hands(Protocol):
@@ -76,7 +73,7 @@ class EvacuationRun:
     """`begin` it, or `take_up` one of an engine before; then `control` it. `close` at the end."""
 
     def __init__(self, state: Evacuation, kit: Kit) -> None:
-        self.state = state
+        self._told = ToldRun(state, kit.publish)
         self._kit = kit
         self._queued: dict[str, QueuedMove] = {}
         self._pairs: dict[tuple[str, str], float] = {}
@@ -84,7 +81,6 @@ class EvacuationRun:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._starts: set[asyncio.Task[None]] = set()
-        self._told_at = 0.0
         self._elsewhere: dict[str, int] = {}
 
     def begin(
@@ -102,6 +98,11 @@ class EvacuationRun:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
+    def state(self) -> Evacuation:
+        """All about it."""
+        return self._told.state
+
+    @property
     def busy(self) -> bool:
         """It needs this engine."""
         return self.state.state is EvacuationState.RUNNING
@@ -115,7 +116,7 @@ class EvacuationRun:
             return
         if migration.id not in move.ids:
             move = replace(move, ids=(*move.ids, migration.id), state=MoveState.MOVING)
-            self._set(move)
+            self._told.set(move)
         if migration.id == move.id:
             self._migrations[move.uuid] = migration
             self._judge(move, migration)
@@ -129,9 +130,9 @@ class EvacuationRun:
         judged = moves.judged(move, migration)
         if judged == move:
             return
-        self._set(judged)
+        self._told.set(judged)
         if judged.state.final and not move.state.final:
-            self._note(moves.ended_sentence(judged))
+            self._told.note(moves.ended_sentence(judged))
             if judged.state is MoveState.MOVED:
                 self._soon(self._moved(judged, migration))
         self._wake()
@@ -183,8 +184,8 @@ class EvacuationRun:
     def _pause(self) -> None:
         if self.state.state is not EvacuationState.RUNNING:
             raise BadInput(f"The run is {self.state.state} already.")
-        self._update(state=EvacuationState.PAUSED)
-        self._note("paused: what moves goes on, nothing new is started", "operator")
+        self._told.update(state=EvacuationState.PAUSED)
+        self._told.note("paused: what moves goes on, nothing new is started", "operator")
 
     async def _resume(self) -> None:
         if self.state.state is EvacuationState.RUNNING:
@@ -195,28 +196,30 @@ class EvacuationRun:
             drawn = await self._kit.where.drawn_again(self.state)
             self._queued, self._pairs = dict(drawn.queued), dict(drawn.pairs)
             for move in drawn.moves:
-                self._set(move)
-        self._update(state=EvacuationState.RUNNING)
-        self._note("goes on", "operator")
+                self._told.set(move)
+        self._told.update(state=EvacuationState.RUNNING)
+        self._told.note("goes on", "operator")
         if self._task is None:
             self._task = asyncio.create_task(self._live(), name=f"run-{self.state.id}")
 
     async def _abort(self) -> None:
-        self._update(aborted=True)
-        self._note("to be ended: nothing more is started, what moves is asked to stay", "operator")
+        self._told.update(aborted=True)
+        self._told.note(
+            "to be ended: nothing more is started, what moves is asked to stay", "operator"
+        )
         for move in self.state.in_state(MoveState.WAITING):
-            self._set(replace(move, state=MoveState.LEFT_OUT, reason="the run was ended"))
+            self._told.set(replace(move, state=MoveState.LEFT_OUT, reason="the run was ended"))
         await self._ask_to_stay(self.state.in_state(MoveState.MOVING))
         self._end_if_done()
-        self._tell()
+        self._told.tell()
         await self._kit.rows.keep(self.state)
 
     async def _skip(self, move: EvacuationMove) -> None:
         if move.state is MoveState.WAITING:
-            self._set(replace(move, state=MoveState.LEFT_OUT, reason="skipped, as asked"))
-            self._note(f"{move.vm} is skipped", "operator")
+            self._told.set(replace(move, state=MoveState.LEFT_OUT, reason="skipped, as asked"))
+            self._told.note(f"{move.vm} is skipped", "operator")
         elif move.state is MoveState.MOVING:
-            self._note(f"{move.vm} is asked to stay", "operator")
+            self._told.note(f"{move.vm} is asked to stay", "operator")
             await self._ask_to_stay((move,))
         else:
             raise BadInput(f"{move.vm} is done: {move.state}.")
@@ -224,14 +227,14 @@ class EvacuationRun:
     async def _ask_to_stay(self, asked: tuple[EvacuationMove, ...]) -> None:
         troubles = []
         for move in asked:
-            self._set(replace(move, stop=True))
+            self._told.set(replace(move, stop=True))
             if move.id is not None:
                 try:
                     await self._kit.hands.abort(move.id)
                 except FerryError as error:
                     troubles.append(f"{move.vm}: {error.sentence}")
         for trouble in troubles:
-            self._note(trouble)
+            self._told.note(trouble)
 
     def _reorder(self, move: EvacuationMove, control: EvacuationControl) -> None:
         if move.state is not MoveState.WAITING:
@@ -239,8 +242,8 @@ class EvacuationRun:
         ranks = [one.rank for one in self.state.in_state(MoveState.WAITING)]
         first = control is EvacuationControl.SOONER
         rank = min(ranks) - 1 if first else max(ranks) + 1
-        self._set(replace(move, rank=rank))
-        self._note(f"{move.vm} goes {'before' if first else 'after'} the others", "operator")
+        self._told.set(replace(move, rank=rank))
+        self._told.note(f"{move.vm} goes {'before' if first else 'after'} the others", "operator")
 
     # -- its life ------------------------------------------------------------------------------
 
@@ -249,7 +252,7 @@ class EvacuationRun:
             self._changed.clear()
             await self._foresee_and_start()
             self._end_if_done()
-            self._tell()
+            self._told.tell()
             await self._kit.rows.keep(self.state)
             try:
                 async with asyncio.timeout(TICK_S):
@@ -266,7 +269,7 @@ class EvacuationRun:
         if not state.waiting and not state.going:
             return
         starts, whole = await asyncio.to_thread(_ordered, state)
-        self._take(foreseen(self.state, whole, now_s))
+        self._told.take_times(foreseen(self.state, whole, now_s))
         for start in starts:
             move = self.state.move_of(start.id)
             if self.busy and move is not None and move.state is MoveState.WAITING:
@@ -274,8 +277,8 @@ class EvacuationRun:
 
     def _start(self, move: EvacuationMove, why: str) -> None:
         began = replace(move, state=MoveState.MOVING, began=time.time(), ended=None)
-        self._set(began)
-        self._note(f"{move.vm} begins to move to {move.target}: {why}")
+        self._told.set(began)
+        self._told.note(f"{move.vm} begins to move to {move.target}: {why}")
         self._soon(self._carry_out(began))
 
     async def _carry_out(self, move: EvacuationMove) -> None:
@@ -294,6 +297,10 @@ class EvacuationRun:
         except FerryError as error:
             self._stays(move, error.sentence)
             return
+        except Exception:
+            log.exception("starting the move of %s", move.uuid)
+            self._stays(move, "the engine met a fault of its own; its log has it")
+            return
         if not begun:
             await self._other_target(move, plans[0])
             return
@@ -301,7 +308,7 @@ class EvacuationRun:
 
     def _began(self, move: EvacuationMove, migration: Migration) -> None:
         now = self.state.move_of(move.uuid) or move
-        self._set(replace(now, ids=(*now.ids, migration.id), began=migration.started))
+        self._told.set(replace(now, ids=(*now.ids, migration.id), began=migration.started))
         self.saw(self._kit.hands.going(move.uuid) or migration)
         if now.stop:
             self._soon(self._ask_to_stay((self.state.move_of(move.uuid) or now,)))
@@ -321,21 +328,21 @@ class EvacuationRun:
         self._queued |= drawn.queued
         self._pairs |= drawn.pairs
         said = f"{move.target} does not take it any more ({why}): {found.reason}"
-        self._set(replace(found, rank=move.rank, reason=said, candidates=found.candidates))
-        self._note(f"{move.vm} goes to {found.target} instead: {said}")
+        self._told.set(replace(found, rank=move.rank, reason=said, candidates=found.candidates))
+        self._told.note(f"{move.vm} goes to {found.target} instead: {said}")
         self._wake()
 
     def _stays(self, move: EvacuationMove, why: str) -> None:
         ended = replace(move, state=MoveState.STAYED, reason=why, ended=time.time())
-        self._set(ended)
-        self._note(moves.ended_sentence(ended))
+        self._told.set(ended)
+        self._told.note(moves.ended_sentence(ended))
         self._wake()
 
     def _end_if_done(self) -> None:
         if not self.state.state.open or not all(one.state.final for one in self.state.moves):
             return
-        self._update(state=EvacuationState.ENDED, ended=time.time())
-        self._note(moves.summary(self.state))
+        self._told.update(state=EvacuationState.ENDED, ended=time.time())
+        self._told.note(moves.summary(self.state))
 
     # -- one that an engine before this one has left -------------------------------------------
 
@@ -346,51 +353,22 @@ class EvacuationRun:
             if found.migration is not None:
                 self._migrations[move.uuid] = found.migration
             was, now = move, found.move
-            self._set(now)
+            self._told.set(now)
             if now.state.final and not was.state.final:
-                self._note(moves.ended_sentence(now))
+                self._told.note(moves.ended_sentence(now))
                 if now.state is MoveState.MOVED and found.migration is not None:
                     await self._moved(now, found.migration)
         self._end_if_done()
-        self._tell()
+        self._told.tell()
         await self._kit.rows.keep(self.state)
 
-    # -- its state -----------------------------------------------------------------------------
-
-    def _set(self, move: EvacuationMove) -> None:
-        changed = tuple(move if one.uuid == move.uuid else one for one in self.state.moves)
-        self._update(moves=changed)
-
-    def _take(self, foreseen_state: Evacuation) -> None:
-        """Times and total; all else may have gone on while they were computed."""
-        times = {one.uuid: one for one in foreseen_state.moves}
-        kept = tuple(
-            replace(one, begins_s=times[one.uuid].begins_s, ends_s=times[one.uuid].ends_s)
-            for one in self.state.moves
-        )
-        self._update(moves=in_order(kept), total_s=foreseen_state.total_s)
-
-    def _update(self, **fields: object) -> None:
-        self.state = replace(self.state, **fields)  # type: ignore[arg-type]
-
-    def _note(self, sentence: str, by: str = "engine") -> None:
-        log.info("run %s: %s", self.state.id, sentence)
-        note = EvacuationNote(time.time(), sentence, by)
-        self._update(notes=(*self.state.notes[-moves.MOST_NOTES :], note))
-        self._told_at = 0.0
-
-    def _tell(self) -> None:
-        """News at once; a forecast that moved, now and then."""
-        now = time.monotonic()
-        if now - self._told_at >= TELL_S or not self.state.state.open:
-            self._told_at = now
-            self._kit.publish(self.state)
+    # -- small things ---------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        self._told_at = 0.0
+        self._told.hurry()
         if self._task is None:
             self._end_if_done()
-            self._tell()
+            self._told.tell()
             self._soon(self._keep())
         self._changed.set()
 
@@ -410,5 +388,3 @@ class EvacuationRun:
 
 def _ordered(state: QueueState) -> tuple[tuple[Start, ...], Timeline]:
     return next_to_start(state), forecast_whole(state)
-
-

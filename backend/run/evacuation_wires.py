@@ -65,5 +65,6 @@ class Wires:
     async def _probe(self, source: str, target: str) -> LinkProbe:
         ends = [self._inventory.host(name) for name in (source, target)]
         here, there = (end.shell for end in ends)
-        assert here is not None and there is not None
+        assert here is not None
+        assert there is not None
         return await probe_link(here, there, ends[1].migrate_uri)

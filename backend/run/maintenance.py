@@ -3,7 +3,6 @@
 Kept in the journal, so the next engine knows them too; every console sees them in the fleet.
 """
 
-import asyncio
 import time
 
 from backend.fleet.inventory import Inventory
@@ -11,22 +10,17 @@ from backend.run.journal_runs import RunRows
 
 
 class Maintenance:
-    """Of one fleet. `load` it once; until then `known` waits."""
+    """Of one fleet. `load` it once; until then plans wait."""
 
     def __init__(self, rows: RunRows, inventory: Inventory) -> None:
         self._rows = rows
         self._inventory = inventory
-        self._loaded = asyncio.Event()
 
     async def load(self) -> None:
         """What an engine before this one was told."""
         self._inventory.maintenance.update(await self._rows.maintenance())
-        self._loaded.set()
+        self._inventory.maintenance_known.set()
         self._inventory.touch(True)
-
-    async def known(self) -> None:
-        """Wait until the journal was read (or could not be)."""
-        await self._loaded.wait()
 
     def since(self, host: str) -> float | None:
         """Epoch seconds; None: it is not in maintenance."""
@@ -35,7 +29,7 @@ class Maintenance:
     async def set(self, host: str, on: bool) -> bool:
         """Begin or end it; False when it would not outlive this engine. Raises BadInput."""
         self._inventory.host(host)
-        await self.known()
+        await self._inventory.maintenance_known.wait()
         if on:
             self._inventory.maintenance.setdefault(host, time.time())
         else:

@@ -33,7 +33,6 @@ from backend.run.asked import checked
 from backend.run.foreseeing import Foreseen, foresee
 from backend.run.history import History
 from backend.run.links import Links
-from backend.run.maintenance import Maintenance
 from backend.run.ordering import cold_order, copied_bytes, order_for
 from backend.run.planning_disks import disks_planned
 from backend.run.survey import survey
@@ -54,10 +53,8 @@ class Planner:
         moving: Callable[[], frozenset[str]],
         own_policies: tuple[Policy, ...],
         history: History,
-        maintenance: Maintenance,
     ) -> None:
         self._inventory = inventory
-        self._maintenance = maintenance
         self._moving = moving
         self._own = own_policies
         self._history = history
@@ -77,7 +74,7 @@ class Planner:
         """
         policy_for(options, self._own)
         checked(options, len(vms))
-        await self._maintenance.known()
+        await self._inventory.maintenance_known.wait()
         await self._inventory.settled(SETTLE_S)
         await self._inventory.informed(LOAD_LIMIT_S)
         wanted = self._inventory.host(target) if target is not None else None

@@ -12,6 +12,9 @@ from backend.model import (
     Alarm,
     Control,
     Decision,
+    Evacuation,
+    EvacuationControl,
+    EvacuationWish,
     Examination,
     FleetSnapshot,
     Host,
@@ -25,7 +28,7 @@ from backend.model import (
     Vm,
 )
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -149,6 +152,45 @@ class Examine(_Message, frozen=True):
     """Look the whole fleet over, changing nothing -> Examined, within about 20 s."""
 
 
+# evacuations
+
+
+class PlanEvacuation(_Message, frozen=True):
+    """What emptying a host, or bringing its VMs home, would be -> EvacuationReply.
+
+    `fresh`: ask every host once more; else what was found in the last minute is good enough.
+    """
+
+    wish: EvacuationWish
+    fresh: bool = True
+
+
+class StartEvacuation(_Message, frozen=True):
+    """Begin it -> EvacuationReply; nothing is begun, and `changed` says why, where it is not as
+    the wish's choices (`Evacuation.pinned` of what was reviewed)."""
+
+    wish: EvacuationWish
+
+
+class ListEvacuations(_Message, frozen=True):
+    """Open runs and the newest that ended, oldest first -> EvacuationsReply."""
+
+
+class SteerEvacuation(_Message, frozen=True):
+    """A control of a run (by its id or its host) -> Done; `uuid`: of the VM that is meant."""
+
+    id: str
+    control: EvacuationControl
+    uuid: str | None = None
+
+
+class SetMaintenance(_Message, frozen=True):
+    """A host takes no VM from now on, or does again -> Done."""
+
+    host: str
+    on: bool
+
+
 class GetEngine(_Message, frozen=True):
     """About the engine itself -> EngineReply."""
 
@@ -173,6 +215,11 @@ Request = (
     | Operate
     | ListPolicies
     | Examine
+    | PlanEvacuation
+    | StartEvacuation
+    | ListEvacuations
+    | SteerEvacuation
+    | SetMaintenance
     | GetEngine
     | StopEngine
 )
@@ -251,6 +298,14 @@ class Examined(_Message, frozen=True):
     examination: Examination
 
 
+class EvacuationReply(_Message, frozen=True):
+    evacuation: Evacuation
+
+
+class EvacuationsReply(_Message, frozen=True):
+    evacuations: tuple[Evacuation, ...]
+
+
 class EngineReply(_Message, frozen=True):
     pid: int
     version: str
@@ -296,13 +351,21 @@ class DecisionMade(_Message, frozen=True):
     decision: Decision
 
 
+class EvacuationChanged(_Message, frozen=True):
+    """A run began, went on or ended."""
+
+    evacuation: Evacuation
+
+
 class TroubleSaid(_Message, frozen=True):
     """Something ails the engine itself (its journal), and migrations go on; empty: no longer."""
 
     sentence: str
 
 
-Change = FleetChanged | MigrationChanged | SampleArrived | DecisionMade | TroubleSaid
+Change = (
+    FleetChanged | MigrationChanged | SampleArrived | DecisionMade | EvacuationChanged | TroubleSaid
+)
 
 Reply = (
     Failed
@@ -316,6 +379,8 @@ Reply = (
     | PastReply
     | PoliciesReply
     | Examined
+    | EvacuationReply
+    | EvacuationsReply
     | EngineReply
 )
 

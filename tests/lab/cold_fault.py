@@ -20,6 +20,7 @@ from backend.fleet.config import load
 from backend.model import (
     Decision,
     DiskChoice,
+    Evacuation,
     FleetSnapshot,
     Migration,
     MoveOptions,
@@ -65,6 +66,9 @@ class News:
         """Nothing."""
 
     def decision(self, migration_id: str, decision: Decision) -> None:
+        """Nothing."""
+
+    def evacuation(self, run: Evacuation) -> None:
         """Nothing."""
 
     def trouble(self, sentence: str) -> None:
