@@ -55,9 +55,14 @@ class Ferry:
     @asynccontextmanager
     async def migrating(self, *words: str) -> AsyncIterator["Running"]:
         """A `migrate ... --json` that runs meanwhile; killed at the end if it still does."""
+        async with self.following("migrate", *words) as running:
+            yield running
+
+    @asynccontextmanager
+    async def following(self, *words: str) -> AsyncIterator["Running"]:
+        """Any command with --json that runs meanwhile; killed at the end if it still does."""
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
-            "migrate",
             *words,
             "--json",
             stdout=asyncio.subprocess.PIPE,

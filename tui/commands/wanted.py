@@ -64,7 +64,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("host", metavar="HOST")
     parser.add_argument("--plan", action="store_true", help="only say what it would be")
     parser.add_argument("--yes", action="store_true", help="do not ask, also at a terminal")
-    parser.add_argument("--policy", metavar="P", help="of every VM that does not name its own")
+    parser.add_argument(
+        "--policy", metavar="P", help="of every move; else each VM's own, or balanced"
+    )
     parser.add_argument("--pause-ms", type=int, metavar="N", help="the longest pause allowed")
     parser.add_argument("--bandwidth", metavar="RATE", help="of each move, e.g. 50MB/s")
     parser.add_argument("--leave", metavar="VM", action="append", help="it stays; repeatable")

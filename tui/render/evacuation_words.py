@@ -1,4 +1,4 @@
-"""An evacuation in words: its moves, its whole, what is left over. Shared by screen and commands."""
+"""An evacuation in words: its moves, its whole, what is left over. For screen and commands."""
 
 from backend.model import (
     Evacuation,
