@@ -19,7 +19,14 @@ from tests.lab.places import (
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 HOST = "kvm-b"
-LIVE, LOCAL, OFF, AUTO, TAGGED, SAVED = "cache-1", "files-1", "batch-1", "idle-1", "db-1", "shared-1"
+LIVE, LOCAL, OFF, AUTO, TAGGED, SAVED = (
+    "cache-1",
+    "files-1",
+    "batch-1",
+    "idle-1",
+    "db-1",
+    "shared-1",
+)
 ALL = (LIVE, LOCAL, OFF, AUTO, TAGGED, SAVED)
 GO = (LIVE, LOCAL, OFF, AUTO)
 KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")

@@ -300,5 +300,3 @@ class EvacuateScreen(FerryScreen):
     @on(LiveTable.Opened)
     def _opened(self) -> None:
         self.action_act("start")
-
-
