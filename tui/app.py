@@ -18,7 +18,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from backend.model import Migration, Vm
+from backend.model import EvacuationKind, Migration, Vm
 from tui import themes
 from tui.bridge import Bridge, Connect, StoreMoved
 from tui.exact_update import exact
@@ -117,6 +117,18 @@ class FerryApp(App[None]):
         from tui.screens.replay import ReplayScreen
 
         self.push_screen(ReplayScreen(id))
+
+    def open_evacuate(self, host: str, kind: EvacuationKind) -> None:
+        """Review the emptying of a host, or the way home."""
+        from tui.screens.evacuate import EvacuateScreen
+
+        self.push_screen(EvacuateScreen(host, kind))
+
+    def open_evacuation(self, id: str) -> None:
+        """Show a run."""
+        from tui.screens.evacuation import EvacuationScreen
+
+        self.push_screen(EvacuationScreen(id))
 
     def open_migrations(self) -> None:
         """Show the list of all."""

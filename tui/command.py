@@ -18,6 +18,7 @@ Verb = Callable[[argparse.Namespace, FleetChoice], Awaitable[int]]
 
 EXIT_REFUSED = 2
 EXIT_NEEDS_YOU = 3
+_FOLLOWING = ("migrate", "watch", "abort", "recover", "evacuate", "return", "evacuations")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away (`| head`): nothing more to say, and nothing to say it to.
         # How a migration ended it never heard either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_NEEDS_YOU if options.verb in ("migrate", "watch", "abort", "recover") else 0
+        return EXIT_NEEDS_YOU if options.verb in _FOLLOWING else 0
     except KeyboardInterrupt:
         return 130
 
@@ -57,7 +58,18 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb is None:
         return open_console(choice, options.ascii or None)
     # Imported here: each verb pays only for its own.
-    from tui.commands import doctor, engine, export, fleet, history, jobs, moves, replay, steer
+    from tui.commands import (
+        doctor,
+        engine,
+        evacuate,
+        export,
+        fleet,
+        history,
+        jobs,
+        moves,
+        replay,
+        steer,
+    )
 
     verbs: dict[str, Verb] = {
         "hosts": fleet.hosts,
@@ -73,6 +85,10 @@ def _run(options: argparse.Namespace) -> int:
         "history": history.history,
         "export": export.export,
         "doctor": doctor.doctor,
+        "evacuate": evacuate.evacuate,
+        "return": evacuate.bring_back,
+        "evacuations": evacuate.evacuations,
+        "maintenance": evacuate.maintenance,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -182,6 +198,16 @@ def _parser() -> argparse.ArgumentParser:
     steer.add_options(verb("steer", steer.BRIEF))
     verb("policies", "lists the policies that --policy takes")
     verb("doctor", doctor.BRIEF)
+    evacuate = verb("evacuate", "empties a host: plans every VM, then moves them in order")
+    wanted.add_run_options(evacuate)
+    evacuate.add_argument("--to", metavar="HOST", action="append", help="only there; repeatable")
+    wanted.add_run_options(verb("return", "brings home what left a host in an evacuation"))
+    runs = verb("evacuations", "lists evacuations and returns; goes on with one, or ends it")
+    runs.add_argument("action", nargs="?", choices=("watch", "pause", "resume", "abort"))
+    runs.add_argument("run", nargs="?", metavar="HOST")
+    upkeep = verb("maintenance", "a host takes no VM from now on, or does again")
+    upkeep.add_argument("host", metavar="HOST")
+    upkeep.add_argument("state", choices=("on", "off"))
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)
     engine = verb("engine", "the engine process: run it, ask about it, end it")
     engine.add_argument("action", nargs="?", choices=("status", "stop"), default="status")

@@ -6,11 +6,12 @@ a pass's progress are clamped here, so that no screen ever shows either run back
 
 from dataclasses import dataclass, field, replace
 
-from backend.model import FleetSnapshot, Migration, Outcome, Sample, Vm
+from backend.model import Evacuation, FleetSnapshot, Migration, Outcome, Sample, Vm
 from backend.service.client import fold
 from backend.service.protocol import (
     Change,
     DecisionMade,
+    EvacuationChanged,
     FleetChanged,
     MigrationChanged,
     SampleArrived,
@@ -98,6 +99,7 @@ class Store:
         self._steady = Steady()
         self.tracks: dict[str, Track] = {}
         self.link = Link()
+        self.evacuations: dict[str, Evacuation] = {}
         self.trouble = ""
         """What ails the engine itself; empty: nothing."""
         self._jobs: dict[tuple[str, str], float] = {}
@@ -117,6 +119,8 @@ class Store:
                 track.add(change.sample)
         elif isinstance(change, DecisionMade):
             self._decided(change)
+        elif isinstance(change, EvacuationChanged):
+            self.renew_run(change.evacuation)
         elif isinstance(change, TroubleSaid):
             self.trouble = change.sentence
 
@@ -128,6 +132,16 @@ class Store:
         else:
             self.tracks[migration.id] = Track(migration)
             self.tracks[migration.id].renew(migration)
+
+    def renew_run(self, run: Evacuation) -> None:
+        """An evacuation, or a return, as the engine has it now."""
+        self.version += 1
+        self.evacuations[run.id] = run
+
+    def open_run(self, host: str | None = None) -> Evacuation | None:
+        """The newest run that has not ended, of one host or of any."""
+        runs = [run for run in self.evacuations.values() if run.state.open]
+        return next((run for run in reversed(runs) if host in (None, run.host)), None)
 
     def forget_running_but(self, ids: set[str]) -> None:
         """After a new engine came: what it does not know of, nobody runs any more."""

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from backend.errors import BadInput
@@ -14,7 +15,7 @@ from backend.fleet.alarms import AlarmWatch, Looked
 from backend.fleet.config import FleetSettings
 from backend.fleet.host import HostWatch
 from backend.fleet.sharing import Sharing
-from backend.model import FleetSnapshot, HostState, Vm
+from backend.model import FleetSnapshot, Host, HostState, Vm
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ class Inventory:
         self._urgent = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.snapshot = FleetSnapshot(settings.name)
+        self.maintenance: dict[str, float] = {}
+        """Hosts in maintenance, with epoch seconds since when; `touch` after a change."""
+        self.maintenance_known = asyncio.Event()
+        """Set once what was marked so before is in it."""
 
     def begin(self) -> None:
         """Start watching every host."""
@@ -118,7 +123,7 @@ class Inventory:
             self._urgent.clear()
 
     def _take_snapshot(self) -> None:
-        hosts = tuple(watch.host for watch in self.hosts.values())
+        hosts = tuple(self.marked(watch.host) for watch in self.hosts.values())
         vms = [vm for watch in self.hosts.values() for vm in watch.vms]
         looked = {
             name: Looked(watch.host.state is HostState.UP, watch.looks)
@@ -134,6 +139,11 @@ class Inventory:
         if fleet != self.snapshot:
             self.snapshot = fleet
             self._publish(fleet)
+
+    def marked(self, host: Host) -> Host:
+        """With what is not seen on it: whether it is in maintenance."""
+        since = self.maintenance.get(host.name)
+        return host if since is None else replace(host, maintenance_since=since)
 
 
 async def _all_set(events: list[asyncio.Event], limit_s: float) -> None:

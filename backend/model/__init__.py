@@ -18,6 +18,19 @@ from backend.model.disks import (
     VolumeState,
 )
 from backend.model.doctor import Examination, FleetFinding, Grade
+from backend.model.evacuating import (
+    Candidate,
+    Evacuation,
+    EvacuationChoice,
+    EvacuationControl,
+    EvacuationKind,
+    EvacuationMove,
+    EvacuationNote,
+    EvacuationState,
+    EvacuationWish,
+    MoveState,
+    Way,
+)
 from backend.model.fleet import (
     Alarm,
     Disk,
@@ -67,6 +80,7 @@ __all__ = [
     "Alarm",
     "BackingImage",
     "Band",
+    "Candidate",
     "ChangedLimit",
     "Control",
     "CopyRoute",
@@ -76,6 +90,14 @@ __all__ = [
     "DiskChoice",
     "DiskMove",
     "DiskProgress",
+    "Evacuation",
+    "EvacuationChoice",
+    "EvacuationControl",
+    "EvacuationKind",
+    "EvacuationMove",
+    "EvacuationNote",
+    "EvacuationState",
+    "EvacuationWish",
     "Examination",
     "Finding",
     "FleetFinding",
@@ -90,6 +112,7 @@ __all__ = [
     "Mode",
     "Moment",
     "MoveOptions",
+    "MoveState",
     "NetworkChoice",
     "NewVolume",
     "Nic",
@@ -116,6 +139,7 @@ __all__ = [
     "Vm",
     "VmState",
     "VolumeState",
+    "Way",
     "Word",
     "past_of",
 ]

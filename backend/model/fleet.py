@@ -60,6 +60,8 @@ class Host:
     migrations_in: int = 0
     tls: bool = True
     """The fleet file requires encryption for what leaves this host."""
+    maintenance_since: float | None = None
+    """Epoch seconds; while it is in maintenance it takes no VM. None: it is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ def preflight(survey: Survey) -> tuple[Finding, ...]:
     judged = not survey.same_host
     if judged:
         findings += preflight_host.target_up(survey)
+        findings += preflight_host.maintenance(survey)
     for of_vm in _OF_AN_IDLE_VM if idle else _OF_THE_VM:
         findings += of_vm(survey)
     if judged and survey.target_up:

@@ -45,6 +45,18 @@ def target_up(survey: Survey) -> Iterator[Finding]:
     )
 
 
+def maintenance(survey: Survey) -> Iterator[Finding]:
+    """A host in maintenance takes nothing."""
+    if survey.target.maintenance_since is not None:
+        name = survey.target.name
+        yield block(
+            "host-maintenance",
+            "host",
+            f"{name} is in maintenance",
+            f"Pick another target, or end it: virt-ferry maintenance {name} off",
+        )
+
+
 def held(survey: Survey) -> Iterator[Finding]:
     """Neither the name nor the UUID may be taken at the target."""
     name, uuid, target = survey.vm.name, survey.vm.uuid, survey.target.name

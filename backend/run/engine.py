@@ -34,6 +34,7 @@ from backend.run import pool_moves
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
 from backend.run.doctor import examine
+from backend.run.evacuations import Evacuations
 from backend.run.foreign import ForeignRun
 from backend.run.foreign_jobs import ForeignJobs
 from backend.run.history import History
@@ -78,7 +79,9 @@ class Engine:
         engine of this process has that one. Raises BadInput for policies that cannot be.
         """
         self._journal = Journal(journal, settings.key, publisher.trouble)
-        self._publisher: Publisher = Recorder(publisher, self._journal)
+        self._publisher: Publisher = Recorder(
+            publisher, self._journal, lambda migration: self.evacuations.saw(migration)
+        )
         self._roster = Roster()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: set[asyncio.Task[None]] = set()
@@ -93,6 +96,10 @@ class Engine:
         self._open_moves = OpenMoves(open_moves)
         self._ledger = Ledger()
         self._planner = Planner(self._inventory, self._roster.running_uuids, own, self._history)
+        self.evacuations = Evacuations(
+            self, self._inventory, self._planner, self._journal, self._publisher.evacuation
+        )
+        """Hosts that are emptied, and VMs that are brought home: runs of many migrations."""
         self._carried = carried
         self._opened = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
@@ -114,9 +121,10 @@ class Engine:
 
     @property
     def running_count(self) -> int:
-        """Our own migrations without a verdict that is final."""
+        """Our own migrations without a verdict that is final, and runs that will start more."""
         tidying = (isinstance(run, ColdRun) and run.tidying for run in self._roster.runs.values())
-        return len(self._tasks) - sum(tidying) - len(self._watching)
+        own = len(self._tasks) - sum(tidying) - len(self._watching)
+        return own + self.evacuations.busy_count
 
     def begin(self) -> None:
         """Start watching the fleet."""
@@ -125,6 +133,7 @@ class Engine:
 
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
+        await self.evacuations.close()
         await self._foreign.close()
         opening = () if self._opening is None else (self._opening,)
         for task in (*opening, *self._tasks):
@@ -223,6 +232,10 @@ class Engine:
         """A control without a value. Raises FerryError."""
         await self._roster.run(wanted).operate(control)
 
+    def going(self, uuid: str) -> Migration | None:
+        """A VM's newest migration of this engine, running or ended."""
+        return self._roster.newest_of(uuid)
+
     def _fleet_seen(self, fleet: FleetSnapshot) -> None:
         self._publisher.fleet(fleet)
         self._foreign.look()
@@ -283,6 +296,7 @@ class Engine:
                     self._take_up(state, samples)
         finally:
             self._opened.set()
+        self.evacuations.begin()
         self._foreign.begin()
 
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:

@@ -130,6 +130,31 @@ class Journal:
         """Those that nobody has concluded, oldest first."""
         return await self._read(lambda conn: journal_rows.unended(conn, self._fleet), ())
 
+    # -- for what is few and must be there at once ---------------------------------------------
+
+    @property
+    def fleet(self) -> str:
+        """Which fleet's rows are read and written."""
+        return self._fleet
+
+    async def change(self, work: Callable[[sqlite3.Connection], None]) -> bool:
+        """One transaction of its own, at once; False when it could not be written."""
+        if self._path is None:
+            return True
+        try:
+            async with asyncio.timeout(READ_S):
+                await self._in_thread(lambda: journal_rows.transact(self._opened(), work))
+        except (sqlite3.Error, OSError, journal_file.NewerSchemaError, TimeoutError) as error:
+            log.warning("writing the journal: %s", error)
+            self._say(_sentence(self._path, error, "written"))
+            self._tell(urgent=False)
+            return False
+        return True
+
+    async def ask(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """Read; `otherwise` when the file cannot be had."""
+        return await self._read(work, otherwise)
+
     async def _read(self, ask: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         if self._path is None:
             return otherwise

@@ -35,11 +35,25 @@ _STEPS = (
     CREATE TABLE samples (n INTEGER PRIMARY KEY, id TEXT NOT NULL, body BLOB NOT NULL);
     CREATE INDEX by_migration ON samples (id);
     """,
+    """
+    CREATE TABLE evacuations (
+        id TEXT PRIMARY KEY, fleet TEXT NOT NULL, open INTEGER NOT NULL, host TEXT NOT NULL,
+        started REAL NOT NULL, body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE away (
+        fleet TEXT NOT NULL, uuid TEXT NOT NULL, home TEXT NOT NULL, since REAL NOT NULL,
+        body BLOB NOT NULL, PRIMARY KEY (fleet, uuid, home)
+    ) WITHOUT ROWID;
+    CREATE TABLE maintenance (
+        fleet TEXT NOT NULL, host TEXT NOT NULL, since REAL NOT NULL, PRIMARY KEY (fleet, host)
+    ) WITHOUT ROWID;
+    """,
 )
 """What makes version n + 1 of the schema from version n; never changed, only added to.
 
 `line`: a `Past` as JSON; `states`: a `Migration`; `samples`: those of one that goes on, a `Sample`
-each; `charts`: those of one that has ended, compressed in one piece.
+each; `charts`: those of one that has ended, compressed in one piece; `evacuations`: an
+`Evacuation`; `away`: an `Away`, of a VM that left `home` in an evacuation and is not back.
 """
 VERSION = len(_STEPS)
 

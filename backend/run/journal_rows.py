@@ -41,16 +41,25 @@ class Batch:
 
 def write(conn: sqlite3.Connection, fleet: str, batch: Batch) -> None:
     """All of it or nothing. Raises sqlite3.Error."""
+    transact(conn, lambda conn: _write(conn, fleet, batch))
+
+
+def _write(conn: sqlite3.Connection, fleet: str, batch: Batch) -> None:
+    conn.executemany(
+        "INSERT INTO samples (id, body) VALUES (?, ?)",
+        [(one, _encode(sample)) for one, sample in batch.samples],
+    )
+    for one in {one for one, _ in batch.samples}:
+        _thin_open(conn, one)
+    for state in batch.states.values():
+        _write_state(conn, fleet, state)
+
+
+def transact(conn: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """All that `work` does or nothing of it. Raises sqlite3.Error."""
     conn.execute("BEGIN IMMEDIATE")
     try:
-        conn.executemany(
-            "INSERT INTO samples (id, body) VALUES (?, ?)",
-            [(one, _encode(sample)) for one, sample in batch.samples],
-        )
-        for one in {one for one, _ in batch.samples}:
-            _thin_open(conn, one)
-        for state in batch.states.values():
-            _write_state(conn, fleet, state)
+        work(conn)
         conn.execute("COMMIT")
     except BaseException:
         if conn.in_transaction:

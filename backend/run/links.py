@@ -1,8 +1,9 @@
 """How fast the ways between hosts are: learned from migrations, probed, or told by the card."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -101,6 +102,22 @@ class Links:
                 self._keep(source, target, LinkProbe(None, error.sentence))
                 raise
             return self._keep(source, target, made)
+
+    async def probe_together(
+        self, pairs: Sequence[tuple[str, str]], probes: Sequence[Callable[[], Awaitable[LinkProbe]]]
+    ) -> float | None:
+        """What these pairs of hosts get through at one time, in all: of a wire that they share it
+        is the rate. None where one of them did not answer."""
+        hosts = sorted({host for pair in pairs for host in pair})
+        async with contextlib.AsyncExitStack() as held:
+            for host in hosts:
+                await held.enter_async_context(self._lock(host))
+            try:
+                made = await asyncio.gather(*(probe() for probe in probes))
+            except FerryError:
+                return None
+        rates = [one.rate_bytes_s for one in made]
+        return sum(rate for rate in rates if rate) if all(rates) else None
 
     def _lock(self, host: str) -> asyncio.Lock:
         return self._host_locks.setdefault(host, asyncio.Lock())

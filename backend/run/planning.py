@@ -66,11 +66,15 @@ class Planner:
         return all_policies(self._own)
 
     async def plan(
-        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
+        self, vms: tuple[str, ...], target: str | None, options: MoveOptions, welcome: bool = False
     ) -> tuple[Planned, ...]:
-        """One for each VM and target, VMs outermost. Raises BadInput for what is not there."""
+        """One for each VM and target, VMs outermost. Raises BadInput for what is not there.
+
+        `welcome`: as if no target were in maintenance.
+        """
         policy_for(options, self._own)
         checked(options, len(vms))
+        await self._inventory.maintenance_known.wait()
         await self._inventory.settled(SETTLE_S)
         await self._inventory.informed(LOAD_LIMIT_S)
         wanted = self._inventory.host(target) if target is not None else None

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from backend.model import Decision, FleetSnapshot, Migration, Sample
+from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Sample
 
 
 class Publisher(Protocol):
@@ -19,6 +19,9 @@ class Publisher(Protocol):
 
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Something was done to, or noticed about, a running migration."""
+
+    def evacuation(self, run: Evacuation) -> None:
+        """A run began, went on or ended."""
 
     def trouble(self, sentence: str) -> None:
         """Something ails the engine itself, and migrations go on; empty: no longer."""

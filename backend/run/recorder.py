@@ -1,16 +1,24 @@
 """The engine's news on their way to the clients, with the journal listening."""
 
-from backend.model import Decision, FleetSnapshot, Migration, Sample
+from collections.abc import Callable
+
+from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Sample
 from backend.run.journal import Journal
 from backend.run.publish import Publisher
 
 
 class Recorder:
-    """A `Publisher` that tells another one, and keeps migrations in the journal."""
+    """A `Publisher` that tells another one, and keeps migrations in the journal.
 
-    def __init__(self, onward: Publisher, journal: Journal) -> None:
+    `heard` is told of migrations last.
+    """
+
+    def __init__(
+        self, onward: Publisher, journal: Journal, heard: Callable[[Migration], None]
+    ) -> None:
         self._onward = onward
         self._journal = journal
+        self._heard = heard
 
     def fleet(self, fleet: FleetSnapshot) -> None:
         """The fleet as it is from now on."""
@@ -20,6 +28,7 @@ class Recorder:
         """A migration began, went on or ended."""
         self._journal.migration(migration)
         self._onward.migration(migration)
+        self._heard(migration)
 
     def sample(self, migration_id: str, sample: Sample) -> None:
         """One more sample of a running migration."""
@@ -29,6 +38,10 @@ class Recorder:
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Something was done to, or noticed about, a running migration."""
         self._onward.decision(migration_id, decision)
+
+    def evacuation(self, run: Evacuation) -> None:
+        """A run began, went on or ended."""
+        self._onward.evacuation(run)
 
     def trouble(self, sentence: str) -> None:
         """Something ails the engine itself, and migrations go on; empty: no longer."""

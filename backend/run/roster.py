@@ -74,6 +74,11 @@ class Roster:
             if state.called_at is not None
         }
 
+    def newest_of(self, uuid: str) -> Migration | None:
+        """A VM's newest, running or ended."""
+        newest = (one.state for one in reversed(self.runs.values()) if one.state.uuid == uuid)
+        return next(newest, None)
+
     def enriched(self, vm: Vm) -> Vm:
         """With what the newest move of a VM has taught about it."""
         newest = (run for run in reversed(self.runs.values()) if run.state.uuid == vm.uuid)

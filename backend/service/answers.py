@@ -7,12 +7,15 @@ from backend.service.protocol import (
     Abort,
     Change,
     Done,
+    EvacuationReply,
+    EvacuationsReply,
     Examine,
     Examined,
     FleetChanged,
     FleetReply,
     GetFleet,
     GetMigration,
+    ListEvacuations,
     ListMigrations,
     ListPast,
     ListPolicies,
@@ -21,6 +24,7 @@ from backend.service.protocol import (
     MigrationsReply,
     Operate,
     PastReply,
+    PlanEvacuation,
     PlanReply,
     PoliciesReply,
     Refused,
@@ -28,9 +32,12 @@ from backend.service.protocol import (
     Request,
     SampleArrived,
     SetBandwidth,
+    SetMaintenance,
     SetPauseLimit,
     Start,
     Started,
+    StartEvacuation,
+    SteerEvacuation,
     TroubleSaid,
     Watch,
 )
@@ -75,6 +82,24 @@ async def answer(engine: Engine, others: tuple[Engine, ...], request: Request) -
             return PoliciesReply(engine.policies)
         case Examine():
             return Examined(await engine.examine())
+    return await _about_runs(engine, request)
+
+
+async def _about_runs(engine: Engine, request: Request) -> Reply:
+    runs = engine.evacuations
+    match request:
+        case PlanEvacuation():
+            return EvacuationReply(await runs.plan(request.wish, fresh=request.fresh))
+        case StartEvacuation():
+            return EvacuationReply(await runs.start(request.wish))
+        case ListEvacuations():
+            return EvacuationsReply(await runs.all())
+        case SteerEvacuation():
+            await runs.control(request.id, request.control, request.uuid)
+            return Done()
+        case SetMaintenance():
+            await runs.set_maintenance(request.host, request.on)
+            return Done()
     raise BadInput("That request is not known here.")
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from backend.model import Decision, FleetSnapshot, Migration, Sample
+from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Sample
 from backend.service.changes import difference, whole
 from backend.service.protocol import (
     Change,
     DecisionMade,
+    EvacuationChanged,
     MigrationChanged,
     Publish,
     SampleArrived,
@@ -56,6 +57,10 @@ class Hub:
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Something was done to, or noticed about, a running migration."""
         self._send(DecisionMade(migration_id, decision))
+
+    def evacuation(self, run: Evacuation) -> None:
+        """A run began, went on or ended."""
+        self._send(EvacuationChanged(run))
 
     def trouble(self, sentence: str) -> None:
         """Something ails the engine itself, and migrations go on; empty: no longer."""

@@ -24,16 +24,37 @@ from backend.model import (
     Sample,
     Vm,
 )
+from backend.service.message import Message
+from backend.service.protocol_runs import (
+    EvacuationChanged as EvacuationChanged,
+)
+from backend.service.protocol_runs import (
+    EvacuationReply as EvacuationReply,
+)
+from backend.service.protocol_runs import (
+    EvacuationsReply as EvacuationsReply,
+)
+from backend.service.protocol_runs import (
+    ListEvacuations as ListEvacuations,
+)
+from backend.service.protocol_runs import (
+    PlanEvacuation as PlanEvacuation,
+)
+from backend.service.protocol_runs import (
+    SetMaintenance as SetMaintenance,
+)
+from backend.service.protocol_runs import (
+    StartEvacuation as StartEvacuation,
+)
+from backend.service.protocol_runs import (
+    SteerEvacuation as SteerEvacuation,
+)
 
 PROTOCOL = 6
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A line longer than this is a broken peer (2,000 VMs with their disks are about 2 MB)."""
-
-
-class _Message(msgspec.Struct, frozen=True, tag=True):
-    """Each message is told by its type's name."""
 
 
 # -- from a client ---------------------------------------------------------------------------
@@ -46,7 +67,7 @@ class FleetChoice(msgspec.Struct, frozen=True):
     uris: tuple[str, ...] = ()
 
 
-class Hello(_Message, frozen=True):
+class Hello(Message, frozen=True):
     """First line of a connection."""
 
     protocol: int
@@ -57,13 +78,13 @@ class Hello(_Message, frozen=True):
     """The client's SSH_AUTH_SOCK; the newest client's is used for new connections."""
 
 
-class GetFleet(_Message, frozen=True):
+class GetFleet(Message, frozen=True):
     """The fleet now -> FleetReply. Waits until every host has answered, or failed once."""
 
     settle_s: float = 0.0
 
 
-class Watch(_Message, frozen=True):
+class Watch(Message, frozen=True):
     """Begin publishing to this connection -> Done; starts with the whole fleet and all jobs.
 
     `samples_of`: migration ids whose samples are wanted, `*` for all.
@@ -74,7 +95,7 @@ class Watch(_Message, frozen=True):
     samples_of: tuple[str, ...] = ()
 
 
-class MakePlan(_Message, frozen=True):
+class MakePlan(Message, frozen=True):
     """What moving these VMs would mean -> PlanReply; `target` None: every other host."""
 
     vms: tuple[str, ...]
@@ -82,7 +103,7 @@ class MakePlan(_Message, frozen=True):
     options: MoveOptions = MoveOptions()
 
 
-class Start(_Message, frozen=True):
+class Start(Message, frozen=True):
     """Move these VMs -> Started, or Refused with every plan (all or nothing is started).
 
     `target` None: their own hosts, for disks that move between pools.
@@ -93,45 +114,45 @@ class Start(_Message, frozen=True):
     options: MoveOptions = MoveOptions()
 
 
-class ListMigrations(_Message, frozen=True):
+class ListMigrations(Message, frozen=True):
     """Running migrations (and those that ended while this engine lives) -> MigrationsReply."""
 
     running_only: bool = False
 
 
-class GetMigration(_Message, frozen=True):
+class GetMigration(Message, frozen=True):
     """One migration with its whole chart, of now or of the journal -> MigrationReply."""
 
     id: str
 
 
-class ListPast(_Message, frozen=True):
+class ListPast(Message, frozen=True):
     """Ended migrations of this fleet, of earlier engines too, newest last -> PastReply."""
 
     wanted: PastFilter = PastFilter()
 
 
-class SetBandwidth(_Message, frozen=True):
+class SetBandwidth(Message, frozen=True):
     """Limit a running migration -> Done; None lifts the limit."""
 
     id: str
     rate_bytes_s: int | None
 
 
-class SetPauseLimit(_Message, frozen=True):
+class SetPauseLimit(Message, frozen=True):
     """The longest pause a running migration may take -> Done."""
 
     id: str
     pause_ms: int
 
 
-class Abort(_Message, frozen=True):
+class Abort(Message, frozen=True):
     """Ask a running migration to stay at the source -> Done once asked, not once ended."""
 
     id: str
 
 
-class Operate(_Message, frozen=True):
+class Operate(Message, frozen=True):
     """A control without a value (post-copy, suspend, resume, hold, switch, recover) -> Done.
 
     Refused unless the migration's `controls` list it.
@@ -141,19 +162,19 @@ class Operate(_Message, frozen=True):
     control: Control
 
 
-class ListPolicies(_Message, frozen=True):
+class ListPolicies(Message, frozen=True):
     """The policies this fleet knows, the default first -> PoliciesReply."""
 
 
-class Examine(_Message, frozen=True):
+class Examine(Message, frozen=True):
     """Look the whole fleet over, changing nothing -> Examined, within about 20 s."""
 
 
-class GetEngine(_Message, frozen=True):
+class GetEngine(Message, frozen=True):
     """About the engine itself -> EngineReply."""
 
 
-class StopEngine(_Message, frozen=True):
+class StopEngine(Message, frozen=True):
     """End the engine -> Done. Refused while migrations run, unless forced: they go on then."""
 
     force: bool = False
@@ -173,6 +194,11 @@ Request = (
     | Operate
     | ListPolicies
     | Examine
+    | PlanEvacuation
+    | StartEvacuation
+    | ListEvacuations
+    | SteerEvacuation
+    | SetMaintenance
     | GetEngine
     | StopEngine
 )
@@ -188,7 +214,7 @@ class Call(msgspec.Struct, frozen=True):
 # -- from the engine -------------------------------------------------------------------------
 
 
-class Welcome(_Message, frozen=True):
+class Welcome(Message, frozen=True):
     """Answer to a Hello that fits."""
 
     protocol: int
@@ -196,7 +222,7 @@ class Welcome(_Message, frozen=True):
     pid: int
 
 
-class Failed(_Message, frozen=True):
+class Failed(Message, frozen=True):
     """A request that was not done: one sentence, what to do, and the exit code it means."""
 
     sentence: str
@@ -204,54 +230,54 @@ class Failed(_Message, frozen=True):
     exit_code: int = 2
 
 
-class Done(_Message, frozen=True):
+class Done(Message, frozen=True):
     """Done as asked."""
 
 
-class FleetReply(_Message, frozen=True):
+class FleetReply(Message, frozen=True):
     fleet: FleetSnapshot
 
 
-class PlanReply(_Message, frozen=True):
+class PlanReply(Message, frozen=True):
     """One plan for every VM and target asked for, VMs outermost."""
 
     plans: tuple[Plan, ...]
 
 
-class Started(_Message, frozen=True):
+class Started(Message, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-class Refused(_Message, frozen=True):
+class Refused(Message, frozen=True):
     """Nothing was touched: at least one of these plans is blocked."""
 
     plans: tuple[Plan, ...]
 
 
-class MigrationsReply(_Message, frozen=True):
+class MigrationsReply(Message, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-class MigrationReply(_Message, frozen=True):
+class MigrationReply(Message, frozen=True):
     migration: Migration
     samples: tuple[Sample, ...]
 
 
-class PastReply(_Message, frozen=True):
+class PastReply(Message, frozen=True):
     past: tuple[Past, ...]
     trouble: str = ""
     """Why the journal may not know all of them; empty when it is well."""
 
 
-class PoliciesReply(_Message, frozen=True):
+class PoliciesReply(Message, frozen=True):
     policies: tuple[Policy, ...]
 
 
-class Examined(_Message, frozen=True):
+class Examined(Message, frozen=True):
     examination: Examination
 
 
-class EngineReply(_Message, frozen=True):
+class EngineReply(Message, frozen=True):
     pid: int
     version: str
     started: float
@@ -263,7 +289,7 @@ class EngineReply(_Message, frozen=True):
 # -- published -------------------------------------------------------------------------------
 
 
-class FleetChanged(_Message, frozen=True):
+class FleetChanged(Message, frozen=True):
     """What changed in the fleet since the last one; `whole` replaces all that was known."""
 
     name: str = ""
@@ -276,33 +302,35 @@ class FleetChanged(_Message, frozen=True):
     """All that there are now."""
 
 
-class MigrationChanged(_Message, frozen=True):
+class MigrationChanged(Message, frozen=True):
     """A migration began, went on or ended (without its newest sample's history)."""
 
     migration: Migration
 
 
-class SampleArrived(_Message, frozen=True):
+class SampleArrived(Message, frozen=True):
     """One more sample of a watched migration."""
 
     id: str
     sample: Sample
 
 
-class DecisionMade(_Message, frozen=True):
+class DecisionMade(Message, frozen=True):
     """Something was done to a running migration (also in `Migration.decisions`)."""
 
     id: str
     decision: Decision
 
 
-class TroubleSaid(_Message, frozen=True):
+class TroubleSaid(Message, frozen=True):
     """Something ails the engine itself (its journal), and migrations go on; empty: no longer."""
 
     sentence: str
 
 
-Change = FleetChanged | MigrationChanged | SampleArrived | DecisionMade | TroubleSaid
+Change = (
+    FleetChanged | MigrationChanged | SampleArrived | DecisionMade | EvacuationChanged | TroubleSaid
+)
 
 Reply = (
     Failed
@@ -316,18 +344,20 @@ Reply = (
     | PastReply
     | PoliciesReply
     | Examined
+    | EvacuationReply
+    | EvacuationsReply
     | EngineReply
 )
 
 
-class Answer(_Message, frozen=True):
+class Answer(Message, frozen=True):
     """The reply to the call numbered `seq`."""
 
     seq: int
     reply: Reply
 
 
-class Publish(_Message, frozen=True):
+class Publish(Message, frozen=True):
     """A change, unasked."""
 
     change: Change

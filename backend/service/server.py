@@ -30,6 +30,7 @@ from backend.service.protocol import (
     Change,
     Done,
     EngineReply,
+    EvacuationChanged,
     Failed,
     FleetChoice,
     FromEngine,
@@ -255,8 +256,10 @@ class Connection:
     def _start_watching(self, served: Served, watch: Watch) -> None:
         self._watch = watch
         served.hub.subscribe(self._publish)
-        for migration in served.engine.migrations(running_only=False):
-            change = MigrationChanged(migration)
+        states = served.engine.migrations(running_only=False)
+        changes: list[Change] = [MigrationChanged(migration) for migration in states]
+        changes += map(EvacuationChanged, served.engine.evacuations.known)
+        for change in changes:
             self._publish(change, encode(Publish(change)))
 
     def _publish(self, change: Change, line: bytes) -> None:

@@ -3,17 +3,20 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 from textual.pilot import Pilot
 
 from backend.service.client import FerryError
-from backend.service.protocol import Change, Request
+from backend.service.protocol import Change
 from tests.console.recorded import Entry, RecordedLink, answered, load
 from tui.app import FerryApp
 from tui.screens.base import FerryScreen
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import Painted
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Console:
         """What one painted box shows."""
         return "\n".join(line.text for line in self.app.screen.query_one(f"#{id}", Painted).painted)
 
-    def asked(self, kind: type[Request]) -> list[Request]:
+    def asked(self, kind: type[T]) -> list[T]:
         """The requests of a kind that reached the engine."""
         return [call for call in self.link.calls if isinstance(call, kind)]
 

@@ -157,7 +157,7 @@ async def test_older_ones_come_when_asked_for(console: Open) -> None:
         many = tuple(replace(ONE, id=f"m-{n}", started=NEWEST - n) for n in range(AT_A_TIME))
         await opened(c, many[::-1])
         await c.press("o")
-        assert [one.wanted.limit for one in c.asked(ListPast)] == [  # type: ignore[union-attr]
+        assert [one.wanted.limit for one in c.asked(ListPast)] == [
             AT_A_TIME,
             2 * AT_A_TIME,
         ]

@@ -91,7 +91,7 @@ async def test_a_yes_aborts(console: Open) -> None:
     async with console("cache-abort") as c:
         await opened(c, c.link.when(hopeless))
         await c.press("a", "y")
-        assert [call.id for call in c.asked(Abort)] == [c.app.store.running[0].id]  # type: ignore[union-attr]
+        assert [call.id for call in c.asked(Abort)] == [c.app.store.running[0].id]
 
 
 async def test_after_an_abort_the_report_says_it_stayed(console: Open) -> None:

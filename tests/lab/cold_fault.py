@@ -22,6 +22,7 @@ from backend.fleet.config import load
 from backend.model import (
     Decision,
     DiskChoice,
+    Evacuation,
     FleetSnapshot,
     Migration,
     Mode,
@@ -72,6 +73,9 @@ class News:
         """Nothing."""
 
     def decision(self, migration_id: str, decision: Decision) -> None:
+        """Nothing."""
+
+    def evacuation(self, run: Evacuation) -> None:
         """Nothing."""
 
     def trouble(self, sentence: str) -> None:

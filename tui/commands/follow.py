@@ -49,6 +49,10 @@ class Follower:
         self._told: dict[str, tuple[Outlook, float, int]] = {}
         """The outlook that was printed last, when, and in which pass."""
 
+    def follow_too(self, migration: Migration) -> None:
+        """One more."""
+        self._vms.setdefault(migration.id, migration.vm)
+
     @property
     def first(self) -> str:
         """The id of the first one that still runs, or of the first."""

@@ -59,6 +59,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `evacuate` and `return`."""
+    parser.add_argument("host", metavar="HOST")
+    parser.add_argument("--plan", action="store_true", help="only say what it would be")
+    parser.add_argument("--yes", action="store_true", help="do not ask, also at a terminal")
+    parser.add_argument(
+        "--policy", metavar="P", help="of every move; else each VM's own, or balanced"
+    )
+    parser.add_argument("--pause-ms", type=int, metavar="N", help="the longest pause allowed")
+    parser.add_argument("--bandwidth", metavar="RATE", help="of each move, e.g. 50MB/s")
+    parser.add_argument("--leave", metavar="VM", action="append", help="it stays; repeatable")
+    parser.add_argument(
+        "--restart",
+        metavar="VM",
+        action="append",
+        help="shut it down, move it, start it there; repeatable",
+    )
+    parser.add_argument(
+        "--place", metavar="VM=HOST", action="append", help="where it goes; repeatable"
+    )
+    parser.add_argument(
+        "--remove-source",
+        action="store_true",
+        help="remove the source's images once the target runs the VM from its own",
+    )
+
+
+def run_options(options: argparse.Namespace) -> MoveOptions:
+    """Of every move of a run. Raises BadInput with the option's name."""
+    return MoveOptions(
+        policy=options.policy,
+        pause_ms=options.pause_ms,
+        bandwidth_bytes_s=_typed("--bandwidth", options.bandwidth, units.parse_rate),
+        remove_source=options.remove_source,
+    )
+
+
 def move_options(options: argparse.Namespace) -> MoveOptions:
     """Typed. Raises BadInput with the option's name."""
     return MoveOptions(

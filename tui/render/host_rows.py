@@ -50,6 +50,8 @@ def short_reason(reason: str) -> str:
 
 
 def _state(row: HostRow, _width: int) -> Spans:
+    if row.host.maintenance_since is not None and row.up:
+        return spans_of(("● maintenance", Ink.WARN))
     if row.host.state is HostState.UP:
         return spans_of(("● up", Ink.OK))
     if row.host.state is HostState.CONNECTING:

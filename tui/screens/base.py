@@ -14,6 +14,7 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widget import Widget
 
+from backend.model import EvacuationState
 from backend.service.client import FerryError
 from tui.actions import COMMON, Action
 from tui.bridge import StoreMoved
@@ -160,6 +161,9 @@ class FerryScreen(Screen[None]):
             spans = spans_of((f" ✕ {link.sentence} {link.remedy}{again}", Ink.BAD))
         elif self._flash and now < self._flash[2]:
             spans = spans_of((f" {self._flash[0]}", self._flash[1]))
+        elif (run := self.store.open_run()) and run.state is EvacuationState.INTERRUPTED:
+            said = f" ! The {run.kind} of {run.host} was interrupted: its engine ended. "
+            spans = spans_of((f"{said}e on that host shows it, p there goes on with it.", Ink.WARN))
         elif self.store.trouble:
             spans = spans_of((f" {self.store.trouble}", Ink.WARN))
         else:

@@ -6,6 +6,8 @@ from typing import ClassVar
 from textual import on
 from textual.widget import Widget
 
+from backend.model import EvacuationKind
+from backend.service.protocol import SetMaintenance
 from tui.actions import Action
 from tui.render import headline, host_rows, vm_rows
 from tui.render.host_rows import HostRow
@@ -16,6 +18,8 @@ from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import PaintedLine
 from tui.widgets.prompt import Prompt
 
+RUN_ACTIONS = ("evacuate", "bring_back", "maintenance")
+
 
 class FleetScreen(FerryScreen):
     """Hosts above, VMs below."""
@@ -25,6 +29,9 @@ class FleetScreen(FerryScreen):
         Action("mark", "space", "mark", "Mark the VM under the cursor, to move several at once."),
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
+        Action("evacuate", "e", "evacuate", "Plan to empty the host under the cursor."),
+        Action("bring_back", "R", "return", "Plan the way home of what left it.", footer=False),
+        Action("maintenance", "X", "maintenance", "The host takes no VM, or again.", footer=False),
         Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("history", "h", "history", "List every migration that has ended."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
@@ -130,6 +137,8 @@ class FleetScreen(FerryScreen):
             return self.needs_engine()
         if name == "plan":
             return self.needs_engine() or self._why_no_plan()
+        if name in RUN_ACTIONS:
+            return self.needs_engine() or ("" if self._host else "There is no host to choose.")
         if name == "mark" and self.focused is self._hosts:
             return "Hosts cannot be marked: tab goes to the VMs."
         return ""
@@ -158,6 +167,39 @@ class FleetScreen(FerryScreen):
     def do_plan(self) -> None:
         """Plan the marked VMs, or the one under the cursor."""
         self.ferry.open_plan(tuple(row.vm for row in self._chosen()))
+
+    @property
+    def _host(self) -> str:
+        """The host under the cursor, or that of the VM under it."""
+        if self._hosts.has_focus:
+            return self._hosts.current.host.name if self._hosts.current else ""
+        return self._vms.current.vm.host if self._vms.current else ""
+
+    def do_evacuate(self) -> None:
+        """Review it; a run of this host that is open is shown instead."""
+        self._open_run(EvacuationKind.EVACUATE)
+
+    def do_bring_back(self) -> None:
+        """The same, home."""
+        self._open_run(EvacuationKind.RETURN)
+
+    def _open_run(self, kind: EvacuationKind) -> None:
+        run = self.store.open_run(self._host)
+        if run is not None:
+            self.ferry.open_evacuation(run.id)
+        else:
+            self.ferry.open_evacuate(self._host, kind)
+
+    def do_maintenance(self) -> None:
+        """On or off."""
+        host = self.store.fleet.host(self._host)
+        on = host is None or host.maintenance_since is None
+        self.engine(self._set_maintenance(SetMaintenance(self._host, on)), "maintenance")
+
+    async def _set_maintenance(self, request: SetMaintenance) -> None:
+        await self.ferry.bridge.call(request)
+        said = "takes no VM until X is pressed again" if request.on else "takes VMs again"
+        self.say(f"{request.host} {said}.", ink=Ink.DIM)
 
     def do_migrations(self) -> None:
         """The list."""

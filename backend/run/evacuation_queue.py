@@ -1,0 +1,105 @@
+"""A run's state as the order looks at it, and what the order says as the run's forecast. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from backend.model import (
+    Band,
+    Evacuation,
+    EvacuationMove,
+    EvacuationState,
+    Migration,
+    MoveState,
+    Phase,
+    PhaseState,
+)
+from backend.plan.queue_types import Going, LinkMap, QueuedMove, QueueState, Stage, Timeline
+
+
+def queue_state(
+    run: Evacuation,
+    queued: Mapping[str, QueuedMove],
+    migrations: Mapping[str, Migration],
+    links: LinkMap,
+    now_s: float,
+) -> QueueState:
+    """`queued`, `migrations`: by the VM's UUID; `now_s`: epoch seconds."""
+    waiting = (move for move in run.moves if move.state is MoveState.WAITING)
+    moving = (move for move in run.moves if move.state is MoveState.MOVING)
+    return QueueState(
+        waiting=tuple(
+            replace(queued[move.uuid], rank=move.rank) for move in waiting if move.uuid in queued
+        ),
+        going=tuple(
+            _going(move, queued.get(move.uuid) or _bare(move), migrations.get(move.uuid), now_s)
+            for move in moving
+        ),
+        links=links,
+        paused=run.state in (EvacuationState.PAUSED, EvacuationState.INTERRUPTED),
+    )
+
+
+def _bare(move: EvacuationMove) -> QueuedMove:
+    """Of one whose plan an engine before this one had."""
+    forecast, candidate = move.forecast, move.candidate
+    return QueuedMove(
+        id=move.uuid,
+        vm=move.vm,
+        source=move.source,
+        target=move.target or "",
+        disk_bytes=candidate.copied_bytes if candidate else 0,
+        alone_s=forecast.total_s if forecast else None,
+    )
+
+
+def _going(
+    move: EvacuationMove, queued: QueuedMove, migration: Migration | None, now_s: float
+) -> Going:
+    since_s = max(0.0, now_s - (move.began or now_s))
+    if migration is None:
+        return Going(queued, since_s)
+    outlook, sample = migration.outlook, migration.sample
+    after = {migration.phases.get(Phase.SWITCHOVER), migration.phases.get(Phase.VERIFY)}
+    finishing = bool(after & {PhaseState.ACTIVE, PhaseState.DONE})
+    left = outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
+    rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
+    return Going(queued, since_s, Stage.FINISHING if finishing else Stage.COPYING, left, rate)
+
+
+def foreseen(run: Evacuation, whole: Timeline, now_s: float) -> Evacuation:
+    """With when each move is expected to begin and end, from the run's start."""
+    since_s = max(0.0, now_s - run.started) if run.started is not None else 0.0
+    slots = {slot.id: slot for slot in whole.slots}
+
+    def timed(move: EvacuationMove) -> EvacuationMove:
+        slot = slots.get(move.uuid)
+        if slot is None or move.state.final:
+            return move
+        begins_s = round(since_s + slot.begin_s, 1)
+        if move.state is MoveState.MOVING and move.began is not None and run.started is not None:
+            begins_s = round(move.began - run.started, 1)
+        return replace(move, begins_s=begins_s, ends_s=round(since_s + slot.end_s.mid, 1))
+
+    total = whole.total_s if whole.slots else None
+    if total is not None:
+        total = Band(*(round(since_s + part, 1) for part in (total.low, total.mid, total.high)))
+    return replace(run, moves=tuple(map(timed, run.moves)), total_s=total)
+
+
+def in_order(moves: tuple[EvacuationMove, ...]) -> tuple[EvacuationMove, ...]:
+    """As they begin; those that do not go last."""
+    return tuple(
+        sorted(
+            moves,
+            key=lambda move: (
+                move.state in (MoveState.CANNOT, MoveState.LEFT_OUT),
+                move.began if move.began is not None else time_of_waiting(move),
+                move.vm,
+            ),
+        )
+    )
+
+
+def time_of_waiting(move: EvacuationMove) -> float:
+    """Behind all that began: epoch seconds are small beside it."""
+    return 1e12 + (move.begins_s if move.begins_s is not None else 1e9)

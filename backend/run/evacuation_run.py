@@ -1,0 +1,390 @@
+"""One run: starts what may start, hears how each ends, goes on until nothing is left to do.
+
+All of it stands in one `Evacuation`, kept in the journal before and after each start: an engine
+that dies leaves a run that the next one can go on with. What moves is a migration of the engine
+like any other; the run only knows its id.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from backend.errors import BadInput, FerryError
+from backend.model import (
+    Evacuation,
+    EvacuationControl,
+    EvacuationKind,
+    EvacuationMove,
+    EvacuationState,
+    Migration,
+    Mode,
+    MoveOptions,
+    MoveState,
+    Plan,
+)
+from backend.plan.queue import forecast_whole, next_to_start
+from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
+from backend.run import evacuation_moves as moves
+from backend.run.evacuation_queue import foreseen, queue_state
+from backend.run.evacuation_told import ToldRun
+from backend.run.evacuation_where import Where
+from backend.run.evacuation_wires import Wires
+from backend.run.journal_runs import Away, RunRows
+
+log = logging.getLogger(__name__)
+
+TICK_S = 2.0
+"""How often it looks by itself whether something more may start."""
+
+
+class Hands(Protocol):
+    """What a run needs of the engine."""
+
+    async def start(
+        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
+    ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
+        """All or nothing; no migrations where a plan is blocked. Raises FerryError."""
+        ...
+
+    async def abort(self, wanted: str) -> None:
+        """Raises FerryError."""
+        ...
+
+    def going(self, uuid: str) -> Migration | None:
+        """The VM's newest migration of this engine, running or ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What every run of one fleet uses."""
+
+    hands: Hands
+    where: Where
+    wires: Wires
+    rows: RunRows
+    publish: Callable[[Evacuation], None]
+
+
+class EvacuationRun:
+    """`begin` it, or `take_up` one of an engine before; then `control` it. `close` at the end."""
+
+    def __init__(self, state: Evacuation, kit: Kit) -> None:
+        self._told = ToldRun(state, kit.publish)
+        self._kit = kit
+        self._queued: dict[str, QueuedMove] = {}
+        self._pairs: dict[tuple[str, str], float] = {}
+        self._migrations: dict[str, Migration] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._starts: set[asyncio.Task[None]] = set()
+        self._elsewhere: dict[str, int] = {}
+
+    def begin(
+        self, queued: Mapping[str, QueuedMove], pairs: Mapping[tuple[str, str], float]
+    ) -> None:
+        """From now on it starts moves."""
+        self._queued, self._pairs = dict(queued), dict(pairs)
+        self._task = asyncio.create_task(self._live(), name=f"run-{self.state.id}")
+
+    async def close(self) -> None:
+        """Let go: what moves goes on, and the journal has the rest."""
+        tasks = [*self._starts, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def state(self) -> Evacuation:
+        """All about it."""
+        return self._told.state
+
+    @property
+    def busy(self) -> bool:
+        """It needs this engine."""
+        return self.state.state is EvacuationState.RUNNING
+
+    # -- what happens to it --------------------------------------------------------------------
+
+    def saw(self, migration: Migration) -> None:
+        """A migration of the engine began, went on or ended."""
+        move = self.state.move_of(migration.uuid)
+        if move is None or not self._is_ours(move, migration):
+            return
+        if migration.id not in move.ids:
+            move = replace(move, ids=(*move.ids, migration.id), state=MoveState.MOVING)
+            self._told.set(move)
+        if migration.id == move.id:
+            self._migrations[move.uuid] = migration
+            self._judge(move, migration)
+
+    def _is_ours(self, move: EvacuationMove, migration: Migration) -> bool:
+        """Also the second attempt of one of ours."""
+        second = migration.after is not None and migration.after in move.ids
+        return migration.id in move.ids or second
+
+    def _judge(self, move: EvacuationMove, migration: Migration) -> None:
+        judged = moves.judged(move, migration)
+        if judged == move:
+            return
+        self._told.set(judged)
+        if judged.state.final and not move.state.final:
+            self._told.note(moves.ended_sentence(judged))
+            if judged.state is MoveState.MOVED:
+                self._soon(self._moved(judged, migration))
+        self._wake()
+
+    async def _moved(self, move: EvacuationMove, migration: Migration) -> None:
+        """Remember the way back, or that there is none to go any more."""
+        went = Away(
+            uuid=move.uuid,
+            vm=move.vm,
+            home=self.state.host,
+            since=time.time(),
+            target=migration.target,
+            mode=migration.mode,
+            run=self.state.id,
+        )
+        if self.state.kind is EvacuationKind.EVACUATE:
+            await self._kit.rows.went(went)
+            return
+        known = await self._kit.rows.away_from(self.state.host)
+        for away in known:
+            if away.uuid == move.uuid:
+                await self._kit.rows.came_home(away)
+
+    # -- what is done to it --------------------------------------------------------------------
+
+    async def control(self, control: EvacuationControl, uuid: str | None) -> None:
+        """Raises BadInput for what cannot be now, and whatever an abort raises."""
+        if not self.state.state.open:
+            raise BadInput(f"Run {self.state.id} has ended.")
+        match control:
+            case EvacuationControl.PAUSE:
+                self._pause()
+            case EvacuationControl.RESUME:
+                await self._resume()
+            case EvacuationControl.ABORT:
+                await self._abort()
+            case EvacuationControl.SKIP:
+                await self._skip(self._chosen(uuid))
+            case EvacuationControl.SOONER | EvacuationControl.LATER:
+                self._reorder(self._chosen(uuid), control)
+        self._wake()
+
+    def _chosen(self, uuid: str | None) -> EvacuationMove:
+        move = self.state.move_of(uuid or "")
+        if move is None:
+            raise BadInput("That VM is not in this run.")
+        return move
+
+    def _pause(self) -> None:
+        if self.state.state is not EvacuationState.RUNNING:
+            raise BadInput(f"The run is {self.state.state} already.")
+        self._told.update(state=EvacuationState.PAUSED)
+        self._told.note("paused: what moves goes on, nothing new is started", "operator")
+
+    async def _resume(self) -> None:
+        if self.state.state is EvacuationState.RUNNING:
+            raise BadInput("The run goes on already.")
+        was = self.state.state
+        if was is EvacuationState.INTERRUPTED:
+            await self.find_again()
+            drawn = await self._kit.where.drawn_again(self.state)
+            self._queued, self._pairs = dict(drawn.queued), dict(drawn.pairs)
+            for move in drawn.moves:
+                self._told.set(move)
+        self._told.update(state=EvacuationState.RUNNING)
+        self._told.note("goes on", "operator")
+        if self._task is None:
+            self._task = asyncio.create_task(self._live(), name=f"run-{self.state.id}")
+
+    async def _abort(self) -> None:
+        self._told.update(aborted=True)
+        self._told.note(
+            "to be ended: nothing more is started, what moves is asked to stay", "operator"
+        )
+        for move in self.state.in_state(MoveState.WAITING):
+            self._told.set(replace(move, state=MoveState.LEFT_OUT, reason="the run was ended"))
+        await self._ask_to_stay(self.state.in_state(MoveState.MOVING))
+        self._end_if_done()
+        self._told.tell()
+        await self._kit.rows.keep(self.state)
+
+    async def _skip(self, move: EvacuationMove) -> None:
+        if move.state is MoveState.WAITING:
+            self._told.set(replace(move, state=MoveState.LEFT_OUT, reason="skipped, as asked"))
+            self._told.note(f"{move.vm} is skipped", "operator")
+        elif move.state is MoveState.MOVING:
+            self._told.note(f"{move.vm} is asked to stay", "operator")
+            await self._ask_to_stay((move,))
+        else:
+            raise BadInput(f"{move.vm} is done: {move.state}.")
+
+    async def _ask_to_stay(self, asked: tuple[EvacuationMove, ...]) -> None:
+        troubles = []
+        for move in asked:
+            self._told.set(replace(move, stop=True))
+            if move.id is not None:
+                try:
+                    await self._kit.hands.abort(move.id)
+                except FerryError as error:
+                    troubles.append(f"{move.vm}: {error.sentence}")
+        for trouble in troubles:
+            self._told.note(trouble)
+
+    def _reorder(self, move: EvacuationMove, control: EvacuationControl) -> None:
+        if move.state is not MoveState.WAITING:
+            raise BadInput(f"{move.vm} does not wait: {move.state}.")
+        ranks = [one.rank for one in self.state.in_state(MoveState.WAITING)]
+        first = control is EvacuationControl.SOONER
+        rank = min(ranks) - 1 if first else max(ranks) + 1
+        self._told.set(replace(move, rank=rank))
+        self._told.note(f"{move.vm} goes {'before' if first else 'after'} the others", "operator")
+
+    # -- its life ------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        while self.state.state.open:
+            self._changed.clear()
+            await self._foresee_and_start()
+            self._end_if_done()
+            self._told.tell()
+            await self._kit.rows.keep(self.state)
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        self._task = None
+
+    async def _foresee_and_start(self) -> None:
+        """The order is computed beside the event loop: it simulates every move."""
+        now_s = time.time()
+        links = self._kit.where.links(self._pairs)
+        state = queue_state(self.state, self._queued, self._migrations, links, now_s)
+        if not state.waiting and not state.going:
+            return
+        starts, whole = await asyncio.to_thread(_ordered, state)
+        self._told.take_times(foreseen(self.state, whole, now_s))
+        for start in starts:
+            move = self.state.move_of(start.id)
+            if self.busy and move is not None and move.state is MoveState.WAITING:
+                self._start(move, start.reason)
+
+    def _start(self, move: EvacuationMove, why: str) -> None:
+        began = replace(move, state=MoveState.MOVING, began=time.time(), ended=None)
+        self._told.set(began)
+        self._told.note(f"{move.vm} begins to move to {move.target}: {why}")
+        self._soon(self._carry_out(began))
+
+    async def _carry_out(self, move: EvacuationMove) -> None:
+        await self._kit.rows.keep(self.state)
+        candidate = move.candidate
+        wish = self.state.wish.options
+        options = replace(
+            wish,
+            mode=move.mode if move.mode is Mode.RESTART else None,
+            disks=(*wish.disks, *(candidate.disks if candidate else ())),
+        )
+        try:
+            plans, begun = await self._kit.hands.start(
+                (f"{move.source}/{move.uuid}",), move.target, options
+            )
+        except FerryError as error:
+            self._stays(move, error.sentence)
+            return
+        except Exception:
+            log.exception("starting the move of %s", move.uuid)
+            self._stays(move, "the engine met a fault of its own; its log has it")
+            return
+        if not begun:
+            await self._other_target(move, plans[0])
+            return
+        self._began(move, begun[0])
+
+    def _began(self, move: EvacuationMove, migration: Migration) -> None:
+        now = self.state.move_of(move.uuid) or move
+        self._told.set(replace(now, ids=(*now.ids, migration.id), began=migration.started))
+        self.saw(self._kit.hands.going(move.uuid) or migration)
+        if now.stop:
+            self._soon(self._ask_to_stay((self.state.move_of(move.uuid) or now,)))
+        self._wake()
+
+    async def _other_target(self, move: EvacuationMove, plan: Plan) -> None:
+        """The hosts have changed since the plan: it goes elsewhere, or stays with the reason."""
+        why = moves.refusal_of(plan)
+        tries = self._elsewhere.get(move.uuid, 0)
+        self._elsewhere[move.uuid] = tries + 1
+        fixed = self.state.kind is EvacuationKind.RETURN or tries >= 2
+        drawn = None if fixed else await self._kit.where.instead(self.state, move.uuid)
+        found = next((one for one in drawn.moves if one.target), None) if drawn else None
+        if found is None or drawn is None or found.target == move.target:
+            self._stays(move, f"{move.target} does not take it any more: {why}")
+            return
+        self._queued |= drawn.queued
+        self._pairs |= drawn.pairs
+        said = f"{move.target} does not take it any more ({why}): {found.reason}"
+        self._told.set(replace(found, rank=move.rank, reason=said, candidates=found.candidates))
+        self._told.note(f"{move.vm} goes to {found.target} instead: {said}")
+        self._wake()
+
+    def _stays(self, move: EvacuationMove, why: str) -> None:
+        ended = replace(move, state=MoveState.STAYED, reason=why, ended=time.time())
+        self._told.set(ended)
+        self._told.note(moves.ended_sentence(ended))
+        self._wake()
+
+    def _end_if_done(self) -> None:
+        if not self.state.state.open or not all(one.state.final for one in self.state.moves):
+            return
+        self._told.update(state=EvacuationState.ENDED, ended=time.time())
+        self._told.note(moves.summary(self.state))
+
+    # -- one that an engine before this one has left -------------------------------------------
+
+    async def find_again(self) -> None:
+        """What became of its moves meanwhile, as migrations and hosts tell."""
+        for move in self.state.in_state(MoveState.MOVING, MoveState.WAITING):
+            found = await self._kit.where.became_of(self.state, move)
+            if found.migration is not None:
+                self._migrations[move.uuid] = found.migration
+            was, now = move, found.move
+            self._told.set(now)
+            if now.state.final and not was.state.final:
+                self._told.note(moves.ended_sentence(now))
+                if now.state is MoveState.MOVED and found.migration is not None:
+                    await self._moved(now, found.migration)
+        self._end_if_done()
+        self._told.tell()
+        await self._kit.rows.keep(self.state)
+
+    # -- small things ---------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._told.hurry()
+        if self._task is None:
+            self._end_if_done()
+            self._told.tell()
+            self._soon(self._keep())
+        self._changed.set()
+
+    async def _keep(self) -> None:
+        await self._kit.rows.keep(self.state)
+
+    def _soon(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task = asyncio.create_task(work)
+        self._starts.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._starts.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("run %s: a step failed", self.state.id, exc_info=error)
+
+
+def _ordered(state: QueueState) -> tuple[tuple[Start, ...], Timeline]:
+    return next_to_start(state), forecast_whole(state)

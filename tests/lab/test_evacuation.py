@@ -1,0 +1,178 @@
+"""A host is emptied and its VMs come back, with real daemons: every VM judged by both hosts."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.conftest import Lab, eventually
+from tests.lab.ferry import Event, Ferry
+from tests.lab.places import (
+    HOSTS,
+    assert_defined_only_on,
+    host_of,
+    only_at_home,
+    set_links,
+)
+
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(900)]
+
+HOST = "kvm-b"
+LIVE, LOCAL, OFF, AUTO, TAGGED, SAVED = (
+    "cache-1",
+    "files-1",
+    "batch-1",
+    "idle-1",
+    "db-1",
+    "shared-1",
+)
+ALL = (LIVE, LOCAL, OFF, AUTO, TAGGED, SAVED)
+GO = (LIVE, LOCAL, OFF, AUTO)
+KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")
+
+
+@pytest.fixture(autouse=True)
+def mixed(lab: Lab, ferry: Ferry) -> Iterator[None]:
+    """Six VMs on one host: two that go live, one with a local disk, one shut off, one that must not
+    go, and one that only could by a restart."""
+    only_at_home(lab, LOCAL, OFF)
+    for vm in ALL:
+        if host_of(lab, vm) != HOST:
+            _, code = ferry.migrate(vm, "--to", HOST)
+            assert code == 0, vm
+    only_at_home(lab, LOCAL, OFF)
+    lab.virsh(HOST, "metadata", TAGGED, *KEY, "--set", '<vm never="yes"/>')
+    lab.virsh(HOST, "snapshot-create-as", SAVED, "kept")
+    lab.virsh(HOST, "autostart", AUTO)
+    yield
+    ferry.run("evacuations", "abort", HOST)
+    ferry.run("maintenance", HOST, "off")
+    lab.virsh(HOST, "metadata", TAGGED, *KEY, "--remove", check=False)
+    lab.virsh(HOST, "snapshot-delete", SAVED, "kept", check=False)
+    set_links(lab, "1gbit")
+
+
+async def run_of(ferry: Ferry, *words: str) -> tuple[list[Event], int]:
+    """`evacuate` or `return` to its end: its lines and exit code."""
+    async with ferry.following(*words) as run:
+        code = await run.ended()
+    return run.events, code
+
+
+def by_vm(event: Event) -> dict[str, Event]:
+    return {move["vm"]: move for move in event["moves"]}
+
+
+async def test_a_host_is_emptied_and_everything_comes_back(lab: Lab, ferry: Ferry) -> None:
+    plan = ferry.run("evacuate", HOST, "--plan", "--json")
+    assert plan.returncode == 1, plan.stderr
+    reviewed = by_vm(json.loads(plan.stdout))
+    assert {vm: move["way"] for vm, move in reviewed.items()} == {
+        LIVE: "live",
+        AUTO: "live",
+        LOCAL: "live with disks",
+        OFF: "cold",
+        TAGGED: "cannot",
+        SAVED: "restart",
+    }
+    assert "snapshot" in reviewed[SAVED]["reason"]
+    assert "never" in reviewed[TAGGED]["reason"]
+    assert {host_of(lab, vm) for vm in ALL} == {HOST}, "a plan moves nothing"
+
+    events, code = await run_of(ferry, "evacuate", HOST)
+    last = events[-1]
+    assert (code, last["event"], last["state"]) == (1, "evacuation", "ended"), last
+    ended = by_vm(last)
+    assert {vm: move["state"] for vm, move in ended.items()} == {
+        **dict.fromkeys(GO, "moved"),
+        TAGGED: "cannot",
+        SAVED: "left out",
+    }
+    verdicts = {one["vm"]: one for one in events if one["event"] == "verdict"}
+    for vm in GO:
+        assert verdicts[vm]["outcome"] == "moved", verdicts[vm]
+        assert verdicts[vm]["owner"] == ended[vm]["target"] != HOST
+        assert_defined_only_on(lab, vm, ended[vm]["target"])
+    for vm in (TAGGED, SAVED):
+        assert_defined_only_on(lab, vm, HOST)
+    assert "enable" in autostart(lab, ended[AUTO]["target"])
+
+    host = next(one for one in ferry.json("hosts") if one["name"] == HOST)
+    assert host["maintenance_since"] is not None
+    refused = ferry.run("migrate", LIVE, "--to", HOST)
+    assert refused.returncode == 2
+    assert "maintenance" in refused.stderr
+
+    back, code = await run_of(ferry, "return", HOST)
+    assert (code, back[-1]["state"]) == (0, "ended"), back[-1]
+    assert sorted(by_vm(back[-1])) == sorted(GO)
+    for vm in ALL:
+        assert_defined_only_on(lab, vm, HOST)
+    assert "enable" in autostart(lab, HOST)
+    for vm in (LIVE, LOCAL, AUTO, TAGGED, SAVED):
+        eventually(lambda vm=vm: lab.vm(vm)["memory_ok"] is True, f"{vm} is whole", 40)  # type: ignore[misc]
+    host = next(one for one in ferry.json("hosts") if one["name"] == HOST)
+    assert host["maintenance_since"] is None
+    assert json.loads(ferry.run("return", HOST, "--plan", "--json").stdout)["moves"] == []
+
+
+async def test_a_run_whose_engine_died_goes_on_when_told_and_moves_nothing_twice(
+    lab: Lab, ferry: Ferry
+) -> None:
+    set_links(lab, "60mbit")
+    async with ferry.following("evacuate", HOST) as run:
+        await run.until(event="verdict", outcome="moved")
+        await run.until(event="sample")
+        ferry.kill_engine()
+        assert await run.ended() == 3
+    set_links(lab, "1gbit")
+    (left,) = [one for one in ferry.json("evacuations") if one["state"] != "ended"]
+    assert left["state"] == "interrupted"
+    assert not [one for one in left["moves"] if one["state"] == "moving" and not one["ids"]]
+
+    def nothing_moves() -> bool:
+        run = ferry.json("evacuations")[-1]
+        return all(move["state"] != "moving" for move in run["moves"])
+
+    resumed = await asyncio.to_thread(ferry.run, "evacuations", "resume", HOST, "--json")
+    assert resumed.returncode == 1, resumed.stderr
+    eventually(nothing_moves, "what moved has its verdict", 60)
+    ended = by_vm(ferry.json("evacuations")[-1])
+    assert {ended[vm]["state"] for vm in GO} == {"moved"}, ended
+    for vm in GO:
+        assert_defined_only_on(lab, vm, ended[vm]["target"])
+        assert len(ended[vm]["ids"]) <= 2
+    for vm in (TAGGED, SAVED):
+        assert_defined_only_on(lab, vm, HOST)
+    back, code = await run_of(ferry, "return", HOST)
+    assert code == 0, back[-1]
+    for vm in GO:
+        assert_defined_only_on(lab, vm, HOST)
+
+
+async def test_a_paused_run_starts_nothing_and_one_that_is_ended_leaves_the_rest(
+    lab: Lab, ferry: Ferry
+) -> None:
+    set_links(lab, "60mbit")
+    async with ferry.following("evacuate", HOST) as run:
+        await run.until(event="sample")
+        assert ferry.run("evacuations", "pause", HOST).returncode == 0
+        paused = await run.until(event="evacuation", state="paused")
+        waiting = [one["vm"] for one in paused["moves"] if one["state"] == "waiting"]
+        assert waiting
+        assert ferry.run("evacuations", "abort", HOST).returncode == 1
+        last = await run.until(event="evacuation", state="ended")
+        assert await run.ended() == 1
+    states = {one["vm"]: one["state"] for one in last["moves"]}
+    assert {states[vm] for vm in waiting} == {"left out"}
+    for vm in ALL:
+        (host,) = [name for name in HOSTS if vm in lab.virsh(name, "list", "--all", "--name")]
+        assert (host == HOST) == (states[vm] != "moved"), vm
+    set_links(lab, "1gbit")
+    await run_of(ferry, "return", HOST)
+    assert {host_of(lab, vm) for vm in ALL} == {HOST}
+
+
+def autostart(lab: Lab, host: str) -> str:
+    return lab.virsh(host, "dominfo", AUTO).split("Autostart:")[1].split("\n")[0]
