@@ -166,7 +166,7 @@ async def test_the_hosts_lock_decides_and_the_loser_says_so(
 ) -> None:
     """Its look came too early: libvirt lets its call wait, and gives it up after 30 s."""
     source, target = host_of(lab, VM), other(lab, VM)
-    set_links(lab, "6mbit")
+    set_links(lab, "10mbit")
     words = ("tests.lab.live_fault", str(lab.fleet), str(tmp_path), VM, target, "contested")
     ended = await asyncio.to_thread(
         subprocess.run,
