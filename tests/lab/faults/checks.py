@@ -55,6 +55,8 @@ def ended_as(scene: Scene, verdict: Event) -> str:
     owner = verdict["owner"]
     assert set(states) == {owner}, f"{states}, though the verdict says {owner}: {verdict['reason']}"
     assert owner == (scene.target if verdict["outcome"] == "moved" else scene.source), verdict
+    said = "runs on" if states[owner] == "running" else f"is {states[owner]}"
+    assert f"It {said}" in verdict["reason"], f"{states}: {verdict['reason']}"
     return f"{verdict['outcome']} {states[owner]}"
 
 

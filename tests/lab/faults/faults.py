@@ -11,7 +11,7 @@ from functools import partial
 
 from backend.lab.host import ensure_host, processes_of
 from backend.lab.layout import Lab as Layout
-from tests.lab.conftest import ROOT
+from tests.lab.conftest import ROOT, eventually
 from tests.lab.faults.scene import Scene
 from tests.lab.ferry import COMMAND
 from tests.lab.places import IMAGES, in_host
@@ -64,10 +64,14 @@ def kill_daemon(end: str) -> Callable[[Scene, str], Awaitable[None]]:
 def kill_qemu(end: str) -> Callable[[Scene, str], Awaitable[None]]:
     async def happen(scene: Scene, phase: str) -> None:
         scene.restarted = end == "source" or phase in ("post-copy", "verify", ANY_TIME)
+        host = getattr(scene, end)
         try:
-            os.kill(scene.pid(getattr(scene, end), f"qemu/{scene.vm}"), signal.SIGKILL)
+            os.kill(scene.pid(host, f"qemu/{scene.vm}"), signal.SIGKILL)
         except FileNotFoundError:
             assert phase == ANY_TIME
+        if phase in ("prepare", "verify"):  # else its libvirt may still say that it runs
+            off = partial(scene.shut_off_on, host)
+            await asyncio.to_thread(eventually, off, f"{host} has seen it end", 30)
 
     return happen
 

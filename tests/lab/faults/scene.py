@@ -179,6 +179,10 @@ class Scene:
             if len(states) > 1 and state == "paused":
                 self.lab.virsh(host, "destroy", self.vm, check=False)
 
+    def shut_off_on(self, host: str) -> bool:
+        """As that host says."""
+        return self.lab.virsh(host, "domstate", self.vm).strip() == "shut off"
+
     # -- its end -------------------------------------------------------------------------------
 
     def jobs(self) -> list[Event]:

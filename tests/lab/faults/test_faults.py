@@ -12,7 +12,7 @@ from tests.lab.faults.phases import HOLDS
 from tests.lab.faults.play import look, play, scene_of
 from tests.lab.faults.results import Results
 from tests.lab.faults.scene import Scene
-from tests.lab.faults.table import cells, expected
+from tests.lab.faults.table import KNOWN, cells, expected
 from tests.lab.ferry import Ferry
 
 pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.faults, pytest.mark.timeout(400)]
@@ -25,7 +25,15 @@ def scene(lab: Lab, ferry: Ferry, phase: str) -> Iterator[Scene]:
         yield made
 
 
-@pytest.mark.parametrize(("fault", "phase"), cells())
+CELLS = [
+    pytest.param(
+        *cell, marks=[pytest.mark.xfail(reason=KNOWN[cell], strict=True)] if cell in KNOWN else []
+    )
+    for cell in cells()
+]
+
+
+@pytest.mark.parametrize(("fault", "phase"), CELLS)
 async def test_a_fault_in_a_phase(scene: Scene, fault: str, phase: str, results: Results) -> None:
     played = await play(scene, FAULTS[fault], HOLDS[phase], phase)
     results.add(fault, phase, played)
