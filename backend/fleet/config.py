@@ -14,6 +14,9 @@ the line or key, and what is allowed.
 
     [policies.night]                 # see plan.own_policies
     pause_ms = 1000
+
+    [rules.even]                     # see plan.rules
+    kind = "balance"
 """
 
 import os
@@ -32,7 +35,7 @@ from backend.ownership import read_own
 
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@:\[\]-]{0,254}")
-_TOP_KEYS = ("name", "ssh_config", "hosts", "policies")
+_TOP_KEYS = ("name", "ssh_config", "hosts", "policies", "rules")
 _HOST_KEYS = ("ssh", "uri", "migrate_uri", "tls", "ssh_config")
 
 
@@ -58,6 +61,8 @@ class FleetSettings:
     """The fleet file; None for `-c URI`s."""
     policy_tables: Any = field(default=None, hash=False)
     """The file's `policies` as they are: `plan.own_policies` checks them."""
+    rule_tables: Any = field(default=None, hash=False)
+    """The file's `rules` as they are: `plan.rules` checks them."""
 
     @property
     def key(self) -> str:
@@ -104,7 +109,7 @@ def parse(text: str, path: Path) -> FleetSettings:
     name = _text(data, "name", path, "name") or path.stem
     ssh_config = _path(_text(data, "ssh_config", path, "ssh_config"), path)
     typed = tuple(_host(k, v, ssh_config, path) for k, v in hosts.items())
-    return FleetSettings(name, typed, path, data.get("policies"))
+    return FleetSettings(name, typed, path, data.get("policies"), data.get("rules"))
 
 
 def from_uris(uris: tuple[str, ...]) -> FleetSettings:

@@ -20,14 +20,14 @@ days = ["sat", "sun"]        # default: every day
 [rules.pack]
 kind = "consolidate"
 below_percent = 30           # a host so empty is emptied ...
-most_percent = 80            # ... if no other gets fuller than this
+most_percent = 65            # ... if no other gets fuller than this
 
 [rules.home]
 kind = "follow"              # VMs go to a host that their tag prefers
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +38,8 @@ from backend.errors import BadInput
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _Word = TypeVar("_Word", bound=StrEnum)
+MARGIN_PERCENT = 5.0
+"""Below the threshold that a target of a move stays, in points."""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -79,7 +81,7 @@ class Rule:
     measure: Measure = Measure.CPU
     above_percent: float = 75.0
     below_percent: float = 30.0
-    most_percent: float = 80.0
+    most_percent: float = 65.0
     rounds: int = 3
     gain_percent: float = 10.0
     """Of the busier of the two hosts, in points."""
@@ -121,9 +123,23 @@ def rules_of(tables: Any, hosts: Collection[str], path: Path | None) -> tuple[Ru
         raise BadInput(f"The fleet file {path}: rules must be a table of tables.")
     wrong: list[str] = []
     found = [_Reader(str(name), table, hosts, wrong).rule() for name, table in tables.items()]
+    wrong += _fighting([rule for rule in found if rule is not None])
     if wrong:
         raise BadInput(f"The fleet file {path}: {'; '.join(wrong)}.", "Mend it and try again.")
     return tuple(rule for rule in found if rule is not None)
+
+
+def _fighting(rules: Sequence[Rule]) -> Iterator[str]:
+    """A host filled by one rule up to where another empties it would never come to rest."""
+    for full in rules:
+        for even in rules:
+            kinds = (full.kind, even.kind) == (Kind.CONSOLIDATE, Kind.BALANCE)
+            if kinds and full.most_percent > even.above_percent - MARGIN_PERCENT:
+                most = even.above_percent - MARGIN_PERCENT
+                yield (
+                    f"rules.{full.name}.most_percent is {full.most_percent:.0f}, which"
+                    f" rules.{even.name} would undo (allowed beside it: at most {most:.0f})"
+                )
 
 
 class _Reader:

@@ -8,7 +8,7 @@ from backend.plan.placement import place
 from backend.plan.placement_types import HostRoom, Question
 from backend.plan.rules import Kind, Measure, Rule
 from backend.plan.rules_balance import balance
-from backend.plan.rules_held import bundles, came_from, held_percent, rested, targets
+from backend.plan.rules_held import bundles, came_from, held_percent, rested, targets, unwanted
 from backend.plan.rules_types import Advice, AdvisedMove, LoadRound, RuleFleet
 from backend.plan.rules_window import window_now
 
@@ -109,8 +109,8 @@ def _emptied(rule: Rule, host: HostRoom, fleet: RuleFleet, now: float) -> tuple[
     blocked = dict(fleet.blocked)
     for vm in here:
         for room in rooms:
-            if came_from(rule, vm, room.name, fleet, now):
-                blocked.setdefault((vm.id, room.name), "it came from there")
+            if unwanted(rule, vm, room.name, fleet, now):
+                blocked.setdefault((vm.id, room.name), "it would not stay there")
     reserve = 1 - rule.most_percent / 100
     found = place(Question(here, tuple(rooms), fleet.residents(ids), blocked, {}, reserve))
     moves = tuple(
@@ -142,6 +142,9 @@ def _follow(rule: Rule, fleet: RuleFleet, now: float) -> Iterator[Advice]:
             continue
         if rule.hosts and home not in rule.hosts:
             continue
+        wanted = {
+            name for name in wanted if not any(came_from(rule, vm, name, fleet, now) for vm in vms)
+        }
         open_to = [name for name in targets(vms, fleet)[1] if name in wanted]
         if open_to:
             best = min(open_to, key=lambda name: (-rooms[name].memory_free_bytes, name))

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from statistics import mean
 
 from backend.plan.placement_types import HostRoom, VmNeed
-from backend.plan.rules import Measure, Rule
-from backend.plan.rules_held import bundles, came_from, held_percent, rested, targets
+from backend.plan.rules import MARGIN_PERCENT, Measure, Rule
+from backend.plan.rules_held import bundles, held_percent, rested, targets, unwanted
 from backend.plan.rules_types import Advice, AdvisedMove, LoadRound, RuleFleet
-
-MARGIN_PERCENT = 5.0
-"""Below the threshold that a target stays, in points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ def _options(
         for name in targets(vms, fleet)[1]:
             if rule.hosts and name not in rule.hosts:
                 continue
-            if any(came_from(rule, vm, name, fleet, now) for vm in vms):
+            if any(unwanted(rule, vm, name, fleet, now) for vm in vms):
                 continue
             there = held_percent(rule, name, rule.measure, rounds, fleet)
             if not there:

@@ -37,6 +37,13 @@ def came_from(rule: Rule, vm: VmNeed, target: str, fleet: RuleFleet, now: float)
     )
 
 
+def unwanted(rule: Rule, vm: VmNeed, target: str, fleet: RuleFleet, now: float) -> bool:
+    """Going there would be going back, or away from a host that it prefers: the rule `follow`
+    would undo it."""
+    leaves = vm.host in vm.tags.prefer and target not in vm.tags.prefer
+    return leaves or came_from(rule, vm, target, fleet, now)
+
+
 def bundles(fleet: RuleFleet) -> tuple[tuple[VmNeed, ...], ...]:
     """VMs that move together or not at all."""
     return tuple(unit.vms for unit in units_of(Question(fleet.vms, fleet.hosts)))

@@ -30,6 +30,7 @@ from backend.model import (
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
+from backend.plan.rules import rules_of
 from backend.run import pool_moves
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
@@ -92,6 +93,7 @@ class Engine:
         own = own_policies(
             settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
         )
+        rules_of(settings.rule_tables, [host.name for host in settings.hosts], settings.path)
         self._history = History(history)
         self._open_moves = OpenMoves(open_moves)
         self._ledger = Ledger()

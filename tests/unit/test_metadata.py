@@ -12,6 +12,7 @@ from backend.hypervisor.domain_xml import parse_domain
 from backend.hypervisor.metadata import VmMetadata, literal_address, read_metadata
 from backend.lab.domain import domain_xml
 from backend.lab.layout import LabVm
+from backend.model import Tags
 
 HEAD = "<domain><name>a</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid>"
 NAMES = st.from_regex(r"[a-z0-9-]{1,40}", fullmatch=True)
@@ -25,13 +26,63 @@ def domain(attributes: str, namespace: str = "urn:virt-ferry:1") -> str:
 
 def read(attributes: str) -> VmMetadata:
     config = parse_domain(domain(attributes))
-    return VmMetadata(config.policy, config.address)
+    return VmMetadata(config.policy, config.address, config.tags)
 
 
 def test_policy_and_address_are_read() -> None:
     assert read("policy='gentle' address='10.77.0.101'") == VmMetadata("gentle", "10.77.0.101")
     assert read("address='2001:DB8::0:1'") == VmMetadata(None, "2001:db8::1")
     assert read("") == VmMetadata()
+
+
+def test_tags_are_read() -> None:
+    found = read(
+        "never='yes' prefer='kvm-b kvm-c' with='shop' with-soft='a,b' apart='dns' apart-soft='web'"
+    )
+    assert found.tags == Tags(
+        never=True,
+        prefer=("kvm-b", "kvm-c"),
+        together=("shop",),
+        together_soft=("a", "b"),
+        apart=("dns",),
+        apart_soft=("web",),
+    )
+    assert found.tags.grouped
+    assert not read("never='yes' prefer='kvm-b'").tags.grouped
+
+
+@pytest.mark.parametrize(
+    ("said", "never"),
+    [
+        *(("yes", True), ("TRUE", True), (" 1 ", True), ("on", True)),
+        *(("no", False), ("false", False), ("0", False), ("", False)),
+    ],
+)
+def test_never_is_yes_or_no(said: str, never: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert read(f"never={quoteattr(said)}").tags.never is never
+    assert not caplog.text
+
+
+def test_whoever_wrote_anything_else_wanted_it_to_stay(caplog: pytest.LogCaptureFixture) -> None:
+    assert read("never='please'").tags.never
+    assert "'please' is taken for yes" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["-f", "a;b", "[red]", "$(x)", "ä", "x" * 64, "\u202e", "../x"])
+def test_an_odd_name_is_ignored_and_the_others_kept(
+    word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for attribute in ("prefer", "with", "with-soft", "apart", "apart-soft"):
+        caplog.clear()
+        tags = read(f"{attribute}={quoteattr(f'one {word} two')}").tags
+        kept = (tags.prefer, tags.together, tags.together_soft, tags.apart, tags.apart_soft)
+        assert sum(kept, ()) == ("one", "two")
+        assert f"{attribute} " in caplog.text
+
+
+def test_names_are_few_and_each_once() -> None:
+    assert read("with='a a b,a'").tags.together == ("a", "b")
+    assert len(read(f"with='{' '.join(f'g{n}' for n in range(5000))}'").tags.together) == 32
 
 
 def test_nothing_of_others_is_taken_for_ours() -> None:
