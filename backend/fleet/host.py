@@ -23,6 +23,7 @@ from backend.hypervisor import domains, events
 from backend.hypervisor.connection import Connection, Lane
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.host import HostIdentity, read_identity
+from backend.hypervisor.migrate import OUTWARD
 from backend.model import Host, HostState, Reading, Vm, VmState
 from backend.remote.facts import HostFacts, local_facts, remote_facts
 from backend.remote.shell import LocalShell, Shell
@@ -340,9 +341,8 @@ class HostWatch:
     def _up(self) -> None:
         identity = self.identity
         was_up = self.host.state is HostState.UP
-        vms = self._guests.vms
-        jobs = [vm.job.kind for vm in vms if vm.job is not None]
-        ours = sum(source == self.name for _, source in self._moving())
+        jobs = {(vm.uuid, vm.job.kind) for vm in self.vms if vm.job is not None}
+        jobs |= {(uuid, OUTWARD) for uuid, source in self._moving() if source == self.name}
         self.host = replace(
             self.host,
             state=HostState.UP,
@@ -351,8 +351,8 @@ class HostWatch:
             hostname=identity.hostname if identity else "",
             cpus=self.host.cpus or (identity.cpus if identity else None),
             memory_bytes=self.host.memory_bytes or (identity.memory_bytes if identity else None),
-            migrations_out=jobs.count("migration out") + ours,
-            migrations_in=jobs.count("migration in"),
+            migrations_out=sum(kind == OUTWARD for _, kind in jobs),
+            migrations_in=sum(kind == "migration in" for _, kind in jobs),
         )
         self.answered.set()
         self._changed(not was_up or self._wake.is_set())
