@@ -15,7 +15,7 @@ SLOW_BITS_S, FAST_BITS_S = 16_000_000, 1_000_000_000
 MEMORY_VM, DISK_VM = "cache-1", "files-1"
 SENT_BYTES = 1_000_000
 FETCHED_BYTES, POST_COPY_BITS_S = 20_000_000, 40_000_000
-"""A target that has fetched less may end with its stream; at less it does not answer its network."""
+"""A target that has fetched less may end with its stream, and with a slower link it is mute."""
 LONG_PAUSE_MS = 120_000
 """With it a slow link is the switchover's: all that is left is sent while the VM stands still."""
 
