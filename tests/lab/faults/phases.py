@@ -14,6 +14,8 @@ from tests.lab.places import HOSTS
 SLOW_BITS_S, FAST_BITS_S = 16_000_000, 1_000_000_000
 MEMORY_VM, DISK_VM = "cache-1", "files-1"
 SENT_BYTES = 1_000_000
+FETCHED_BYTES, POST_COPY_BITS_S = 20_000_000, 40_000_000
+"""A target that has fetched less may end with its stream, and with a slower link it is mute."""
 LONG_PAUSE_MS = 120_000
 """With it a slow link is the switchover's: all that is left is sent while the VM stands still."""
 
@@ -27,13 +29,14 @@ class Held:
     words: tuple[str, ...] = ()
     point: str | None = None
     """Where the engine stands still; None: the link holds it."""
+    slow_bits_s: int = SLOW_BITS_S
 
     def set_up(self, scene: Scene) -> None:
         """Before the command."""
         if self.point is not None:
             scene.hold(self.point)
         else:
-            set_links(scene, SLOW_BITS_S)
+            set_links(scene, self.slow_bits_s)
 
 
 def let_go(scene: Scene) -> None:
@@ -78,7 +81,7 @@ async def in_post_copy(scene: Scene) -> None:
     await in_memory(scene)
     await asyncio.to_thread(scene.ferry.run, "steer", scene.vm, "post-copy")
     asked = await scene.running.until(event="sample", post_copy_requests=lambda asked: asked > 0)
-    fetched = asked["sent_bytes"] + SENT_BYTES
+    fetched = asked["sent_bytes"] + FETCHED_BYTES
     await scene.running.until(event="sample", sent_bytes=lambda sent: sent > fetched)
 
 
@@ -92,6 +95,8 @@ HOLDS = {
     "disk": Held(in_disk, vm=DISK_VM, words=("--remove-source",)),
     "memory": Held(in_memory),
     "switchover": Held(in_switchover),
-    "post-copy": Held(in_post_copy, words=("--policy", "must-finish")),
+    "post-copy": Held(
+        in_post_copy, words=("--policy", "must-finish"), slow_bits_s=POST_COPY_BITS_S
+    ),
     "verify": Held(in_verify, point="verify"),
 }

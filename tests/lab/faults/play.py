@@ -80,6 +80,7 @@ async def look(scene: Scene, played: Played) -> None:
     verdict, ended = played.verdict, played.ended
     if not ended.startswith("lost"):
         await asyncio.to_thread(checks.assert_nothing_left, scene, verdict, ended)
+    await asyncio.to_thread(scene.undo)
     await asyncio.to_thread(checks.set_right, scene, verdict, ended)
     await asyncio.to_thread(checks.assert_whole, scene)
     await checks.assert_moves_again(scene)

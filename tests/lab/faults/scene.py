@@ -148,7 +148,7 @@ class Scene:
         """A request it ends with, so without an answer."""
         layout = Layout(self.lab.name)
         address = layout.vm(self.vm).address
-        with connect(self.lab.operator_netns, address, GUEST_PORT, 20.0) as guest:
+        with connect(self.lab.operator_netns, address, GUEST_PORT, 40.0) as guest:
             guest.sendall(line.encode() + b"\n")
             with suppress(OSError):
                 guest.settimeout(0.5)
@@ -168,8 +168,12 @@ class Scene:
         for asking in self.beside:
             if asking.returncode is None:
                 asking.kill()
-        for undo in self.closing:
-            undo()
+        self.undo()
+
+    def undo(self) -> None:
+        """What a fault had set up."""
+        while self.closing:
+            self.closing.pop()()
 
     def let_go_of_halves(self) -> None:
         """A VM that more than one host holds is ended wherever it does not run: a call that waits
