@@ -23,6 +23,9 @@ _LOW_PART = 0.85
 _HIGH_PART = 1.3
 """Of the time to an end; what the ones before it are off adds up, and partly evens out."""
 
+LEAST_SPAN_S = 0.001
+"""Time passes with every step: a play comes to its end whatever its figures are."""
+
 
 @dataclass(slots=True)
 class Played:
@@ -117,7 +120,7 @@ class Play:
     def step(self) -> None:
         """To the next change of any move."""
         self._share()
-        span_s = min(one.left_s() for one in self.running)
+        span_s = max(LEAST_SPAN_S, min(one.left_s() for one in self.running))
         for one in self.running:
             one.pass_time(span_s)
         self.now_s += span_s
