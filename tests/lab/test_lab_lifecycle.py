@@ -125,7 +125,7 @@ def test_writer_is_set_while_it_runs(lab: Lab) -> None:
 
 
 def test_vm_moves_and_goes_on(lab: Lab) -> None:
-    lab.set_writer("web-1", "5MB/s", "50MB")
+    lab.set_writer("web-1", "2MB/s", "20MB")
     before = lab.vm("web-1")
     target = "kvm-b" if before["host"] != "kvm-b" else "kvm-a"
     lab.virsh(

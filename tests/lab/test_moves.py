@@ -130,6 +130,7 @@ async def test_two_at_once_and_the_controls_of_one(lab: Lab, ferry: Ferry) -> No
         assert_only_on(lab, vm, target)
 
 
+@pytest.mark.long
 def test_back_and_forth_ten_times(lab: Lab, ferry: Ferry) -> None:
     lab.run("vm", "web-1", "--write", "5MB/s", "--over", "100M")
     for _ in range(10):

@@ -92,6 +92,7 @@ def test_freeze_suspends_the_vm_once_to_finish_and_counts_the_whole_pause(
     assert memory_good(lab, "cache-1")
 
 
+@pytest.mark.long
 async def test_a_hold_waits_until_it_is_told(lab: Lab, ferry: Ferry) -> None:
     _, target = busy(lab, "15MB/s", "40M")
     ferry.run("vms")

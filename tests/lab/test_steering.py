@@ -51,6 +51,7 @@ def assert_nothing_repeats(events: list[Event]) -> None:
     ]
 
 
+@pytest.mark.long
 async def test_a_link_that_halves(lab: Lab, ferry: Ferry) -> None:
     target = other(lab, "cache-1")
     lab.set_writer("cache-1", "6MB/s", "60M")
