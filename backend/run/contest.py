@@ -1,7 +1,8 @@
 """Two who want to move one VM: the hosts' own job lock decides, and the loser says so.
 
-libvirt lets the second call wait for the first one's job and gives it up after 30 s (code 68,
-"cannot acquire state change lock"): meanwhile all it tells is of the other's migration.
+libvirt 9.0 refuses the second call at once ("another migration job is already running") where it
+meets the first one's job between two phases; else it lets it wait for that job and gives it up
+after 30 s (code 68, "cannot acquire state change lock"): meanwhile all it tells is of the other's.
 """
 
 import contextlib
@@ -36,6 +37,9 @@ class Contest:
     async def understood(self, error: FerryError, others: bool) -> FerryError:
         """What a migrate call that failed with `error` means; `others`: all that was seen of a
         migration meanwhile was somebody else's."""
+        if "another migration job is already running" in error.sentence:
+            self.lost = True
+            return self._theirs()
         code = error.code if isinstance(error, HypervisorError) else 0
         waited = code == OPERATION_TIMEOUT and "state change lock" in error.sentence
         if not (waited or others):

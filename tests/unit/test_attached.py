@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from backend.errors import OPERATION_TIMEOUT, HypervisorError
 from backend.hypervisor.migrate import JobSeen
 from backend.hypervisor.stats import job_sample
 from backend.model import (
@@ -17,6 +18,7 @@ from backend.model import (
     Vm,
     VmState,
 )
+from backend.run.contest import Contest
 from backend.run.foreign_state import first_foreign_state, judge_alone, same_job
 from backend.run.hold import held_before
 from backend.run.roster import Roster
@@ -165,3 +167,48 @@ def test_somebody_elses_is_watched_once_and_is_none_of_ours() -> None:
     assert roster.watched_uuids() == {"u-1"}
     assert roster.running_uuids() == frozenset()
     assert roster.moving() == {("u-1", "kvm-a"): 200}
+
+
+class Source:
+    """A host that has a job on the VM, or none."""
+
+    name = "kvm-a"
+
+    def __init__(self, kind: str | None) -> None:
+        self.kind = kind
+
+    async def call(self, _function: object, timeout_s: float = 5, what: str = "") -> str | None:
+        return self.kind
+
+
+class ToldOf:
+    state = foreign()
+
+
+LOCKED = HypervisorError(
+    "kvm-a could not migrate: Timed out: cannot acquire state change lock.", "", OPERATION_TIMEOUT
+)
+REFUSED = HypervisorError(
+    "kvm-a could not migrate: another migration job is already running for domain 'db-1'.", "", 55
+)
+OTHER = HypervisorError("kvm-a could not migrate: no route.", "", 38)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "others", "lost", "theirs"),
+    [
+        (LOCKED, "migration out", False, True, True),
+        (LOCKED, "save", False, False, False),
+        (REFUSED, "migration out", False, True, True),
+        (REFUSED, None, False, True, True),
+        (OTHER, "migration out", False, False, False),
+        (OTHER, None, True, False, True),
+    ],
+)
+async def test_who_loses_the_race_is_told_so(
+    error: HypervisorError, kind: str | None, others: bool, lost: bool, theirs: bool
+) -> None:
+    contest = Contest(ToldOf(), Source(kind))  # type: ignore[arg-type]
+    meant = await contest.understood(error, others)
+    assert contest.lost is lost
+    assert ("moved by somebody else" in meant.sentence) is theirs
