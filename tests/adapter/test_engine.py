@@ -1,5 +1,6 @@
 """The engine as a process: started on demand, shared, outlived by nothing it should not be."""
 
+import argparse
 import asyncio
 import os
 import signal
@@ -28,6 +29,7 @@ from backend.service.protocol import (
     Watch,
     encode,
 )
+from tui.commands import engine as engine_command
 
 TEST_FLEET = FleetChoice(uris=("test:///default",))
 
@@ -138,6 +140,19 @@ async def test_another_version_is_told_and_can_be_stopped() -> None:
     assert b"virt-ferry engine stop" in line
     writer.close()
     await client.close()
+
+
+async def test_one_of_another_version_is_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = await EngineClient.connect(TEST_FLEET)
+    pid = client.engine_pid
+    await client.close()
+    monkeypatch.setattr("backend.service.client.PROTOCOL", PROTOCOL + 1)
+    options = argparse.Namespace(foreground=False, action="stop", force=False)
+    assert await asyncio.to_thread(engine_command.engine, options) == 0
+    assert f"pid {pid}) has ended" in capsys.readouterr().out
+    await ended(pid)
 
 
 async def test_an_engine_that_speaks_gibberish_is_a_sentence() -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 
 from backend.service import paths
-from backend.service.client import BadInput, EngineUnavailable
+from backend.service.client import BadInput, EngineUnavailable, FerryError
 from backend.service.protocol import EngineReply, GetEngine, StopEngine
 from tui.commands.session import clean, connected, print_json
 
@@ -46,11 +46,8 @@ async def _stop(force: bool) -> int:
     if pid is None:
         print("No engine is running.")
         return 0
-    try:
-        async with connected(None, start=False) as link:
-            await link.call(StopEngine(force=force))
-    except EngineUnavailable:
-        # Of another version, or deaf: it holds the lock, so the pid in it is the engine's.
+    if not await _asked(force):
+        # It holds the lock, so the pid in it is the engine's.
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_LIMIT_S
     while _locked_by() == pid:
@@ -62,6 +59,21 @@ async def _stop(force: bool) -> int:
         await asyncio.sleep(0.05)
     print(f"The engine (pid {pid}) has ended. Running migrations go on in the hosts.")
     return 0
+
+
+async def _asked(force: bool) -> bool:
+    """Whether it was told to end; False for one of another version, or deaf. Raises FerryError
+    where it understands and refuses."""
+    greeted = False
+    try:
+        async with connected(None, start=False) as link:
+            greeted = True
+            await link.call(StopEngine(force=force))
+    except FerryError as error:
+        if greeted and not isinstance(error, EngineUnavailable):
+            raise
+        return False
+    return True
 
 
 def _locked_by() -> int | None:
