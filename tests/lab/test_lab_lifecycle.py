@@ -124,6 +124,7 @@ def test_writer_is_set_while_it_runs(lab: Lab) -> None:
     assert {vm["write_rate"] for vm in lab.status()["vms"] if vm["name"] in GUESTS} == {0}
 
 
+@pytest.mark.long
 def test_vm_moves_and_goes_on(lab: Lab) -> None:
     lab.set_writer("web-1", "2MB/s", "20MB")
     before = lab.vm("web-1")

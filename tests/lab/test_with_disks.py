@@ -260,6 +260,7 @@ def test_bad_choices_are_refused(lab: Lab, ferry: Ferry, words: tuple[str, ...],
     assert says in refused(ferry, "--to", other(lab, VM), *words)
 
 
+@pytest.mark.long
 def test_a_vm_goes_to_another_bridge(lab: Lab, ferry: Ferry) -> None:
     source, target = host_of(lab, VM), other(lab, VM)
     netns = ("ip", "-n", lab.netns(target), "link")
