@@ -298,8 +298,8 @@ class Engine:
                     self._take_up(state, samples)
         finally:
             self._opened.set()
-        self.evacuations.begin()
-        self._foreign.begin()
+            self.evacuations.begin()
+            self._foreign.begin()
 
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:
         run = self._taking_up.run_of(state, samples)

@@ -178,18 +178,24 @@ class EvacuationSurvey:
     async def _to(
         self, vm: Vm, target: str, options: MoveOptions, wish: EvacuationWish
     ) -> tuple[Planned, tuple[DiskChoice, ...]]:
-        """A copy whose name is taken gets another one: nothing is ever written over."""
+        """A copy whose name is taken gets another one: nothing is ever written over. What a busy
+        host did not prove of a disk is asked once more: else libvirt would refuse in the middle.
+        """
         welcome = wish.kind is EvacuationKind.RETURN
         names: tuple[DiskChoice, ...] = ()
-        for _ in range(_RENAMES):
+        for turn in range(_RENAMES):
             asked = replace(options, disks=(*options.disks, *names))
             (planned,) = await self._planner.plan((f"{vm.host}/{vm.uuid}",), target, asked, welcome)
             more = other_names(planned)
-            if not more:
+            if not more and (turn or not _unproven(planned)):
                 break
             kept = tuple(one for one in names if one.target not in {new.target for new in more})
             names = (*kept, *more)
         return planned, names
+
+
+def _unproven(planned: Planned) -> bool:
+    return any(move.action is DiskAction.UNPROVEN for move in planned.plan.disks)
 
 
 def other_names(planned: Planned) -> tuple[DiskChoice, ...]:

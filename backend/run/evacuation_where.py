@@ -104,7 +104,7 @@ class Where:
         """Its newest: of this engine, or of the journal."""
         going = self._going(move.uuid)
         since = (move.began or 0.0) - CLOCKS_S
-        if going is not None and going.started >= since:
+        if going is not None and not going.foreign and going.started >= since:
             return going
         if move.id is not None and (found := await self._journal.find(move.id)) is not None:
             return found[0]

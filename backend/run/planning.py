@@ -83,7 +83,9 @@ class Planner:
         pairs = [(vm, to) for vm in found for to in self._targets(vm, wanted, options)]
         planned = await asyncio.gather(
             *(
-                self._plan_one(vm, to, options, beside=max(0, leaving[vm.host] - 1))
+                self._plan_one(
+                    vm, to, options, beside=max(0, leaving[vm.host] - 1), welcome=welcome
+                )
                 for vm, to in pairs
             )
         )
@@ -129,12 +131,20 @@ class Planner:
         return await self._plan_one(vm, target, replace(options, prepare=False), own=True)
 
     async def _plan_one(
-        self, vm: Vm, target: HostWatch, options: MoveOptions, own: bool = False, beside: int = 0
+        self,
+        vm: Vm,
+        target: HostWatch,
+        options: MoveOptions,
+        own: bool = False,
+        beside: int = 0,
+        welcome: bool = False,
     ) -> Planned:
         """`own`: for a migration that is there already; `beside`: others that start with it."""
         source = self._inventory.host(vm.host)
         facts = await survey(vm, source, target, self.links, options)
         facts = replace(facts, moved_by_others=self._by_others(facts.vm))
+        if not (own or welcome):
+            facts = replace(facts, target=self._inventory.marked(facts.target))
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes
         policy = policy_for(options, self._own, vm.policy)
         if facts.mode is Mode.STORAGE:
