@@ -8,9 +8,8 @@ like any other; the run only knows its id.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
 
 from backend.errors import BadInput, FerryError
 from backend.model import (
@@ -21,18 +20,16 @@ from backend.model import (
     EvacuationState,
     Migration,
     Mode,
-    MoveOptions,
     MoveState,
     Plan,
 )
 from backend.plan.queue import forecast_whole, next_to_start
 from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
 from backend.run import evacuation_moves as moves
+from backend.run.evacuation_kit import Kit
 from backend.run.evacuation_queue import foreseen, queue_state
 from backend.run.evacuation_told import ToldRun
-from backend.run.evacuation_where import Where
-from backend.run.evacuation_wires import Wires
-from backend.run.journal_runs import Away, RunRows
+from backend.run.journal_runs import Away
 
 log = logging.getLogger(__name__)
 
@@ -40,37 +37,8 @@ TICK_S = 2.0
 """How often it looks by itself whether something more may start."""
 
 
-class Hands(Protocol):
-    """What a run needs of the engine."""
-
-    async def start(
-        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
-    ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
-        """All or nothing; no migrations where a plan is blocked. Raises FerryError."""
-        ...
-
-    async def abort(self, wanted: str) -> None:
-        """Raises FerryError."""
-        ...
-
-    def going(self, uuid: str) -> Migration | None:
-        """The VM's newest migration of this engine, running or ended."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """What every run of one fleet uses."""
-
-    hands: Hands
-    where: Where
-    wires: Wires
-    rows: RunRows
-    publish: Callable[[Evacuation], None]
-
-
 class EvacuationRun:
-    """`begin` it, or `take_up` one of an engine before; then `control` it. `close` at the end."""
+    """`begin` it, or `find_again` what an engine before has left; `control` it; `close` it."""
 
     def __init__(self, state: Evacuation, kit: Kit) -> None:
         self._told = ToldRun(state, kit.publish)
@@ -82,13 +50,15 @@ class EvacuationRun:
         self._task: asyncio.Task[None] | None = None
         self._starts: set[asyncio.Task[None]] = set()
         self._elsewhere: dict[str, int] = {}
+        self._beginning: set[str] = set()
+        """UUIDs of those that are planned once more before their start."""
 
     def begin(
         self, queued: Mapping[str, QueuedMove], pairs: Mapping[tuple[str, str], float]
     ) -> None:
         """From now on it starts moves."""
         self._queued, self._pairs = dict(queued), dict(pairs)
-        self._task = asyncio.create_task(self._live(), name=f"run-{self.state.id}")
+        self._keep_living()
 
     async def close(self) -> None:
         """Let go: what moves goes on, and the journal has the rest."""
@@ -199,8 +169,7 @@ class EvacuationRun:
                 self._told.set(move)
         self._told.update(state=EvacuationState.RUNNING)
         self._told.note("goes on", "operator")
-        if self._task is None:
-            self._task = asyncio.create_task(self._live(), name=f"run-{self.state.id}")
+        self._keep_living()
 
     async def _abort(self) -> None:
         self._told.update(aborted=True)
@@ -213,6 +182,7 @@ class EvacuationRun:
         self._end_if_done()
         self._told.tell()
         await self._kit.rows.keep(self.state)
+        self._keep_living()
 
     async def _skip(self, move: EvacuationMove) -> None:
         if move.state is MoveState.WAITING:
@@ -247,9 +217,15 @@ class EvacuationRun:
 
     # -- its life ------------------------------------------------------------------------------
 
+    def _keep_living(self) -> None:
+        if self._task is None and self.state.state.open:
+            self._task = asyncio.create_task(self._live(), name=f"run-{self.state.id}")
+
     async def _live(self) -> None:
         while self.state.state.open:
             self._changed.clear()
+            if any(map(self._is_lost, self.state.in_state(MoveState.MOVING))):
+                await self.find_again()
             await self._foresee_and_start()
             self._end_if_done()
             self._told.tell()
@@ -260,6 +236,11 @@ class EvacuationRun:
             except TimeoutError:
                 continue
         self._task = None
+
+    def _is_lost(self, move: EvacuationMove) -> bool:
+        """It was begun by an engine before this one, and nobody here follows it."""
+        begun_here = move.uuid in self._beginning
+        return not begun_here and (move.id is None or self._kit.hands.going(move.uuid) is None)
 
     async def _foresee_and_start(self) -> None:
         """The order is computed beside the event loop: it simulates every move."""
@@ -279,10 +260,17 @@ class EvacuationRun:
         began = replace(move, state=MoveState.MOVING, began=time.time(), ended=None)
         self._told.set(began)
         self._told.note(f"{move.vm} begins to move to {move.target}: {why}")
+        self._beginning.add(move.uuid)
         self._soon(self._carry_out(began))
 
     async def _carry_out(self, move: EvacuationMove) -> None:
-        await self._kit.rows.keep(self.state)
+        try:
+            await self._kit.rows.keep(self.state)
+            await self._begin_move(move)
+        finally:
+            self._beginning.discard(move.uuid)
+
+    async def _begin_move(self, move: EvacuationMove) -> None:
         candidate = move.candidate
         wish = self.state.wish.options
         options = replace(
@@ -319,7 +307,8 @@ class EvacuationRun:
         why = moves.refusal_of(plan)
         tries = self._elsewhere.get(move.uuid, 0)
         self._elsewhere[move.uuid] = tries + 1
-        fixed = self.state.kind is EvacuationKind.RETURN or tries >= 2
+        now = self.state.move_of(move.uuid) or move
+        fixed = self.state.kind is EvacuationKind.RETURN or tries >= 2 or now.stop
         drawn = None if fixed else await self._kit.where.instead(self.state, move.uuid)
         found = next((one for one in drawn.moves if one.target), None) if drawn else None
         if found is None or drawn is None or found.target == move.target:
@@ -328,7 +317,8 @@ class EvacuationRun:
         self._queued |= drawn.queued
         self._pairs |= drawn.pairs
         said = f"{move.target} does not take it any more ({why}): {found.reason}"
-        self._told.set(replace(found, rank=move.rank, reason=said, candidates=found.candidates))
+        chosen = (found.candidate,) if found.candidate else ()
+        self._told.set(replace(found, rank=move.rank, reason=said, candidates=chosen))
         self._told.note(f"{move.vm} goes to {found.target} instead: {said}")
         self._wake()
 
@@ -349,10 +339,16 @@ class EvacuationRun:
     async def find_again(self) -> None:
         """What became of its moves meanwhile, as migrations and hosts tell."""
         for move in self.state.in_state(MoveState.MOVING, MoveState.WAITING):
+            if move.uuid in self._beginning:
+                continue
             found = await self._kit.where.became_of(self.state, move)
+            if self.state.move_of(move.uuid) != move:
+                continue  # it has gone on by itself meanwhile
             if found.migration is not None:
                 self._migrations[move.uuid] = found.migration
             was, now = move, found.move
+            if now.state is MoveState.WAITING and (self.state.aborted or now.stop):
+                now = replace(now, state=MoveState.LEFT_OUT, reason="the run was ended")
             self._told.set(now)
             if now.state.final and not was.state.final:
                 self._told.note(moves.ended_sentence(now))

@@ -22,8 +22,9 @@ from backend.model import (
 )
 from backend.plan.queue import forecast_whole
 from backend.run.evacuation_draw import Drawn, draw
+from backend.run.evacuation_kit import Hands, Kit
 from backend.run.evacuation_queue import foreseen, in_order, queue_state
-from backend.run.evacuation_run import EvacuationRun, Hands, Kit
+from backend.run.evacuation_run import EvacuationRun
 from backend.run.evacuation_survey import EvacuationSurvey
 from backend.run.evacuation_where import Where
 from backend.run.evacuation_wires import Wires
@@ -58,7 +59,7 @@ class Evacuations:
         self._survey = EvacuationSurvey(inventory, planner, rows)
         self._wires = Wires(inventory, planner.links)
         self._where = Where(inventory, self._survey, self._wires, journal, hands.going)
-        self._kit = Kit(hands, self._where, self._wires, rows, publish)
+        self._kit = Kit(hands, self._where, rows, publish)
         self._runs: dict[str, EvacuationRun] = {}
         self._loading: asyncio.Task[None] | None = None
         self._finding: asyncio.Task[None] | None = None

@@ -129,6 +129,18 @@ async def left_open(journal: Path, *moves: EvacuationMove) -> None:
     await written.close()
 
 
+def heard_end(hub: Hub) -> asyncio.Event:
+    """Set when a run has ended."""
+    ended = asyncio.Event()
+
+    def heard(change: Change, _line: bytes) -> None:
+        if isinstance(change, EvacuationChanged) and not change.evacuation.state.open:
+            ended.set()
+
+    hub.subscribe(heard)
+    return ended
+
+
 def waiting(uuid: str, **more: object) -> EvacuationMove:
     return EvacuationMove("gone-1", uuid, "one", Way.LIVE, "two", **more)  # type: ignore[arg-type]
 
@@ -155,15 +167,24 @@ async def test_the_next_engine_offers_a_run_and_starts_nothing_unasked(journal: 
         assert (await run_of(ask)).state is EvacuationState.ENDED
 
 
+async def test_an_ended_run_ends_also_what_its_engine_had_only_meant_to_begin(
+    journal: Path,
+) -> None:
+    known = "6695eb01-f6a4-8304-79aa-97f2502e193f"
+    await left_open(journal, waiting(known, state=MoveState.MOVING, began=2.0))
+    hub = Hub()
+    ended = heard_end(hub)
+    async with engine(journal, hub) as ask:
+        await ask(SteerEvacuation("one", EvacuationControl.ABORT))
+        async with asyncio.timeout(20):
+            await ended.wait()
+        assert (await run_of(ask)).moves[0].state is MoveState.LEFT_OUT
+
+
 async def test_what_is_not_there_any_more_is_not_waited_for(journal: Path) -> None:
     await left_open(journal, waiting("no-such-uuid", state=MoveState.MOVING, began=2.0))
-    hub, ended = Hub(), asyncio.Event()
-
-    def heard(change: Change, _line: bytes) -> None:
-        if isinstance(change, EvacuationChanged) and not change.evacuation.state.open:
-            ended.set()
-
-    hub.subscribe(heard)
+    hub = Hub()
+    ended = heard_end(hub)
     async with engine(journal, hub) as ask:
         async with asyncio.timeout(20):
             await ended.wait()
