@@ -39,12 +39,6 @@ class Wires:
         if found is not None:
             self._known[host, outward] = (found, time.monotonic())
 
-    def seen(self, host: str, rate_bytes_s: float, *, outward: bool) -> None:
-        """It carried so much: then it can."""
-        known = self.rate(host, outward=outward)
-        if known is not None and rate_bytes_s > known:
-            self._known[host, outward] = (rate_bytes_s, time.monotonic())
-
     def rate(self, host: str, *, outward: bool) -> float | None:
         """Bytes/s; None where it is not known."""
         found = self._known.get((host, outward))

@@ -12,7 +12,8 @@ from tests.lab.places import (
     HOSTS,
     assert_defined_only_on,
     host_of,
-    only_at_home,
+    images_of,
+    other,
     set_links,
 )
 
@@ -36,12 +37,13 @@ KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")
 def mixed(lab: Lab, ferry: Ferry) -> Iterator[None]:
     """Six VMs on one host: two that go live, one with a local disk, one shut off, one that must not
     go, and one that only could by a restart."""
-    only_at_home(lab, LOCAL, OFF)
+    lab.run("quiet")
+    set_links(lab, "1gbit")
+    own_names(lab, ferry)
     for vm in ALL:
         if host_of(lab, vm) != HOST:
-            _, code = ferry.migrate(vm, "--to", HOST)
-            assert code == 0, vm
-    only_at_home(lab, LOCAL, OFF)
+            events, code = ferry.migrate(vm, "--to", HOST, "--remove-source")
+            assert code == 0, events
     lab.virsh(HOST, "metadata", TAGGED, *KEY, "--set", '<vm never="yes"/>')
     lab.virsh(HOST, "snapshot-create-as", SAVED, "kept")
     lab.virsh(HOST, "autostart", AUTO)
@@ -51,6 +53,33 @@ def mixed(lab: Lab, ferry: Ferry) -> Iterator[None]:
     lab.virsh(HOST, "metadata", TAGGED, *KEY, "--remove", check=False)
     lab.virsh(HOST, "snapshot-delete", SAVED, "kept", check=False)
     set_links(lab, "1gbit")
+    own_names(lab, ferry)
+
+
+def image_of(lab: Lab, vm: str) -> str:
+    """The name of the image that its disk is."""
+    table = lab.virsh(host_of(lab, vm), "domblklist", vm).split()
+    return table[table.index("vda") + 1].rpartition("/")[2]
+
+
+def own_names(lab: Lab, ferry: Ferry) -> None:
+    """Each VM's image is called as it is, and there is no other of it."""
+    for vm in (LOCAL, OFF):
+        only_its_image(lab, vm)
+        if image_of(lab, vm) != f"{vm}.qcow2":
+            named = ("--disk", f"vda=default:{vm}.qcow2", "--remove-source")
+            events, code = ferry.migrate(vm, "--to", other(lab, vm), *named)
+            assert code == 0, events
+
+
+def only_its_image(lab: Lab, vm: str) -> None:
+    """Remove what earlier moves have kept."""
+    home, used = host_of(lab, vm), image_of(lab, vm)
+    for host in HOSTS:
+        lab.virsh(host, "pool-refresh", "default")
+        for name in images_of(lab, host, vm):
+            if (host, name) != (home, used):
+                lab.virsh(host, "vol-delete", "--pool", "default", name)
 
 
 async def run_of(ferry: Ferry, *words: str) -> tuple[list[Event], int]:
@@ -104,8 +133,10 @@ async def test_a_host_is_emptied_and_everything_comes_back(lab: Lab, ferry: Ferr
     assert refused.returncode == 2
     assert "maintenance" in refused.stderr
 
+    assert images_of(lab, HOST, LOCAL) == [f"{LOCAL}.qcow2"], "kept unless it was asked otherwise"
     back, code = await run_of(ferry, "return", HOST)
     assert (code, back[-1]["state"]) == (0, "ended"), back[-1]
+    assert image_of(lab, LOCAL) == f"{LOCAL}.1.qcow2", "nothing is written over"
     assert sorted(by_vm(back[-1])) == sorted(GO)
     for vm in ALL:
         assert_defined_only_on(lab, vm, HOST)
@@ -121,7 +152,7 @@ async def test_a_run_whose_engine_died_goes_on_when_told_and_moves_nothing_twice
     lab: Lab, ferry: Ferry
 ) -> None:
     set_links(lab, "60mbit")
-    async with ferry.following("evacuate", HOST) as run:
+    async with ferry.following("evacuate", HOST, "--remove-source") as run:
         await run.until(event="verdict", outcome="moved")
         await run.until(event="sample")
         ferry.kill_engine()
@@ -154,7 +185,7 @@ async def test_a_paused_run_starts_nothing_and_one_that_is_ended_leaves_the_rest
     lab: Lab, ferry: Ferry
 ) -> None:
     set_links(lab, "60mbit")
-    async with ferry.following("evacuate", HOST) as run:
+    async with ferry.following("evacuate", HOST, "--remove-source") as run:
         await run.until(event="sample")
         assert ferry.run("evacuations", "pause", HOST).returncode == 0
         paused = await run.until(event="evacuation", state="paused")
