@@ -26,6 +26,7 @@ from backend.model import (
 from backend.plan.queue import forecast_whole, next_to_start
 from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
 from backend.run import evacuation_moves as moves
+from backend.run.evacuation_controls import RunControls
 from backend.run.evacuation_kit import Kit
 from backend.run.evacuation_queue import foreseen, queue_state
 from backend.run.evacuation_told import ToldRun
@@ -43,6 +44,7 @@ class EvacuationRun:
     def __init__(self, state: Evacuation, kit: Kit) -> None:
         self._told = ToldRun(state, kit.publish)
         self._kit = kit
+        self._controls = RunControls(self._told, kit)
         self._queued: dict[str, QueuedMove] = {}
         self._pairs: dict[tuple[str, str], float] = {}
         self._migrations: dict[str, Migration] = {}
@@ -52,6 +54,9 @@ class EvacuationRun:
         self._elsewhere: dict[str, int] = {}
         self._beginning: set[str] = set()
         """UUIDs of those that are planned once more before their start."""
+        left = state.state is EvacuationState.INTERRUPTED
+        self._inherited = {one.uuid for one in state.in_state(MoveState.MOVING) if left}
+        """Of those that moved when the engine before this one ended."""
 
     def begin(
         self, queued: Mapping[str, QueuedMove], pairs: Mapping[tuple[str, str], float]
@@ -84,6 +89,8 @@ class EvacuationRun:
         move = self.state.move_of(migration.uuid)
         if move is None or not self._is_ours(move, migration):
             return
+        if move.state is MoveState.WAITING or move.uuid in self._beginning:
+            return  # of an attempt before the one to come
         if migration.id not in move.ids:
             move = replace(move, ids=(*move.ids, migration.id), state=MoveState.MOVING)
             self._told.set(move)
@@ -97,7 +104,7 @@ class EvacuationRun:
         return migration.id in move.ids or second
 
     def _judge(self, move: EvacuationMove, migration: Migration) -> None:
-        judged = moves.judged(move, migration)
+        judged = self._once_more(moves.judged(move, migration))
         if judged == move:
             return
         self._told.set(judged)
@@ -106,6 +113,15 @@ class EvacuationRun:
             if judged.state is MoveState.MOVED:
                 self._soon(self._moved(judged, migration))
         self._wake()
+
+    def _once_more(self, move: EvacuationMove) -> EvacuationMove:
+        """What stayed because the engine before this one ended is tried again."""
+        if move.state is not MoveState.STAYED or move.uuid not in self._inherited:
+            return move
+        self._inherited.discard(move.uuid)
+        if move.stop or self.state.aborted:
+            return move
+        return replace(move, state=MoveState.WAITING, began=None, ended=None)
 
     async def _moved(self, move: EvacuationMove, migration: Migration) -> None:
         """Remember the way back, or that there is none to go any more."""
@@ -132,88 +148,25 @@ class EvacuationRun:
         """Raises BadInput for what cannot be now, and whatever an abort raises."""
         if not self.state.state.open:
             raise BadInput(f"Run {self.state.id} has ended.")
-        match control:
-            case EvacuationControl.PAUSE:
-                self._pause()
-            case EvacuationControl.RESUME:
-                await self._resume()
-            case EvacuationControl.ABORT:
-                await self._abort()
-            case EvacuationControl.SKIP:
-                await self._skip(self._chosen(uuid))
-            case EvacuationControl.SOONER | EvacuationControl.LATER:
-                self._reorder(self._chosen(uuid), control)
+        if control is EvacuationControl.RESUME:
+            await self._resume()
+        else:
+            await self._controls.operate(control, uuid)
+        self._end_if_done()
+        await self._keep()
+        if self.state.aborted:
+            self._keep_living()
         self._wake()
-
-    def _chosen(self, uuid: str | None) -> EvacuationMove:
-        move = self.state.move_of(uuid or "")
-        if move is None:
-            raise BadInput("That VM is not in this run.")
-        return move
-
-    def _pause(self) -> None:
-        if self.state.state is not EvacuationState.RUNNING:
-            raise BadInput(f"The run is {self.state.state} already.")
-        self._told.update(state=EvacuationState.PAUSED)
-        self._told.note("paused: what moves goes on, nothing new is started", "operator")
 
     async def _resume(self) -> None:
         if self.state.state is EvacuationState.RUNNING:
             raise BadInput("The run goes on already.")
-        was = self.state.state
-        if was is EvacuationState.INTERRUPTED:
+        if self.state.state is EvacuationState.INTERRUPTED:
             await self.find_again()
-            drawn = await self._kit.where.drawn_again(self.state)
-            self._queued, self._pairs = dict(drawn.queued), dict(drawn.pairs)
-            for move in drawn.moves:
-                self._told.set(move)
+            await self._plan_waiting()
         self._told.update(state=EvacuationState.RUNNING)
         self._told.note("goes on", "operator")
         self._keep_living()
-
-    async def _abort(self) -> None:
-        self._told.update(aborted=True)
-        self._told.note(
-            "to be ended: nothing more is started, what moves is asked to stay", "operator"
-        )
-        for move in self.state.in_state(MoveState.WAITING):
-            self._told.set(replace(move, state=MoveState.LEFT_OUT, reason="the run was ended"))
-        await self._ask_to_stay(self.state.in_state(MoveState.MOVING))
-        self._end_if_done()
-        self._told.tell()
-        await self._kit.rows.keep(self.state)
-        self._keep_living()
-
-    async def _skip(self, move: EvacuationMove) -> None:
-        if move.state is MoveState.WAITING:
-            self._told.set(replace(move, state=MoveState.LEFT_OUT, reason="skipped, as asked"))
-            self._told.note(f"{move.vm} is skipped", "operator")
-        elif move.state is MoveState.MOVING:
-            self._told.note(f"{move.vm} is asked to stay", "operator")
-            await self._ask_to_stay((move,))
-        else:
-            raise BadInput(f"{move.vm} is done: {move.state}.")
-
-    async def _ask_to_stay(self, asked: tuple[EvacuationMove, ...]) -> None:
-        troubles = []
-        for move in asked:
-            self._told.set(replace(move, stop=True))
-            if move.id is not None:
-                try:
-                    await self._kit.hands.abort(move.id)
-                except FerryError as error:
-                    troubles.append(f"{move.vm}: {error.sentence}")
-        for trouble in troubles:
-            self._told.note(trouble)
-
-    def _reorder(self, move: EvacuationMove, control: EvacuationControl) -> None:
-        if move.state is not MoveState.WAITING:
-            raise BadInput(f"{move.vm} does not wait: {move.state}.")
-        ranks = [one.rank for one in self.state.in_state(MoveState.WAITING)]
-        first = control is EvacuationControl.SOONER
-        rank = min(ranks) - 1 if first else max(ranks) + 1
-        self._told.set(replace(move, rank=rank))
-        self._told.note(f"{move.vm} goes {'before' if first else 'after'} the others", "operator")
 
     # -- its life ------------------------------------------------------------------------------
 
@@ -226,6 +179,8 @@ class EvacuationRun:
             self._changed.clear()
             if any(map(self._is_lost, self.state.in_state(MoveState.MOVING))):
                 await self.find_again()
+            if self.busy and not self._queued.keys() >= self._waiting:
+                await self._plan_or_pause()
             await self._foresee_and_start()
             self._end_if_done()
             self._told.tell()
@@ -236,6 +191,34 @@ class EvacuationRun:
             except TimeoutError:
                 continue
         self._task = None
+
+    @property
+    def _waiting(self) -> set[str]:
+        return {move.uuid for move in self.state.in_state(MoveState.WAITING)}
+
+    async def _plan_waiting(self) -> None:
+        """By today's facts, each to the target that was chosen for it. Raises BadInput."""
+        drawn = await self._kit.where.drawn_again(self.state)
+        still = self._waiting
+        for move in drawn.moves:
+            if move.uuid in still:
+                self._told.set(move)
+        for uuid in still - {move.uuid for move in drawn.moves}:
+            self._gone(uuid)
+        self._queued |= drawn.queued
+        self._pairs |= drawn.pairs
+
+    def _gone(self, uuid: str) -> None:
+        move = self.state.move_of(uuid)
+        if move is not None:
+            self._stays(move, f"it is not on {move.source} any more")
+
+    async def _plan_or_pause(self) -> None:
+        try:
+            await self._plan_waiting()
+        except FerryError as error:
+            self._told.update(state=EvacuationState.PAUSED)
+            self._told.note(f"paused: {error}")
 
     def _is_lost(self, move: EvacuationMove) -> bool:
         """It was begun by an engine before this one, and nobody here follows it."""
@@ -295,11 +278,12 @@ class EvacuationRun:
         self._began(move, begun[0])
 
     def _began(self, move: EvacuationMove, migration: Migration) -> None:
+        self._beginning.discard(move.uuid)
         now = self.state.move_of(move.uuid) or move
         self._told.set(replace(now, ids=(*now.ids, migration.id), began=migration.started))
         self.saw(self._kit.hands.going(move.uuid) or migration)
         if now.stop:
-            self._soon(self._ask_to_stay((self.state.move_of(move.uuid) or now,)))
+            self._soon(self._controls.ask_to_stay((self.state.move_of(move.uuid) or now,)))
         self._wake()
 
     async def _other_target(self, move: EvacuationMove, plan: Plan) -> None:
@@ -346,7 +330,7 @@ class EvacuationRun:
                 continue  # it has gone on by itself meanwhile
             if found.migration is not None:
                 self._migrations[move.uuid] = found.migration
-            was, now = move, found.move
+            was, now = move, self._once_more(found.move)
             if now.state is MoveState.WAITING and (self.state.aborted or now.stop):
                 now = replace(now, state=MoveState.LEFT_OUT, reason="the run was ended")
             self._told.set(now)
