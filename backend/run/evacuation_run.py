@@ -121,6 +121,7 @@ class EvacuationRun:
         self._inherited.discard(move.uuid)
         if move.stop or self.state.aborted:
             return move
+        self._told.note(f"{move.vm} is tried again: {move.reason}")
         return replace(move, state=MoveState.WAITING, began=None, ended=None)
 
     async def _moved(self, move: EvacuationMove, migration: Migration) -> None:
@@ -164,6 +165,8 @@ class EvacuationRun:
         if self.state.state is EvacuationState.INTERRUPTED:
             await self.find_again()
             await self._plan_waiting()
+        if not self.state.state.open:
+            return  # all of it was done already
         self._told.update(state=EvacuationState.RUNNING)
         self._told.note("goes on", "operator")
         self._keep_living()
@@ -198,8 +201,9 @@ class EvacuationRun:
 
     async def _plan_waiting(self) -> None:
         """By today's facts, each to the target that was chosen for it. Raises BadInput."""
+        asked = self._waiting
         drawn = await self._kit.where.drawn_again(self.state)
-        still = self._waiting
+        still = asked & self._waiting
         for move in drawn.moves:
             if move.uuid in still:
                 self._told.set(move)

@@ -169,7 +169,7 @@ async def test_a_run_whose_engine_died_goes_on_when_told_and_moves_nothing_twice
     assert resumed.returncode == 1, resumed.stderr
     eventually(nothing_moves, "what moved has its verdict", 60)
     ended = by_vm(ferry.json("evacuations")[-1])
-    assert {ended[vm]["state"] for vm in GO} == {"moved"}, ended
+    assert {ended[vm]["state"] for vm in GO} == {"moved"}, [one["reason"] for one in ended.values()]
     for vm in GO:
         assert_defined_only_on(lab, vm, ended[vm]["target"])
         assert len(ended[vm]["ids"]) <= 2
