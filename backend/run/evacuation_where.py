@@ -9,6 +9,7 @@ from backend.model import (
     Evacuation,
     EvacuationChoice,
     EvacuationMove,
+    HostState,
     Migration,
     MoveState,
     PastFilter,
@@ -20,6 +21,7 @@ from backend.run.evacuation_moves import judged
 from backend.run.evacuation_survey import Considered, EvacuationSurvey
 from backend.run.evacuation_wires import Wires
 from backend.run.journal import Journal
+from backend.run.planning import SETTLE_S
 
 CLOCKS_S = 1.0
 """A migration begins at most so long before its run says so."""
@@ -88,7 +90,11 @@ class Where:
         return draw(wish, [_beside(run, found)], self._inventory.snapshot)
 
     async def became_of(self, run: Evacuation, move: EvacuationMove) -> Became:
-        """Of one that waits or moves, after an engine has ended in between."""
+        """Of one that waits or moves, after an engine has ended in between; unchanged while its
+        hosts do not answer: nothing is concluded from what is not seen."""
+        await self._inventory.settled(SETTLE_S)
+        if not self._answers(move.source):
+            return Became(move)
         if move.state is MoveState.WAITING:
             return Became(self._still_there(run, move))
         migration = await self._migration_of(move)
@@ -99,6 +105,10 @@ class Where:
         if migration.verdict is None and self._going(move.uuid) is None:
             return Became(self._by_looking(run, known), migration)
         return Became(judged(known, migration), migration)
+
+    def _answers(self, host: str) -> bool:
+        watch = self._inventory.hosts.get(host)
+        return watch is not None and watch.host.state is HostState.UP
 
     async def _migration_of(self, move: EvacuationMove) -> Migration | None:
         """Its newest: of this engine, or of the journal."""
@@ -122,6 +132,8 @@ class Where:
     def _still_there(self, run: Evacuation, move: EvacuationMove) -> EvacuationMove:
         """It waits where the plan found it; else somebody has moved it, or it is gone."""
         seen = self._seen(move.uuid)
+        if not all(map(self._answers, self._inventory.hosts)) and not seen:
+            return move
         if any(vm.host == move.source for vm in seen):
             return move
         if not seen:
@@ -140,6 +152,8 @@ class Where:
         there = hosts.get(move.target or "")
         here = hosts.get(move.source)
         if here is not None and here.job is not None:
+            return move
+        if not self._answers(move.target or ""):
             return move
         if there is not None and here is None:
             reason = f"it was found on {there.host}"

@@ -153,6 +153,10 @@ async def test_a_run_whose_engine_died_goes_on_when_told_and_moves_nothing_twice
 ) -> None:
     set_links(lab, "60mbit")
     async with ferry.following("evacuate", HOST, "--remove-source") as run:
+        planned = by_vm(await run.until(event="plan"))
+        assert {planned[vm]["state"] for vm in GO} == {"waiting"}, [
+            one["reason"] for one in planned.values()
+        ]
         await run.until(event="verdict", outcome="moved")
         await run.until(event="sample")
         ferry.kill_engine()

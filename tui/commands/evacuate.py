@@ -129,7 +129,9 @@ async def _run(kind: EvacuationKind, options: argparse.Namespace, choice: FleetC
         planned = await _planned(client, wish)
         if options.plan or not words.going(planned):
             return _print_plan(planned, options)
-        if not options.json:
+        if options.json:
+            print_json({**run_json(planned), "event": "plan"})
+        else:
             _print_moves(planned)
         if not _agreed(options):
             print("Nothing was touched.", file=sys.stderr)
