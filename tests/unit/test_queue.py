@@ -135,6 +135,13 @@ def test_no_pause_is_longer_than_agreed_or_noticeably_longer_than_alone(
         assert ours.pauses_ms[move.id] >= EXTRA_MS
 
 
+def test_a_link_too_slow_for_the_devices_of_several_vms_is_not_shared() -> None:
+    slow = LinkMap(pairs={("a", "b"): 6e6}, uplinks={"a": 6e6}, downlinks={"b": 6e6})
+    first, second = live("one", "b", 90), live("two", "b", 90)
+    starts = next_to_start(QueueState((first, second), links=slow))
+    assert [one.id for one in starts] == ["one"], "half of it is 250 ms of devices' state alone"
+
+
 def test_a_heavy_writer_has_its_link_alone() -> None:
     hot, light = live("hot", "b", 250, 60, 48), live("light", "b", 250)
     assert is_heavy(hot, LINK)

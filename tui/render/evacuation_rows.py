@@ -145,7 +145,7 @@ TIMELINE: tuple[Column[MoveRow], ...] = (
     Column("rate", "SENDS", 9, _rate, rank=2, right=True),
     Column("line", "TIMELINE", 20, bar, narrow=12, flex=120),
     Column("took", "TIME", 7, _took, narrow=6, right=True),
-    Column("pause", "PAUSE", 8, _pause, rank=1, right=True),
+    Column("pause", "PAUSE", 10, _pause, narrow=8, rank=1, right=True),
 )
 """From the start on."""
 

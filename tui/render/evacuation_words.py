@@ -20,6 +20,10 @@ STATES: dict[MoveState, tuple[str, Ink]] = {
     MoveState.CANNOT: ("✕ cannot", Ink.BAD),
     MoveState.NEEDS_YOU: ("✕ NEEDS YOU", Ink.BAD),
 }
+NOTHING = {
+    EvacuationKind.EVACUATE: "no VM is on it",
+    EvacuationKind.RETURN: "no VM left it in an evacuation and is still away",
+}
 
 
 def title(run: Evacuation) -> str:
@@ -44,6 +48,8 @@ def staying(run: Evacuation) -> tuple[EvacuationMove, ...]:
 def whole(run: Evacuation, now: float) -> str:
     """One line: how many, how long, the worst pause; while it runs when it ends."""
     count = len(going(run))
+    if not run.moves:
+        return NOTHING[run.kind]
     if not run.state.open and run.state is not EvacuationState.PLANNED:
         return ended(run)
     parts = [f"{count} VM{'s' * (count != 1)} to move"]

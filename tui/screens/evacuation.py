@@ -136,7 +136,8 @@ class EvacuationScreen(FerryScreen):
         run = self._run
         if run is None:
             return action.label
-        if action.name == "pause" and run.state is not EvacuationState.RUNNING:
+        running = run.state is EvacuationState.RUNNING
+        if action.name == "pause" and run.state.open and not running:
             return "go on"
         if action.name == "back" and not run.state.open:
             return "back"
