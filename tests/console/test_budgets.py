@@ -14,8 +14,8 @@ from tests.console.pty_meter import Meter
 from tests.console.recorded import begun, load
 
 PLAYER = Path(__file__).with_name("play.py")
-WARM_UP_S = 2.5
-MEASURED_S = 5.0
+WARM_UP_S = 3.0
+MEASURED_S = 6.0
 KEY_S = 0.5
 
 Figures = dict[str, tuple[float, float]]
@@ -41,7 +41,7 @@ def measured(argv: list[str], keys: tuple[bytes, ...] = ()) -> tuple[float, floa
 def figures() -> Figures:
     """Every console measured."""
     runs: dict[str, tuple[list[str], tuple[bytes, ...]]] = {
-        "idle": (["idle", "1"], ()),
+        "idle": (["idle", "0"], ()),
         "restless": (["idle", "1", "--restless"], ()),
         "moving": (["two-at-once", str(begins("two-at-once"))], ()),
         "migration": (["db", str(begins("db"))], (b"M", b"\r")),
