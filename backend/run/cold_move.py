@@ -14,14 +14,14 @@ from backend.fleet.host import HostWatch
 from backend.hypervisor import definitions
 from backend.hypervisor.definitions import WholeVm
 from backend.hypervisor.migrate import MigrationOrder
-from backend.model import Control, CopyRoute, Migration, Mode, Phase, Sample, Tuning, VmState
+from backend.model import CopyRoute, Migration, Mode, Phase, Tuning, VmState
 from backend.plan.running import NOTHING
 from backend.remote.hold import Hold
 from backend.run.cold_disks import ColdDisks
 from backend.run.cold_end import ColdEnd
 from backend.run.cold_state import SmallState
 from backend.run.cold_target import ColdTarget
-from backend.run.disk_samples import DiskSamples
+from backend.run.copy_run import CopyRun
 from backend.run.idle_source import (
     CALL_LIMIT_S,
     locked,
@@ -39,7 +39,6 @@ from backend.run.publish import Publisher
 from backend.run.settle import reached
 from backend.run.shutdown import Shutdown
 from backend.run.steps import to_its_end
-from backend.run.told import Told
 from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ class Progress:
     given_back: bool = False
 
 
-class ColdRun:
+class ColdRun(CopyRun):
     """Runs one; all that is known of it is in `state`."""
 
     def __init__(
@@ -71,15 +70,13 @@ class ColdRun:
         publisher: Publisher,
         open_moves: OpenMoves,
     ) -> None:
-        self._begun = begun
+        super().__init__(begun, publisher, open_moves)
         self._order = order
         self._source = source
         self._target = target
-        self._told = Told(begun.state, publisher, begun.confirmed, self._controls, self._keep)
         self._open = open_moves
         self._progress = Progress()
         self._volumes = NewVolumes(self._told, target)
-        self._samples = DiskSamples(self._told, publisher)
         self._disks = ColdDisks(
             self._told, source, target, order.route, order.address, self._volumes, self._samples
         )
@@ -99,28 +96,11 @@ class ColdRun:
             lambda: self._disks.sentences,
         )
         self._whole: WholeVm | None = None
-        self._work: asyncio.Task[None] | None = None
         self._tidying: asyncio.Task[bool] | None = None
-
-    @property
-    def state(self) -> Migration:
-        """All but the samples."""
-        return self._told.state
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """Of its disks: no memory is copied."""
-        return tuple(self._samples.taken)
 
     async def run(self) -> None:
         """Do it. Never raises: what goes wrong is in the verdict."""
-        self._told.update(called_at=time.time())
-        self._work = asyncio.create_task(self._move())
-        try:
-            await asyncio.wait({self._work})
-        finally:
-            self._work.cancel()
-        self._take_error(self._work)
+        self._progress.error = await self._worked()
         await self._to_the_end()
 
     async def settle_open(self) -> None:
@@ -149,60 +129,17 @@ class ColdRun:
         if self._tidying.cancelled() or self._tidying.result():
             self._open.forget(self.state.id)
 
-    def _take_error(self, work: asyncio.Task[None]) -> None:
-        if work.cancelled():
-            self._progress.error = ""
-            return
-        error = work.exception()
-        if isinstance(error, FerryError):
-            self._progress.error = str(error)
-            self._told.note("note", error.sentence)
-        elif error is not None:
-            log.error("move %s", self.state.id, exc_info=error)
-            self._progress.error = f"The engine met a fault of its own: {error!r}."
+    def _too_late(self) -> BadInput | None:
+        if not self._progress.handed_over:
+            return None
+        return BadInput(
+            f"{self.state.vm}: too late to abort, {self._source.name} has let go of it.",
+            "It can be moved back once this has ended.",
+        )
 
-    # -- controls ------------------------------------------------------------------------------
-
-    async def set_bandwidth(self, rate_bytes_s: int | None) -> None:
-        """Limit the copying from now on; None lifts the limit. Raises FerryError."""
-        self._must_run()
-        await self._disks.set_bandwidth(rate_bytes_s)
-        self._told.update(bandwidth_bytes_s=rate_bytes_s)
-        said = f"limited to {rate_bytes_s} bytes/s" if rate_bytes_s else "limit lifted"
-        self._told.note("bandwidth", said, by="operator")
-
-    async def set_pause_limit(self, pause_ms: int) -> None:
-        """There is none. Raises BadInput."""
-        raise BadInput("A VM that does not run has no pause to limit.")
-
-    async def operate(self, control: Control) -> None:
-        """There is nothing to steer. Raises BadInput."""
-        raise BadInput(f"{control.value} cannot be done to a VM that does not run.")
-
-    async def abort(self) -> None:
-        """Stop, and undo it. Raises BadInput when the source has let go already."""
-        self._must_run()
-        if self._progress.handed_over:
-            raise BadInput(
-                f"{self.state.vm}: too late to abort, {self._source.name} has let go of it.",
-                "It can be moved back once this has ended.",
-            )
-        self._told.update(abort_asked=True)
-        self._told.note("abort", "abort asked for", by="operator")
-        if self._work is not None and not self._shutdown.asked_only:
-            self._work.cancel()
-
-    def _must_run(self) -> None:
-        if not self.state.running:
-            raise BadInput(f"Move {self.state.id} of {self.state.vm} has ended.")
-
-    def _controls(self, state: Migration) -> tuple[Control, ...]:
-        early = state.running and state.phase in (Phase.PREPARE, Phase.DISK)
-        return (Control.BANDWIDTH, Control.ABORT) if early and not state.abort_asked else ()
-
-    def _keep(self, state: Migration) -> None:
-        if state.running and not self._open.keep(state):
-            log.warning("move %s goes on without its file", state.id)
+    def _stop(self) -> None:
+        if not self._shutdown.asked_only:
+            super()._stop()
 
     # -- the steps -----------------------------------------------------------------------------
 

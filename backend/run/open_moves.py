@@ -38,6 +38,11 @@ class OpenMoves:
             return False
         return True
 
+    def keep_running(self, state: Migration) -> None:
+        """As it stands, until it has its verdict: then it is `forget`'s."""
+        if state.running and not self.keep(state):
+            log.warning("move %s goes on without its file", state.id)
+
     def forget(self, migration_id: str) -> None:
         """It has a verdict that stands."""
         if self._directory is not None:

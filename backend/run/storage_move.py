@@ -55,8 +55,9 @@ class StorageRun:
         open_moves: OpenMoves,
     ) -> None:
         self._host = host
-        self._open = open_moves
-        self._told = Told(begun.state, publisher, begun.confirmed, available, self._keep)
+        self._told = Told(
+            begun.state, publisher, begun.confirmed, available, open_moves.keep_running
+        )
         self._moves = copied(begun.state.moves)
         self._copies = DiskCopies(self._told, host, publisher)
         self._volumes = NewVolumes(self._told, host, remove_copy)
@@ -92,10 +93,6 @@ class StorageRun:
         await reached(self._host)
         self._end.failed = "The engine ended while its disks were copied."
         await self._end.conclude()
-
-    def _keep(self, state: Migration) -> None:
-        if state.running and not self._open.keep(state):
-            log.warning("move %s goes on without its file", state.id)
 
     # -- controls ------------------------------------------------------------------------------
 
