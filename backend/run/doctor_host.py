@@ -22,6 +22,7 @@ from backend.plan.doctor_facts import Checkup, Copy, Paper, Volume
 from backend.plan.facts import Versions
 from backend.remote import checkup as told
 from backend.remote import pki
+from backend.run.answers import answered
 
 T = TypeVar("T")
 
@@ -54,14 +55,7 @@ class HostAnswers:
 
     async def ask(self, fact: str, answer: Awaitable[T], limit_s: float = ASK_LIMIT_S) -> T | None:
         """The answer; None with its reason in `unknown`."""
-        try:
-            async with asyncio.timeout(limit_s):
-                return await answer
-        except TimeoutError:
-            self.unknown[fact] = f"no answer within {limit_s:g} s"
-        except FerryError as error:
-            self.unknown[fact] = error.sentence
-        return None
+        return await answered(self.unknown, fact, answer, limit_s)
 
     def add(self, **facts: Any) -> None:
         """Put facts into the checkup."""

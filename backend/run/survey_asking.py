@@ -1,14 +1,13 @@
 """How a survey asks: each question has a time limit, and a failed one leaves its reason."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from backend.errors import FerryError
 from backend.hypervisor.connection import Connection
 from backend.model import Host, MoveOptions, Reading, Vm
 from backend.remote.shell import Shell
+from backend.run.answers import answered
 
 T = TypeVar("T")
 
@@ -73,14 +72,7 @@ class Asking:
     options: MoveOptions = field(default_factory=MoveOptions)
 
     async def ask(self, fact: str, answer: Awaitable[T], limit_s: float) -> T | None:
-        try:
-            async with asyncio.timeout(limit_s):
-                return await answer
-        except TimeoutError:
-            self.unknown[fact] = f"no answer within {limit_s:g} s"
-        except FerryError as error:
-            self.unknown[fact] = error.sentence
-        return None
+        return await answered(self.unknown, fact, answer, limit_s)
 
     async def call(
         self, fact: str, host: HostAccess, function: Callable[[Connection], T], what: str

@@ -90,7 +90,6 @@ async def test_a_call_that_fails_although_the_vm_moves(lab: Lab, ferry: Ferry) -
     assert_moved_whole(lab, verdict, target)
 
 
-@pytest.mark.long
 async def test_a_broken_stream_is_recovered(lab: Lab, ferry: Ferry) -> None:
     """Both ends failed, the VM stands still: recovery is offered, and done when it is asked for."""
     source, target = host_of(lab, VM), other(lab, VM)

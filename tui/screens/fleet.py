@@ -13,18 +13,18 @@ from tui.render import headline, host_rows, vm_rows
 from tui.render.host_rows import HostRow
 from tui.render.ink import Ink, Line, Span
 from tui.render.vm_rows import SORTS, VmRow
-from tui.screens.base import FerryScreen
+from tui.screens.sifting import Sifting
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import PaintedLine
-from tui.widgets.prompt import Prompt
 
 RUN_ACTIONS = ("evacuate", "bring_back", "maintenance")
 
 
-class FleetScreen(FerryScreen):
+class FleetScreen(Sifting):
     """Hosts above, VMs below."""
 
     NAME = "fleet"
+    SORTS = SORTS
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("mark", "space", "mark", "Mark the VM under the cursor, to move several at once."),
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
@@ -44,9 +44,6 @@ class FleetScreen(FerryScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._filter = ""
-        self._sort = 0
-        self._falling = False
         self._hosts: LiveTable[HostRow] = LiveTable(
             host_rows.COLUMNS,
             lambda row: row.host.name,
@@ -212,26 +209,6 @@ class FleetScreen(FerryScreen):
     def do_doctor(self) -> None:
         """What is wrong with the fleet."""
         self.ferry.open_doctor()
-
-    def do_filter(self) -> None:
-        """Filter as it is typed."""
-        self.query_one(Prompt).ask("/", self._filter, lambda _: "", self._set_filter)
-
-    def _set_filter(self, text: str) -> None:
-        self._filter = text.strip()
-        self.draw_all()
-
-    def do_sort(self) -> None:
-        """The next column that sorts."""
-        self._sort = (self._sort + 1) % len(SORTS)
-        self._falling = False
-        self.draw_all()
-        self.say(f"Sorted by {SORTS[self._sort].title.lower()}; S turns it around.", ink=Ink.DIM)
-
-    def do_reverse(self) -> None:
-        """The other way around."""
-        self._falling = not self._falling
-        self.draw_all()
 
     def do_tables(self) -> None:
         """Hosts to VMs and back."""

@@ -13,18 +13,20 @@ from tui.export import files
 from tui.render import headline, past_rows
 from tui.render.ink import Ink, Line, Span, spans_of
 from tui.screens.exporting import EXPORT, Exporting
+from tui.screens.sifting import Sifting
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import PaintedLine
-from tui.widgets.prompt import Prompt
 
 AT_A_TIME = 1000
 """Rows asked for; older ones on demand."""
 
 
-class HistoryScreen(Exporting):
+class HistoryScreen(Exporting, Sifting):
     """A table that follows: what ends while it is open appears in it."""
 
     NAME = "history"
+    SORTS = past_rows.SORTS
+    FIRST_FALLS = True
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("open", "enter", "open", "Open the migration: its report, its chart, its replay."),
         Action("filter", "slash", "filter", "Show only rows that have all these words."),
@@ -43,8 +45,6 @@ class HistoryScreen(Exporting):
         self._limit = AT_A_TIME
         self._asked: object = None
         """What the answer at hand, or under way, was asked for."""
-        self._filter = ""
-        self._sort, self._falling = 0, True
         self._table: LiveTable[Past] = LiveTable(
             past_rows.COLUMNS, lambda past: past.id, empty="asking the engine …", id="past"
         )
@@ -134,27 +134,6 @@ class HistoryScreen(Exporting):
     @on(LiveTable.Opened, "#past")
     def _opened(self, event: LiveTable.Opened) -> None:
         self.ferry.open_replay(event.key)
-
-    def do_filter(self) -> None:
-        """Filter as it is typed."""
-        self.query_one(Prompt).ask("/", self._filter, lambda _: "", self._set_filter)
-
-    def _set_filter(self, text: str) -> None:
-        self._filter = text.strip()
-        self.draw_all()
-
-    def do_sort(self) -> None:
-        """The next column that sorts."""
-        self._sort = (self._sort + 1) % len(past_rows.SORTS)
-        self._falling = self._sort == 0
-        self.draw_all()
-        title = past_rows.SORTS[self._sort].title.lower()
-        self.say(f"Sorted by {title}; S turns it around.", ink=Ink.DIM)
-
-    def do_reverse(self) -> None:
-        """The other way around."""
-        self._falling = not self._falling
-        self.draw_all()
 
     def do_older(self) -> None:
         """Ask for more."""

@@ -36,8 +36,9 @@ class MigrationPanes(Exporting):
         self._seen = (0, False)
 
     def look(self) -> MigrationView | None:
-        """The migration as it is to be shown now; None while it is not known."""
-        raise NotImplementedError
+        """The migration as it is to be shown now; None while it is not known, as before a screen
+        has been told of one."""
+        return None
 
     def beside_phases(self, view: MigrationView) -> Spans:
         """What stands at the right of the phases."""
