@@ -428,7 +428,7 @@ async def test_snapshots_follow_once_a_host_that_was_away_answers_again(
     host.stored["vda"] = "/fast/a"
     left, published = move(host)
     idle = replace(left.state, idle=True)
-    run = taken_up(idle, cast("Any", host), cast("Any", published), OpenMoves(None))
+    run = taken_up(idle, cast("Any", host), cast("Any", published), OpenMoves(None), time.time)
     await run.settle_open()
     assert run.state.verdict is not None
     assert (run.state.verdict.outcome, run.state.verdict.leftovers) == (Outcome.MOVED, ())
