@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from backend.errors import BadInput, FerryError, HostUnreachable, HypervisorError
-from backend.hypervisor import block_copy, volumes
+from backend.hypervisor import block_copy, definitions, volumes
 from backend.hypervisor.block_copy import DiskSeen, VmSeen
 from backend.hypervisor.migrate import MigrationOrder
 from backend.hypervisor.volumes import Volume
@@ -415,6 +415,24 @@ async def test_one_that_stays_silent_is_unknown_until_it_answers(
     assert Outcome.UNKNOWN in outcomes
     assert verdict.outcome is Outcome.STAYED
     assert_as_it_was(host)
+
+
+async def test_snapshots_follow_once_a_host_that_was_away_answers_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed: list[str] = []
+    monkeypatch.setattr(
+        definitions, "repoint_snapshots", lambda _host, uuid, _changes: followed.append(uuid)
+    )
+    host = Host(fail={"let its snapshots": DOWN}, active=False)
+    host.stored["vda"] = "/fast/a"
+    left, published = move(host)
+    idle = replace(left.state, idle=True)
+    run = taken_up(idle, cast("Any", host), cast("Any", published), OpenMoves(None), time.time)
+    await run.settle_open()
+    assert run.state.verdict is not None
+    assert (run.state.verdict.outcome, run.state.verdict.leftovers) == (Outcome.MOVED, ())
+    assert followed == ["u-1"]
 
 
 async def test_bandwidth_is_live_and_nothing_else_can_be_done() -> None:
