@@ -108,6 +108,10 @@ class FerryScreen(Screen[None]):
         """Whatever happened while another screen was seen."""
         self.draw_all()
 
+    def on_resize(self) -> None:
+        """Rows that give way to others are counted anew, at the new size."""
+        self.call_after_refresh(self.draw_all)
+
     @on(StoreMoved)
     def _store_moved(self, event: StoreMoved) -> None:
         due = event.at_once or time.monotonic() - self._drawn_at >= self.PACE_S * 0.9
