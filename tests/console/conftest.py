@@ -58,7 +58,8 @@ class Console:
         """Until nothing waits: Textual's pause may end while a busy machine still draws."""
         await self.pilot.pause()
         while self._waits():
-            await self.pilot.pause()
+            await self.pilot._wait_for_screen()
+            self.app.screen._on_timer_update()
 
     def _waits(self) -> bool:
         screen = self.app.screen
