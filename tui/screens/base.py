@@ -75,7 +75,7 @@ class FerryScreen(Screen[None]):
         yield Question()
         yield Painted(lambda w, _: self._flash_lines(w), id="flash")
         yield Prompt()
-        yield KeyBar((*self.ACTIONS, *COMMON), self.why_not, self.label)
+        yield KeyBar((*self.ACTIONS, *COMMON), self.why_not, self.label, self.in_footer)
 
     # -- for the screens ------------------------------------------------------------------
 
@@ -97,6 +97,10 @@ class FerryScreen(Screen[None]):
     def label(self, action: Action) -> str:
         """What the footer calls an action now."""
         return action.label
+
+    def in_footer(self, action: Action) -> bool:
+        """Whether the footer names an action now; help and palette name all."""
+        return action.footer
 
     def needs_engine(self) -> str:
         """The reason shared by all that goes to the engine."""
