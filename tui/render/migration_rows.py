@@ -6,7 +6,6 @@ from tui.render.ink import Ink, Span, Spans, spans_of
 from tui.render.migration_lines import MigrationView, word_of, word_span
 from tui.render.table import Column
 
-
 LEAST_BAR = 3
 
 

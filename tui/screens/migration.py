@@ -41,9 +41,7 @@ class MigrationScreen(MigrationPanes):
         Action("hold", "w", "hold", "Wait before the switchover; pressed again: switch over now."),
         Action("recover", "r", "recover", "Go on with a post-copy whose stream broke."),
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
-        Action(
-            "again", "m", "replan", "Plan it anew; a running one is aborted after a question."
-        ),
+        Action("again", "m", "replan", "Plan it anew; a running one is aborted after a question."),
         Action("replay", "space", "replay", "Play one that has ended, as it was.", footer=False),
         replace(EXPORT, footer=False),
         Action("next", "n,tab", "next", "The next running migration."),
