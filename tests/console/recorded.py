@@ -271,13 +271,14 @@ class RecordedLink:
         changes = [e.change for e in self._played()]
         return tuple(c.sample for c in changes if isinstance(c, SampleArrived) and c.id == id)
 
-    def _replied(self, kind: type[R], fits: Callable[[R], bool]) -> R:
-        """The last such reply by then; the first one later, if there was none yet."""
-        fitting = [e for e in self.entries if isinstance(e.reply, kind) and fits(e.reply)]
-        past = [e for e in fitting if e.t <= self.t]
-        reply = (past or fitting[:1])[-1].reply
-        assert isinstance(reply, kind)
-        return reply
+    def _replied(self, kind: type[R], fits: Callable[[R], bool]) -> R | Done:
+        """The last such reply by then; the first one later, if there was none yet; Done, if none
+        was recorded at all."""
+        fitting = [
+            (e.t, e.reply) for e in self.entries if isinstance(e.reply, kind) and fits(e.reply)
+        ]
+        past = [reply for t, reply in fitting if t <= self.t]
+        return past[-1] if past else fitting[0][1] if fitting else Done()
 
     def _plans(self, vms: tuple[str, ...]) -> tuple[Plan, ...]:
         """As last planned by then; what was planned only later, if nothing was yet."""
