@@ -304,7 +304,8 @@ def _checked_hello(line: bytes) -> Hello:
         raise BadInput("That is not the engine's language.") from None
     if theirs != (PROTOCOL, own_version()):
         raise BadInput(
-            f"The running engine is version {own_version()}, this is {theirs[1]}.",
+            f"The running engine is version {own_version()} (protocol {PROTOCOL}), this is"
+            f" {theirs[1]} (protocol {theirs[0]}).",
             "Run `virt-ferry engine stop` and try again: running migrations go on in the hosts.",
         )
     try:
