@@ -127,7 +127,7 @@ async def compare(bench: MirrorBench, data: int) -> dict[str, float]:
 
 
 async def shaped(bench: MirrorBench) -> None:
-    data = 512 * MIB
+    data = 1024 * MIB
     bench.bench.link(f"{LINK_BITS_S // 10**6}mbit")
     print(f"{data // MIB} MiB full, link {LINK_BITS_S / 1e6:.0f} Mbit/s")
     rates = await compare(bench, data)

@@ -1,6 +1,7 @@
 """A storage move from confirm to verdict, on a host that is written down here."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -205,7 +206,7 @@ def move(
     published = Published()
     order = MigrationOrder("u-1", "db-1", "")
     before = Before("db-1", "kvm-a", "kvm-a", persistent=True)
-    begun = Undertaking(state, order, before, Tuning(300), NOTHING, 0.0)
+    begun = Undertaking(state, order, before, Tuning(300), NOTHING, 0.0, time.time)
     kept = OpenMoves(folder)
     return StorageRun(begun, cast("Any", host), cast("Any", published), kept), published
 
@@ -429,7 +430,7 @@ async def test_snapshots_follow_once_a_host_that_was_away_answers_again(
     host.stored["vda"] = "/fast/a"
     left, published = move(host)
     idle = replace(left.state, idle=True)
-    run = taken_up(idle, cast("Any", host), cast("Any", published), OpenMoves(None))
+    run = taken_up(idle, cast("Any", host), cast("Any", published), OpenMoves(None), time.time)
     await run.settle_open()
     assert run.state.verdict is not None
     assert (run.state.verdict.outcome, run.state.verdict.leftovers) == (Outcome.MOVED, ())
@@ -476,7 +477,8 @@ async def test_what_an_engine_left_when_it_died_is_undone_or_finished(
     (left,) = OpenMoves(tmp_path).found()
     assert (left.phase, left.volumes[0].path) == (Phase.DISK, "/fast/a")
     host.on_look = lambda _number: None
-    again = taken_up(left, cast("Any", host), cast("Any", published), OpenMoves(tmp_path))
+    kept = OpenMoves(tmp_path)
+    again = taken_up(left, cast("Any", host), cast("Any", published), kept, time.time)
     await again.settle_open()
     assert again.state.verdict is not None
     if switched:
