@@ -114,7 +114,9 @@ class FerryScreen(Screen[None]):
         self.draw_all()
 
     def on_resize(self) -> None:
-        """Rows that give way to others are counted anew, at the new size."""
+        """Rows that give way to others are counted anew, at the new size; what cannot be seen is
+        not shown in part: a sentence stands over all of it."""
+        self.set_class(bool(self._why_too_little), "-too-little")
         self.call_after_refresh(self.draw_all)
 
     @on(StoreMoved)
@@ -189,12 +191,7 @@ class FerryScreen(Screen[None]):
     def _rows_changed(self) -> None:
         self.draw_all()
 
-    # -- acting ---------------------------------------------------------------------------
-
-    def on_resize(self) -> None:
-        """What cannot be seen is not shown in part: a sentence stands over all of it."""
-        self.set_class(bool(self._why_too_little), "-too-little")
-        self.draw_all()
+        # -- acting ---------------------------------------------------------------------------
 
     @property
     def _why_too_little(self) -> str:
