@@ -191,7 +191,7 @@ class FerryScreen(Screen[None]):
     def _rows_changed(self) -> None:
         self.draw_all()
 
-        # -- acting ---------------------------------------------------------------------------
+    # -- acting ---------------------------------------------------------------------------
 
     @property
     def _why_too_little(self) -> str:
