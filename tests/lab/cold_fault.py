@@ -27,6 +27,7 @@ from backend.model import (
     Migration,
     Mode,
     MoveOptions,
+    Roll,
     Sample,
     Verdict,
 )
@@ -76,6 +77,9 @@ class News:
         """Nothing."""
 
     def evacuation(self, run: Evacuation) -> None:
+        """Nothing."""
+
+    def roll(self, roll: Roll) -> None:
         """Nothing."""
 
     def trouble(self, sentence: str) -> None:
