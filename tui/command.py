@@ -20,7 +20,17 @@ Verb = Callable[[argparse.Namespace, FleetChoice], Awaitable[int]]
 
 EXIT_REFUSED = 2
 EXIT_NEEDS_YOU = 3
-_FOLLOWING = ("migrate", "watch", "abort", "recover", "evacuate", "return", "evacuations")
+_FOLLOWING = (
+    "migrate",
+    "watch",
+    "abort",
+    "recover",
+    "evacuate",
+    "return",
+    "evacuations",
+    "roll",
+    "rolls",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         jobs,
         moves,
         replay,
+        roll,
         steer,
     )
 
@@ -91,6 +102,8 @@ def _run(options: argparse.Namespace) -> int:
         "return": evacuate.bring_back,
         "evacuations": evacuate.evacuations,
         "maintenance": evacuate.maintenance,
+        "roll": roll.roll,
+        "rolls": roll.rolls,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -210,6 +223,9 @@ def _parser() -> argparse.ArgumentParser:
     runs = verb("evacuations", "lists evacuations and returns; goes on with one, or ends it")
     runs.add_argument("action", nargs="?", choices=("watch", "pause", "resume", "abort"))
     runs.add_argument("run", nargs="?", metavar="HOST")
+    wanted.add_roll_options(verb("roll", "hosts one after the other: empty, hook, VMs home"))
+    rolls = verb("rolls", "lists rolls; goes on with the open one, or ends it")
+    rolls.add_argument("action", nargs="?", choices=("watch", "pause", "resume", "skip", "abort"))
     upkeep = verb("maintenance", "a host takes no VM from now on, or does again")
     upkeep.add_argument("host", metavar="HOST")
     upkeep.add_argument("state", choices=("on", "off"))

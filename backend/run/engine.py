@@ -15,6 +15,7 @@ from backend.fleet.config import FleetSettings
 from backend.fleet.inventory import Inventory
 from backend.model import (
     Control,
+    Evacuation,
     Examination,
     FleetSnapshot,
     Migration,
@@ -50,6 +51,7 @@ from backend.run.planning import Planner, check_target
 from backend.run.preparing import Ledger, MakingReady
 from backend.run.publish import Publisher
 from backend.run.recorder import Recorder
+from backend.run.rolls import Rolls
 from backend.run.roster import Roster
 from backend.run.runs import Run
 from backend.run.taking_up import TakingUp
@@ -102,9 +104,11 @@ class Engine:
         self._ledger = Ledger()
         self._planner = Planner(self._inventory, self._roster.running_uuids, own, self._history)
         self.evacuations = Evacuations(
-            self, self._inventory, self._planner, self._journal, self._publisher.evacuation
+            self, self._inventory, self._planner, self._journal, self._run_seen
         )
         """Hosts that are emptied, and VMs that are brought home: runs of many migrations."""
+        self.rolls = Rolls(self.evacuations, self._inventory, self._journal, self._publisher.roll)
+        """Hosts that are maintained one after the other: each two such runs."""
         self._carried = carried
         self._opened = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
@@ -130,7 +134,7 @@ class Engine:
         """Our own migrations without a verdict that is final, and runs that will start more."""
         tidying = (isinstance(run, ColdRun) and run.tidying for run in self._roster.runs.values())
         own = len(self._tasks) - sum(tidying) - len(self._watching)
-        return own + self.evacuations.busy_count
+        return own + self.evacuations.busy_count + self.rolls.busy_count
 
     def begin(self) -> None:
         """Start watching the fleet."""
@@ -139,6 +143,7 @@ class Engine:
 
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
+        await self.rolls.close()
         await self.evacuations.close()
         await self._foreign.close()
         opening = () if self._opening is None else (self._opening,)
@@ -246,6 +251,10 @@ class Engine:
         self._publisher.fleet(fleet)
         self._foreign.look()
 
+    def _run_seen(self, run: Evacuation) -> None:
+        self._publisher.evacuation(run)
+        self.rolls.saw(run)
+
     def _watch_foreign(self, run: ForeignRun) -> None:
         self._keep_running(run, run.run(), f"foreign-{run.state.id}")
 
@@ -304,6 +313,7 @@ class Engine:
         finally:
             self._opened.set()
             self.evacuations.begin()
+            self.rolls.begin()
             self._foreign.begin()
 
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:

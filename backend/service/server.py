@@ -41,6 +41,7 @@ from backend.service.protocol import (
     Publish,
     Reply,
     Request,
+    RollChanged,
     StopEngine,
     Watch,
     Welcome,
@@ -262,6 +263,7 @@ class Connection:
         states = served.engine.migrations(running_only=False)
         changes: list[Change] = [MigrationChanged(migration) for migration in states]
         changes += map(EvacuationChanged, served.engine.evacuations.known)
+        changes += map(RollChanged, served.engine.rolls.known)
         for change in changes:
             self._publish(change, encode(Publish(change)))
 

@@ -172,6 +172,8 @@ class FerryScreen(Screen[None]):
             spans = spans_of((f" ✕ {link.sentence} {link.remedy}{again}", Ink.BAD))
         elif self._flash and now < self._flash[2]:
             spans = spans_of((f" {self._flash[0]}", self._flash[1]))
+        elif roll := self.store.roll_that_stands():
+            spans = spans_of((f" ! The roll is {roll.state}. {roll.trouble}", Ink.WARN))
         elif (run := self.store.open_run()) and run.state is EvacuationState.INTERRUPTED:
             said = f" ! The {run.kind} of {run.host} was interrupted: its engine ended. "
             spans = spans_of((f"{said}e on that host shows it, p there goes on with it.", Ink.WARN))
