@@ -32,6 +32,7 @@ from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.plan.rules import rules_of
 from backend.run import pool_moves
+from backend.run.attached import AttachedRun
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
 from backend.run.doctor import examine
@@ -51,7 +52,7 @@ from backend.run.publish import Publisher
 from backend.run.recorder import Recorder
 from backend.run.roster import Roster
 from backend.run.runs import Run
-from backend.run.taking_up import TakingUp
+from backend.run.taking_up import Left, TakingUp
 from backend.run.together import Planned
 
 log = logging.getLogger(__name__)
@@ -304,7 +305,12 @@ class Engine:
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:
         run = self._taking_up.run_of(state, samples)
         if run is not None:
-            self._keep_running(run, run.settle_open(), f"open-{state.id}")
+            self._keep_running(run, self._go_on(run), f"open-{state.id}")
+
+    async def _go_on(self, run: Left) -> None:
+        await run.settle_open()
+        if isinstance(run, AttachedRun) and run.followed:
+            self._learn(run, None)
 
     def _keep_running(self, run: Run, work: Coroutine[Any, Any, None], name: str) -> None:
         """From now on it is one of ours, and its work a task."""
@@ -321,7 +327,7 @@ class Engine:
         await run.run()
         if not isinstance(run, MigrationRun):
             return
-        self._learn(run, planned)
+        self._learn(run, planned.in_use_bytes)
         if run.second.wanted and await run.second.link_is_back():
             again = run.second.options(options, run.begun_s)
             if again is None:
@@ -347,8 +353,8 @@ class Engine:
             second = self._begin(planned, options, time.monotonic(), after=state.id)
             run.second.begun(second.id)
 
-    def _learn(self, run: MigrationRun, planned: Planned) -> None:
-        taught = lesson(run, planned.in_use_bytes)
+    def _learn(self, run: MigrationRun, in_use_bytes: int | None) -> None:
+        taught = lesson(run, in_use_bytes)
         if taught is None:
             return
         self._history.add(taught)
