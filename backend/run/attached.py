@@ -64,6 +64,13 @@ class AttachedRun(MigrationRun):
         """Somebody else moves the VM by now."""
         self._probing: asyncio.Task[None] | None = None
 
+    @property
+    def promised_s(self) -> float:
+        """So long ago its verdict has promised a second attempt."""
+        verdict = self.state.verdict
+        ended = self.state.started + (verdict.wall_s if verdict is not None else 0.0)
+        return max(0.0, time.time() - ended)
+
     async def settle_open(self) -> None:
         """Go on with it, to its verdict. Never raises."""
         try:

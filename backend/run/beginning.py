@@ -42,6 +42,7 @@ def first_state(
         persistent=vm.persistent,
         state_before=vm.state,
         address=options.address,
+        asked=options,
     )
 
 

@@ -32,6 +32,7 @@ from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.plan.rules import rules_of
 from backend.run import pool_moves
+from backend.run.again import WAIT_S
 from backend.run.attached import AttachedRun
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
@@ -308,9 +309,25 @@ class Engine:
             self._keep_running(run, self._go_on(run), f"open-{state.id}")
 
     async def _go_on(self, run: Left) -> None:
-        await run.settle_open()
-        if isinstance(run, AttachedRun) and run.followed:
-            self._learn(run, None)
+        attached = run if isinstance(run, AttachedRun) else None
+        if attached is None or not attached.second.wanted:
+            await run.settle_open()
+        if attached is not None and attached.followed:
+            self._learn(attached, None)
+        if attached is not None and attached.second.wanted:
+            await self._keep_promise(attached)
+
+    async def _keep_promise(self, run: AttachedRun) -> None:
+        """Of a second attempt, by what the journal has; one may be begun already."""
+        id, asked = run.state.id, run.state.asked
+        runs = (one.state for one in self._roster.runs.values())
+        begun = next((state.id for state in runs if state.after == id), None)
+        if begun is not None:
+            run.second.begun(begun)
+        elif asked is None or run.promised_s > WAIT_S:
+            run.second.end("the engine that promised it has ended: begin it anew")
+        else:
+            await self._second_attempt(run, asked, run.promised_s)
 
     def _keep_running(self, run: Run, work: Coroutine[Any, Any, None], name: str) -> None:
         """From now on it is one of ours, and its work a task."""
@@ -328,7 +345,12 @@ class Engine:
         if not isinstance(run, MigrationRun):
             return
         self._learn(run, planned.in_use_bytes)
-        if run.second.wanted and await run.second.link_is_back():
+        await self._second_attempt(run, options)
+
+    async def _second_attempt(
+        self, run: MigrationRun, options: MoveOptions, promised_s: float = 0.0
+    ) -> None:
+        if run.second.wanted and await run.second.link_is_back(promised_s):
             again = run.second.options(options, run.begun_s)
             if again is None:
                 run.second.end("its deadline is over")

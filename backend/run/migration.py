@@ -23,8 +23,8 @@ from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
 from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
-from backend.run import conclude
-from backend.run.again import SecondAttempt, lost_its_link
+from backend.run import again, conclude
+from backend.run.again import SecondAttempt, link_lost, lost_its_link
 from backend.run.changed import ChangedParameters
 from backend.run.cleaning import clean
 from backend.run.contest import Contest
@@ -42,7 +42,7 @@ from backend.run.operated import Operated
 from backend.run.post_copy import Aftermath, begin_again
 from backend.run.preparing import MakingReady, TargetReady
 from backend.run.publish import Publisher
-from backend.run.settle import RECHECK_S, settle
+from backend.run.settle import RECHECK_S, SILENT_S, settle
 from backend.run.told import Told
 from backend.run.verdict import Before, Judgement, found_elsewhere
 from backend.run.watching import SAMPLE_EVERY_S, Watching
@@ -310,8 +310,10 @@ class MigrationRun(Operated):
         while True:
             if self.state.running:
                 self._told.enter(Phase.VERIFY)
+            cut = link_lost(self._watching.samples, self._call_error)
+            patience_s = again.SILENT_S if cut and not self.state.post_copy else SILENT_S
             judgement, through = await settle(
-                self._before, self.state.uuid, self._source, self._target
+                self._before, self.state.uuid, self._source, self._target, patience_s
             )
             if through and not await self._controls.wake(judgement.outcome):
                 return judgement
