@@ -27,6 +27,7 @@ from backend.plan.queue import forecast_whole, next_to_start
 from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
 from backend.run import evacuation_moves as moves
 from backend.run.evacuation_controls import RunControls
+from backend.run.evacuation_flows import Flows
 from backend.run.evacuation_kit import Kit
 from backend.run.evacuation_queue import foreseen, queue_state
 from backend.run.evacuation_told import ToldRun
@@ -47,6 +48,7 @@ class EvacuationRun:
         self._controls = RunControls(self._told, kit)
         self._queued: dict[str, QueuedMove] = {}
         self._pairs: dict[tuple[str, str], float] = {}
+        self._flows = Flows()
         self._migrations: dict[str, Migration] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -232,10 +234,12 @@ class EvacuationRun:
     async def _foresee_and_start(self) -> None:
         """The order is computed beside the event loop: it simulates every move."""
         now_s = time.time()
-        links = self._kit.where.links(self._pairs)
+        links = self._flows.links(self._kit.where.links(self._pairs), now_s)
         state = queue_state(self.state, self._queued, self._migrations, links, now_s)
         if not state.waiting and not state.going:
             return
+        for said in self._flows.take(state, self._migrations, now_s):
+            self._told.note(said)
         starts, whole = await asyncio.to_thread(_ordered, state)
         self._told.take_times(foreseen(self.state, whole, now_s))
         for start in starts:
