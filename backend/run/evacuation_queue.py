@@ -35,6 +35,7 @@ def queue_state(
             for move in moving
         ),
         links=links,
+        fixed_cap=run.wish.fixed_cap,
         paused=run.state in (EvacuationState.PAUSED, EvacuationState.INTERRUPTED),
     )
 

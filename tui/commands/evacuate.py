@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from backend.model import (
@@ -153,6 +154,7 @@ async def _wish(
         tuple(getattr(options, "to", None) or ()),
         run_options(options),
         choices,
+        options.fixed_cap,
     )
 
 
@@ -229,7 +231,7 @@ def _agreed(options: argparse.Namespace) -> bool:
 
 async def _start(client: EngineClient, planned: Evacuation, options: argparse.Namespace) -> int:
     wish = planned.wish
-    pinned = EvacuationWish(wish.host, wish.kind, wish.targets, wish.options, planned.pinned)
+    pinned = replace(wish, choices=planned.pinned)
     await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
     reply = await client.call(StartEvacuation(pinned))
     assert isinstance(reply, EvacuationReply)
