@@ -29,14 +29,11 @@ from backend.run import evacuation_moves as moves
 from backend.run.evacuation_controls import RunControls
 from backend.run.evacuation_flows import Flows
 from backend.run.evacuation_kit import Kit
-from backend.run.evacuation_queue import foreseen, queue_state
+from backend.run.evacuation_queue import foreseen, next_look_s, queue_state
 from backend.run.evacuation_told import ToldRun
 from backend.run.journal_runs import Away
 
 log = logging.getLogger(__name__)
-
-TICK_S = 2.0
-"""How often it looks by itself whether something more may start."""
 
 
 class EvacuationRun:
@@ -97,7 +94,10 @@ class EvacuationRun:
             move = replace(move, ids=(*move.ids, migration.id), state=MoveState.MOVING)
             self._told.set(move)
         if migration.id == move.id:
+            was = self._migrations.get(move.uuid)
             self._migrations[move.uuid] = migration
+            if was is None or was.phase is not migration.phase:
+                self._changed.set()  # its link may be free
             self._judge(move, migration)
 
     def _is_ours(self, move: EvacuationMove, migration: Migration) -> bool:
@@ -191,7 +191,7 @@ class EvacuationRun:
             self._told.tell()
             await self._kit.rows.keep(self.state)
             try:
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(next_look_s(self.state, self._migrations)):
                     await self._changed.wait()
             except TimeoutError:
                 continue
