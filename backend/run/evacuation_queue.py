@@ -31,14 +31,15 @@ def queue_state(
     """`queued`, `migrations`: by the VM's UUID; `now_s`: epoch seconds."""
     waiting = (move for move in run.moves if move.state is MoveState.WAITING)
     moving = (move for move in run.moves if move.state is MoveState.MOVING)
+
+    def known(move: EvacuationMove) -> QueuedMove:
+        limit_bytes_s = run.wish.options.bandwidth_bytes_s
+        found = queued.get(move.uuid) or _bare(move)
+        return replace(found, rank=move.rank, most_bytes_s=limit_bytes_s)
+
     return QueueState(
-        waiting=tuple(
-            replace(queued[move.uuid], rank=move.rank) for move in waiting if move.uuid in queued
-        ),
-        going=tuple(
-            _going(move, queued.get(move.uuid) or _bare(move), migrations.get(move.uuid), now_s)
-            for move in moving
-        ),
+        waiting=tuple(known(move) for move in waiting if move.uuid in queued),
+        going=tuple(_going(move, known(move), migrations.get(move.uuid), now_s) for move in moving),
         links=links,
         fixed_cap=run.wish.fixed_cap,
         paused=run.state in (EvacuationState.PAUSED, EvacuationState.INTERRUPTED),

@@ -234,7 +234,9 @@ class EvacuationRun:
     async def _foresee_and_start(self) -> None:
         """The order is computed beside the event loop: it simulates every move."""
         now_s = time.time()
-        links = self._flows.links(self._kit.where.links(self._pairs), now_s)
+        limit_bytes_s = self.state.wish.options.bandwidth_bytes_s
+        known = self._kit.where.links(self._pairs, limit_bytes_s)
+        links = self._flows.links(known, now_s)
         state = queue_state(self.state, self._queued, self._migrations, links, now_s)
         if not state.waiting and not state.going:
             return

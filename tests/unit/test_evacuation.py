@@ -20,6 +20,7 @@ from backend.model import (
     HostState,
     Migration,
     Mode,
+    MoveOptions,
     MoveState,
     Outcome,
     Outlook,
@@ -210,6 +211,15 @@ def test_only_what_waits_and_moves_is_in_the_queue() -> None:
     assert not state.paused
     paused = replace(run, state=EvacuationState.INTERRUPTED)
     assert queue_state(paused, known, {}, LinkMap(), 100.0).paused
+
+
+def test_an_operators_bandwidth_is_each_moves_own() -> None:
+    wish = replace(WISH, options=MoveOptions(bandwidth_bytes_s=10_000_000))
+    moves = (move("a", MoveState.WAITING), move("b", MoveState.MOVING))
+    run = Evacuation("r", wish, EvacuationState.RUNNING, moves, started=80.0)
+    state = queue_state(run, {f"uuid-{name}": queued(name) for name in "ab"}, {}, LinkMap(), 100.0)
+    known = (*state.waiting, *(one.move for one in state.going))
+    assert [one.most_bytes_s for one in known] == [10_000_000] * 2
 
 
 def test_it_is_looked_at_sooner_when_a_move_is_about_to_leave_its_link() -> None:
