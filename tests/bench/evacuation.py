@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from backend.lab.errors import LabError  # run as a script: the path comes first
-from backend.lab.guest_link import set_writer
+from backend.lab.guest_link import guest_report, set_disk_writer, set_writer
 from tests.bench.benchlab import COMMAND, ROOT, BenchError, BenchLab
 from tests.bench.evacuation_report import (
     ONE_WIRE,
@@ -63,6 +63,11 @@ CASES = (
     Case(ONE_WIRE, source="200mbit", target="400mbit"),
 )
 CAPS: tuple[int | None, ...] = (None, 1, 2)
+FILLED_BYTES = 300 * 2**20
+"""Of each of the two disks."""
+FILL_BYTES_S = 60 * MB
+FILL_LIMIT_S = 60.0
+DISK_BLOCK_BYTES = 64 * 1024
 RUN_LIMIT_S = 300.0
 LEARN_S = 35.0
 """Of a new engine: so long it needs to have measured what the VMs write."""
@@ -104,8 +109,27 @@ class Bench:
             raise BenchError(f"{', '.join(missing)} could not be brought to {HOST}")
         tag = ("metadata", TAGGED, *METADATA, "--set", '<vm never="yes"/>')
         self.bench.virsh(self._hosts[HOST], *tag)
+        self._fill_disks()
         for vm, (rate, over) in WRITERS.items():
             set_writer(self.bench.lab, self.bench.lab.vm(vm), rate, over)
+
+    def _fill_disks(self) -> None:
+        """So that copying them is worth an order."""
+        lab = self.bench.lab
+        image = self._hosts[HOST].state / "lib" / "images" / f"{OFF}.qcow2"
+        fill = f"write -P 90 100M {FILLED_BYTES // 2**20 - 100}M"
+        subprocess.run(
+            ["qemu-io", "-f", "qcow2", "-c", fill, image], check=True, stdout=subprocess.DEVNULL
+        )
+        set_disk_writer(lab, lab.vm(LOCAL), FILL_BYTES_S, FILLED_BYTES)
+        deadline = time.monotonic() + FILL_LIMIT_S
+        while (report := guest_report(lab, lab.vm(LOCAL))) is None or (
+            report.disk_blocks * DISK_BLOCK_BYTES < FILLED_BYTES
+        ):
+            if time.monotonic() > deadline:
+                raise BenchError(f"{LOCAL} did not fill its disk in time: {report}")
+            time.sleep(1)
+        set_disk_writer(lab, lab.vm(LOCAL), 0, FILLED_BYTES)
 
     def untag(self) -> None:
         """As it was."""
