@@ -51,12 +51,19 @@ _STEPS = (
         fleet TEXT NOT NULL, host TEXT NOT NULL, since REAL NOT NULL, PRIMARY KEY (fleet, host)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE rolls (
+        id TEXT PRIMARY KEY, fleet TEXT NOT NULL, open INTEGER NOT NULL,
+        started REAL NOT NULL, body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """What makes version n + 1 of the schema from version n; never changed, only added to.
 
 `line`: a `Past` as JSON; `states`: a `Migration`; `samples`: those of one that goes on, a `Sample`
 each; `charts`: those of one that has ended, compressed in one piece; `evacuations`: an
-`Evacuation`; `away`: an `Away`, of a VM that left `home` in an evacuation and is not back.
+`Evacuation`; `away`: an `Away`, of a VM that left `home` in an evacuation and is not back;
+`rolls`: a `Roll`.
 """
 VERSION = len(_STEPS)
 

@@ -15,6 +15,7 @@ from backend.hypervisor import block_copy, volumes
 from backend.hypervisor.block_copy import VmSeen
 from backend.model import Control, DiskMove, Migration, Phase, Sample
 from backend.plan.wording import memory, rate
+from backend.run.copied_room import fine_enough
 from backend.run.disk_copies import DiskCopies
 from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
@@ -176,10 +177,13 @@ class StorageRun:
 
     async def _start(self, move: DiskMove) -> None:
         uuid, path, limit = self.state.uuid, move.destination or "", self.state.bandwidth_bytes_s
+        fine = await fine_enough(self._host, move)
         self._started.append(move)
         try:
             await self._host.call(
-                lambda conn: block_copy.start(conn, uuid, move.target, path, move.format, limit),
+                lambda conn: block_copy.start(
+                    conn, uuid, move.target, path, move.format, limit, fine
+                ),
                 START_LIMIT_S,
                 f"copy {move.target} to {path}",
             )

@@ -145,7 +145,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_end, "RECHECK_S", 0.001)
     monkeypatch.setattr(block_copy, "look", lambda host, _uuid, targets: host.look(targets))
 
-    def start(host: Host, _uuid: str, name: str, path: str, _format: str, rate: Any) -> None:
+    def start(
+        host: Host, _uuid: str, name: str, path: str, _format: str, rate: Any, _fine: int | None
+    ) -> None:
         host.rates.append(rate)
         host.mirrors[name] = path
 
