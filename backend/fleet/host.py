@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -378,16 +378,7 @@ class HostWatch:
         return local_facts() if self._is_local else None
 
     def _take_facts(self, facts: HostFacts) -> None:
-        self.host = replace(
-            self.host,
-            cpus=facts.cpus,
-            cpu_percent=facts.cpu_percent,
-            memory_bytes=facts.memory_bytes,
-            memory_used_bytes=facts.memory_used_bytes,
-            link_out_bytes_s=facts.link_out_bytes_s,
-            link_in_bytes_s=facts.link_in_bytes_s,
-            link_speed_bytes_s=facts.link_speed_bytes_s,
-        )
+        self.host = replace(self.host, **asdict(facts))
         if facts.cpu_percent is not None:
             self.informed.set()
         self._changed(False)

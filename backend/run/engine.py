@@ -32,6 +32,7 @@ from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.plan.rules import rules_of
 from backend.run import pool_moves
+from backend.run.advising import Advisor
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
 from backend.run.doctor import examine
@@ -93,7 +94,8 @@ class Engine:
         own = own_policies(
             settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
         )
-        rules_of(settings.rule_tables, [host.name for host in settings.hosts], settings.path)
+        names = [host.name for host in settings.hosts]
+        rules = rules_of(settings.rule_tables, names, settings.path)
         self._history = History(history)
         self._open_moves = OpenMoves(open_moves)
         self._ledger = Ledger()
@@ -102,6 +104,16 @@ class Engine:
             self, self._inventory, self._planner, self._journal, self._publisher.evacuation
         )
         """Hosts that are emptied, and VMs that are brought home: runs of many migrations."""
+        self.advisor = Advisor(
+            rules,
+            self._inventory,
+            self._planner,
+            self._journal,
+            self._roster.running_uuids,
+            lambda: self.evacuations.all(),
+            self._publisher.advising,
+        )
+        """What the fleet file's rules say."""
         self._carried = carried
         self._opened = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
@@ -135,6 +147,7 @@ class Engine:
 
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
+        await self.advisor.close()
         await self.evacuations.close()
         await self._foreign.close()
         opening = () if self._opening is None else (self._opening,)
@@ -300,6 +313,7 @@ class Engine:
             self._opened.set()
             self.evacuations.begin()
             self._foreign.begin()
+            self.advisor.begin()
 
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:
         run = self._taking_up.run_of(state, samples)

@@ -26,6 +26,12 @@ from backend.model import (
 )
 from backend.service.message import Message
 from backend.service.protocol_runs import (
+    AdviceChanged as AdviceChanged,
+)
+from backend.service.protocol_runs import (
+    AdviceReply as AdviceReply,
+)
+from backend.service.protocol_runs import (
     EvacuationChanged as EvacuationChanged,
 )
 from backend.service.protocol_runs import (
@@ -33,6 +39,9 @@ from backend.service.protocol_runs import (
 )
 from backend.service.protocol_runs import (
     EvacuationsReply as EvacuationsReply,
+)
+from backend.service.protocol_runs import (
+    GetAdvice as GetAdvice,
 )
 from backend.service.protocol_runs import (
     ListEvacuations as ListEvacuations,
@@ -50,7 +59,7 @@ from backend.service.protocol_runs import (
     SteerEvacuation as SteerEvacuation,
 )
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -199,6 +208,7 @@ Request = (
     | ListEvacuations
     | SteerEvacuation
     | SetMaintenance
+    | GetAdvice
     | GetEngine
     | StopEngine
 )
@@ -329,7 +339,13 @@ class TroubleSaid(Message, frozen=True):
 
 
 Change = (
-    FleetChanged | MigrationChanged | SampleArrived | DecisionMade | EvacuationChanged | TroubleSaid
+    FleetChanged
+    | MigrationChanged
+    | SampleArrived
+    | DecisionMade
+    | EvacuationChanged
+    | AdviceChanged
+    | TroubleSaid
 )
 
 Reply = (
@@ -346,6 +362,7 @@ Reply = (
     | Examined
     | EvacuationReply
     | EvacuationsReply
+    | AdviceReply
     | EngineReply
 )
 

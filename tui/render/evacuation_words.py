@@ -60,6 +60,8 @@ def whole(run: Evacuation, now: float) -> str:
         parts[0] = f"{done} of {count} done"
     if run.total_s is not None:
         parts.append(_until(run, now))
+    if run.wish.until is not None:
+        parts.append(f"the window ends {units.clock(run.wish.until)}")
     if run.worst_pause_ms is not None:
         parts.append(f"worst pause {units.milliseconds(run.worst_pause_ms)}")
     return " · ".join(parts)

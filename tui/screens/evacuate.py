@@ -260,7 +260,7 @@ class EvacuateScreen(FerryScreen):
         lines = [line(f" {words.whole(run, self.ferry.clock())}")]
         if stays:
             lines.append(line((f" stay: {', '.join(stays)}", Ink.WARN)))
-        if run.kind is EvacuationKind.EVACUATE:
+        if run.kind is EvacuationKind.EVACUATE and run.wish.maintenance:
             lines.append(line(f" {run.host} is in maintenance from then on: it takes no VM."))
         asked = f" Move {goes} VM{'s' * (goes != 1)}? "
         lines.append(line((asked, Ink.BOLD), ("y", Ink.KEY), " start  ", ("n", Ink.KEY), " back"))
