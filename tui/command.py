@@ -18,7 +18,7 @@ Verb = Callable[[argparse.Namespace, FleetChoice], Awaitable[int]]
 
 EXIT_REFUSED = 2
 EXIT_NEEDS_YOU = 3
-_FOLLOWING = ("migrate", "watch", "abort", "recover", "evacuate", "return", "evacuations")
+_FOLLOWING = ("migrate", "watch", "abort", "recover", "evacuate", "return", "evacuations", "run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +68,7 @@ def _run(options: argparse.Namespace) -> int:
         jobs,
         moves,
         replay,
+        run,
         steer,
     )
 
@@ -89,6 +90,8 @@ def _run(options: argparse.Namespace) -> int:
         "return": evacuate.bring_back,
         "evacuations": evacuate.evacuations,
         "maintenance": evacuate.maintenance,
+        "run": run.run,
+        "rules": run.rules,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -163,7 +166,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import doctor, export, history, replay, steer, wanted
+    from tui.commands import doctor, export, history, replay, run, steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -208,6 +211,8 @@ def _parser() -> argparse.ArgumentParser:
     upkeep = verb("maintenance", "a host takes no VM from now on, or does again")
     upkeep.add_argument("host", metavar="HOST")
     upkeep.add_argument("state", choices=("on", "off"))
+    run.add_options(verb("run", run.BRIEF))
+    verb("rules", "lists the fleet file's rules, and what they say now")
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)
     engine = verb("engine", "the engine process: run it, ask about it, end it")
     engine.add_argument("action", nargs="?", choices=("status", "stop"), default="status")

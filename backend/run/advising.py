@@ -97,6 +97,7 @@ class Advisor:
         return await self._decide()
 
     async def _live(self) -> None:
+        await self._inventory.settled(SETTLE_S)
         while True:
             if len(self._rounds) >= rounds_needed(self._rules):
                 self._known.set()
