@@ -65,7 +65,8 @@ def _drain(rule: Rule, fleet: RuleFleet, wall: datetime) -> Iterator[Advice]:
         rule.level,
         (),
         f"it is {wall:%H:%M}: {rule.host} is to be empty, from {window.begins:%H:%M} on",
-        f"{len(here)} VM{'s leave' if len(here) > 1 else ' leaves'} {rule.host}; what would not end by {window.ends:%H:%M} stays",
+        f"{len(here)} VM{'s leave' if len(here) > 1 else ' leaves'} {rule.host};"
+        f" what would not end by {window.ends:%H:%M} stays",
         drain=rule.host,
         until=ends_s,
     )
