@@ -52,9 +52,9 @@ class EvacuateScreen(FerryScreen):
         Action("back", "escape", "back", "Back to the fleet; nothing was touched."),
     )
 
-    def __init__(self, host: str, kind: EvacuationKind) -> None:
+    def __init__(self, wish: EvacuationWish) -> None:
         super().__init__()
-        self._wish = EvacuationWish(host, kind)
+        self._wish = wish
         self._planned: Evacuation | None = None
         self._policies: tuple[Policy, ...] = ()
         self._asked = self._answered = 0
