@@ -13,6 +13,7 @@ from backend.model.advising import (
     RuleLevel,
     RuleLine,
 )
+from backend.model.clock import Now
 from backend.model.disks import (
     BackingImage,
     CopyRoute,
@@ -127,6 +128,7 @@ __all__ = [
     "NetworkChoice",
     "NewVolume",
     "Nic",
+    "Now",
     "Outcome",
     "Outlook",
     "Past",

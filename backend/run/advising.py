@@ -5,7 +5,6 @@ Nothing is moved here: clients do that, by the requests that they have for it.
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -109,7 +108,7 @@ class Advisor:
 
     async def _gathered(self) -> LoadRound:
         """One round of looks."""
-        began = time.time()
+        began = self._inventory.now()
         looks: list[tuple[Host, ...]] = []
         while len(looks) < LOOKS:
             await asyncio.sleep(LOOK_S)
@@ -119,10 +118,11 @@ class Advisor:
     async def _decide(self) -> Advising:
         async with self._deciding:
             advice, notes = await self._advice()
-            wall = datetime.now()
+            now = self._inventory.now()
+            wall = datetime.fromtimestamp(now)
             lines = tuple(rule_line(rule, _opens(rule, wall)) for rule in self._rules)
             done = self._advising.round + 1
-            self._advising = Advising(done, time.time(), lines, advice, notes)
+            self._advising = Advising(done, now, lines, advice, notes)
         self._tell(self._advising)
         async with self._decided:
             self._decided.notify_all()
@@ -130,7 +130,7 @@ class Advisor:
 
     async def _advice(self) -> tuple[tuple[Advice, ...], tuple[str, ...]]:
         await self._inventory.maintenance_known.wait()
-        since = time.time() - past_needed_s(self._rules) - LONGEST_MOVE_S
+        since = self._inventory.now() - past_needed_s(self._rules) - LONGEST_MOVE_S
         past = await self._journal.past(PastFilter(since=since, limit=MOST_MOVES))
         moves = past_moves(past)
         rules = self._rules
@@ -141,9 +141,9 @@ class Advisor:
         for _ in range(MOST_TURNS):
             blocked = self._plans.blocked
             fleet = fleet_of(self._inventory.snapshot, moves, self._moving(), runs, blocked)
-            found = await asyncio.to_thread(
-                advise, rules, tuple(self._rounds), fleet, time.time(), datetime.now()
-            )
+            now = self._inventory.now()
+            wall = datetime.fromtimestamp(now)
+            found = await asyncio.to_thread(advise, rules, tuple(self._rounds), fleet, now, wall)
             planned = [await self._plans.planned(one) for one in found]
             if None not in planned:
                 return tuple(one for one in planned if one is not None), self._notes(runs)

@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from backend.errors import BadInput
-from backend.model import Migration, Past, PastFilter, Sample
+from backend.model import Migration, Now, Past, PastFilter, Sample
 from backend.run import journal_file, journal_rows
 from backend.run.journal_rows import Batch, Whole
 
@@ -42,20 +41,20 @@ READ_S = 10.0
 class Journal:
     """One fleet's migrations in the file at `path` (one file for all fleets); None keeps nothing.
 
-    `clock` tells epoch seconds; `on_trouble` is told each new sentence (empty: it is well again).
+    `on_trouble` is told each new sentence (empty: it is well again).
     """
 
     def __init__(
         self,
         path: Path | None,
+        now: Now,
         fleet: str = "",
         on_trouble: Callable[[str], None] = lambda _: None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._fleet = fleet
         self._on_trouble = on_trouble
-        self._clock = clock
+        self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._conn: sqlite3.Connection | None = None
         self._waiting = Batch()
@@ -239,15 +238,15 @@ class Journal:
     def _opened(self) -> sqlite3.Connection:
         assert self._path is not None
         if self._conn is None:
-            self._conn = journal_file.opened(self._path)
-            gone = journal_file.expire(self._conn, self._clock())
+            self._conn = journal_file.opened(self._path, self._now())
+            gone = journal_file.expire(self._conn, self._now())
             log.info("the journal is open; %d old migrations were forgotten", gone)
         return self._conn
 
     def _put_aside(self, path: Path, error: Exception) -> Path | None:
         self._close()
         try:
-            return journal_file.put_aside(path, str(error))
+            return journal_file.put_aside(path, str(error), self._now())
         except OSError as failed:
             log.warning("putting %s aside: %s", path, failed)
             return None

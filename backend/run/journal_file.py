@@ -8,7 +8,6 @@ itself (`synchronous = FULL`) before anybody hears that it was kept.
 import logging
 import os
 import sqlite3
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +61,7 @@ class NewerSchemaError(Exception):
     """The file was written by a newer version of this program."""
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def opened(path: Path, now_s: float) -> sqlite3.Connection:
     """Open it, made or brought up to this version's schema.
 
     A file that is no journal, or a broken one, is put aside under another name and a new one made.
@@ -77,13 +76,15 @@ def opened(path: Path) -> sqlite3.Connection:
         # The latter: sqlite3 cannot even say what is broken, the damage being part of its words.
         if isinstance(error, sqlite3.OperationalError) or not path.exists():
             raise
-        put_aside(path, str(error))
+        put_aside(path, str(error), now_s)
         return _opened(path)
 
 
-def put_aside(path: Path, why: str) -> Path:
+def put_aside(path: Path, why: str, now_s: float) -> Path:
     """Keep a broken file, with what belongs to it, under another name."""
-    aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
+    aside = path.with_name(f"{path.name}.broken-{now_s:.0f}")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.name}+")
     log.error("%s is broken (%s): kept as %s", path, why, aside)
     path.rename(aside)
     for suffix in ("-wal", "-shm"):

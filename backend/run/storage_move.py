@@ -56,7 +56,12 @@ class StorageRun:
     ) -> None:
         self._host = host
         self._told = Told(
-            begun.state, publisher, begun.confirmed, available, open_moves.keep_running
+            begun.state,
+            publisher,
+            begun.confirmed,
+            begun.now,
+            available,
+            open_moves.keep_running,
         )
         self._moves = copied(begun.state.moves)
         self._copies = DiskCopies(self._told, host, publisher)
@@ -144,7 +149,7 @@ class StorageRun:
         if self.state.abort_asked:
             return
         self._end.called_s = self._told.zero = time.monotonic()
-        self._told.update(called_at=time.time())
+        self._told.update(called_at=self._told.now())
         self._told.enter(Phase.DISK, skipped=(Phase.MEMORY,))
         for move in self._moves:
             await self._copy(move)

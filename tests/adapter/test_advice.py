@@ -1,6 +1,7 @@
 """What rules say through the engine's door, on libvirt's test driver: asked, told, begun once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ async def engine(
     rules: str, hub: Hub | None = None, journal: Path | None = None
 ) -> AsyncIterator[Engine]:
     settings = config.parse(HOSTS + rules, Path("/fleet.toml"))
-    made = Engine(settings, hub or Hub(), lambda: None, journal=journal)
+    made = Engine(settings, hub or Hub(), lambda: None, time.time, journal=journal)
     made.begin()
     try:
         yield made
@@ -82,7 +83,7 @@ async def test_what_was_begun_in_the_window_is_not_begun_again(tmp_path: Path) -
     async with engine(DRAIN, journal=journal) as made:
         [advice] = (await asked(made, settle=True)).advice
         assert advice.until is not None
-    written = Journal(journal, "/fleet.toml")
+    written = Journal(journal, time.time, "/fleet.toml")
     run = Evacuation("r1", EvacuationWish("one"), EvacuationState.ENDED, started=advice.until - 60)
     assert run.kind is EvacuationKind.EVACUATE
     assert await RunRows(written).keep(run)

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ async def main(
 ) -> None:
     news = News()
     engine = Engine(
-        load(Path(fleet)), news, lambda: None, None, Path(state) / "virt-ferry" / "open"
+        load(Path(fleet)), news, lambda: None, time.time, None, Path(state) / "virt-ferry" / "open"
     )
     engine.begin()
 

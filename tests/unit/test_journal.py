@@ -86,7 +86,7 @@ def said() -> Said:
 
 @pytest.fixture
 async def journal(path: Path, said: Said) -> AsyncIterator[Journal]:
-    made = Journal(path, "lab", said.take, clock=lambda: NOW)
+    made = Journal(path, lambda: NOW, "lab", said.take)
     yield made
     await made.close()
 
@@ -98,7 +98,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def again(path: Path, fleet: str = "lab") -> Journal:
-    return Journal(path, fleet, clock=lambda: NOW)
+    return Journal(path, lambda: NOW, fleet)
 
 
 async def test_the_next_engine_finds_what_ran_and_its_chart(journal: Journal, path: Path) -> None:
@@ -184,7 +184,7 @@ async def test_only_its_owner_reads_it(journal: Journal, path: Path) -> None:
 
 
 async def test_no_file_is_no_trouble(said: Said) -> None:
-    journal = Journal(None, "lab", said.take)
+    journal = Journal(None, lambda: NOW, "lab", said.take)
     journal.migration(ended())
     assert await journal.written()
     assert await journal.past(PastFilter()) == ()
@@ -267,7 +267,7 @@ async def test_a_newer_versions_file_is_left_alone(path: Path, said: Said) -> No
     conn.execute(f"PRAGMA user_version = {journal_file.VERSION + 1}")
     conn.close()
     before = content(path)
-    journal = Journal(path, "lab", said.take)
+    journal = Journal(path, lambda: NOW, "lab", said.take)
     journal.migration(ended())
     assert not await journal.written()
     assert "newer version" in said[-1]
@@ -336,11 +336,11 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {here!r}]
-from test_journal import ended, sample, state
+from test_journal import NOW, ended, sample, state
 from backend.run.journal import Journal
 
 async def main():
-    journal = Journal(Path(sys.argv[1]), "lab")
+    journal = Journal(Path(sys.argv[1]), lambda: NOW, "lab")
     for n in range(10_000):
         one = f"{{sys.argv[2]}}-{{n}}"
         journal.migration(state(one))
