@@ -6,9 +6,10 @@ a pass's progress are clamped here, so that no screen ever shows either run back
 
 from dataclasses import dataclass, field, replace
 
-from backend.model import Evacuation, FleetSnapshot, Migration, Outcome, Roll, Sample, Vm
+from backend.model import Advising, Evacuation, FleetSnapshot, Migration, Outcome, Roll, Sample, Vm
 from backend.service.client import fold
 from backend.service.protocol import (
+    AdviceChanged,
     Change,
     DecisionMade,
     EvacuationChanged,
@@ -102,6 +103,10 @@ class Store:
         self.link = Link()
         self.evacuations: dict[str, Evacuation] = {}
         self.rolls: dict[str, Roll] = {}
+        self.advising = Advising()
+        """What the fleet's rules say."""
+        self.asked: set[str] = set()
+        """Keys of the advice that the operator was asked about here."""
         self.trouble = ""
         """What ails the engine itself; empty: nothing."""
         self._jobs: dict[tuple[str, str], float] = {}
@@ -125,6 +130,8 @@ class Store:
             self.renew_run(change.evacuation)
         elif isinstance(change, RollChanged):
             self.rolls[change.roll.id] = change.roll
+        elif isinstance(change, AdviceChanged):
+            self.advising = change.advising
         elif isinstance(change, TroubleSaid):
             self.trouble = change.sentence
 

@@ -24,6 +24,7 @@ from backend.model import (
 )
 from backend.plan.queue import forecast_whole, next_to_start
 from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
+from backend.plan.queue_window import ends_inside
 from backend.run import evacuation_moves as moves
 from backend.run.evacuation_controls import RunControls
 from backend.run.evacuation_flows import Flows
@@ -246,7 +247,18 @@ class EvacuationRun:
         for start in starts:
             move = self.state.move_of(start.id)
             if self.busy and move is not None and move.state is MoveState.WAITING:
-                self._start(move, start.reason)
+                if self._ends_inside(move, whole, now_s):
+                    self._start(move, start.reason)
+                else:
+                    self._left_out(move, moves.too_late(self.state.wish.until or now_s))
+
+    def _ends_inside(self, move: EvacuationMove, whole: Timeline, now_s: float) -> bool:
+        until = self.state.wish.until
+        if until is None:
+            return True
+        slot = next((slot for slot in whole.slots if slot.id == move.uuid), None)
+        alone_s = self._queued[move.uuid].alone_s
+        return slot is not None and ends_inside(slot, alone_s, until - now_s)
 
     def _start(self, move: EvacuationMove, why: str) -> None:
         began = replace(move, state=MoveState.MOVING, began=self._kit.now(), ended=None)
@@ -319,6 +331,12 @@ class EvacuationRun:
         ended = replace(move, state=MoveState.STAYED, reason=why, ended=self._kit.now())
         self._told.set(ended)
         self._told.note(moves.ended_sentence(ended))
+        self._wake()
+
+    def _left_out(self, move: EvacuationMove, why: str) -> None:
+        out = replace(move, state=MoveState.LEFT_OUT, reason=why)
+        self._told.set(out)
+        self._told.note(moves.ended_sentence(out))
         self._wake()
 
     def _end_if_done(self) -> None:

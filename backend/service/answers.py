@@ -5,6 +5,8 @@ from backend.model import Migration
 from backend.run.engine import Engine
 from backend.service.protocol import (
     Abort,
+    AdviceChanged,
+    AdviceReply,
     Change,
     Done,
     EvacuationReply,
@@ -13,6 +15,7 @@ from backend.service.protocol import (
     Examined,
     FleetChanged,
     FleetReply,
+    GetAdvice,
     GetFleet,
     GetMigration,
     ListEvacuations,
@@ -106,6 +109,8 @@ async def _about_runs(engine: Engine, request: Request) -> Reply:
         case SetMaintenance():
             await runs.set_maintenance(request.host, request.on)
             return Done()
+        case GetAdvice():
+            return AdviceReply(await engine.advisor.asked(request.after, settle=request.settle))
     return await _about_rolls(engine, request)
 
 
@@ -126,7 +131,7 @@ async def _about_rolls(engine: Engine, request: Request) -> Reply:
 
 def wanted(watch: Watch, change: Change) -> bool:
     """Whether a connection that watches so wants this change."""
-    if isinstance(change, FleetChanged):
+    if isinstance(change, FleetChanged | AdviceChanged):
         return watch.fleet
     if isinstance(change, TroubleSaid):
         return True
