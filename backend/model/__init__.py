@@ -5,6 +5,7 @@ between the engine and its clients (`service.protocol`). Sizes are bytes, rates 
 units are in the names. `None` means not known, never zero.
 """
 
+from backend.model.band import Band
 from backend.model.clock import Now
 from backend.model.disks import (
     BackingImage,
@@ -61,7 +62,6 @@ from backend.model.moving import (
 )
 from backend.model.past import Past, PastFilter, past_of
 from backend.model.planning import (
-    Band,
     Finding,
     Forecast,
     Mode,

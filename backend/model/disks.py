@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.model.band import Band
+
 
 @dataclass(frozen=True, slots=True)
 class DiskChoice:
@@ -131,6 +133,8 @@ class DiskMove:
     """It is a block device at the source, and becomes a raw file."""
     layers: tuple[LayerMove, ...] = ()
     """The images below it, which stay images of their own; the nearest first."""
+    takes_s: Band | None = None
+    """How long its copy takes by forecast; of several that are copied at once, each the whole."""
 
     @property
     def needed_bytes(self) -> int:

@@ -18,10 +18,11 @@ from backend.run.survey_asking import PROBE_LIMIT_S, Asking
 
 async def with_mirrored(asking: Asking, facts: Survey) -> Survey:
     """Of the qcow2 images that a mirror would copy: snapshots, what they lie on, how much it is."""
+    looked_at = (DiskAction.COPY, DiskAction.NONE)  # a chain is why some cannot be copied yet
     copied = {
         case.disk.target: case.disk
         for case in disk_cases(facts)
-        if case.move.action is DiskAction.COPY and case.disk.format == "qcow2"
+        if case.move.action in looked_at and case.disk.format == "qcow2" and case.disk.source
     }
     shell = asking.shell("snapshots", asking.source) if copied and not facts.idle else None
     if shell is None or facts.definition is None:
