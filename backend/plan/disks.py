@@ -117,7 +117,7 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (stored != disk.source, f"its stored definition names another image ({stored})"),
         (not flat and chain, chain),
         (flat and disk.snapshots, f"flattened it would lose its {disk.snapshots} own snapshots"),
-        (disk.encrypted, "it is encrypted, and such images are not copied yet"),
+        (disk.encrypted, _why_sealed(disk, idle)),
         (disk.mirrored, "a block job copies it already"),
         (disk.shareable, "it is shareable: other VMs would go on writing to the old image"),
         (disk.transient, "it is a transient disk"),
@@ -125,7 +125,14 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (disk.virtual_bytes is None and survey.vm.state.active, "its virtual size is not known"),
         (disk.length_bytes is None and idle, "the size of its file is not known"),
     )
-    return next((why for is_so, why in reasons if is_so), "")
+    return next((why for is_so, why in reasons if is_so and why), "")
+
+
+def _why_sealed(disk: Disk, idle: bool) -> str:
+    """Why an encrypted image cannot be copied: byte by byte it can, and without its key."""
+    if not idle:
+        return "it is encrypted: only shut off it can be copied, as it is"
+    return "it is encrypted and lies on other images" if disk.backing else ""
 
 
 def _copy_name(survey: Survey, disk: Disk) -> str:

@@ -36,6 +36,14 @@ def copied(survey: Survey, case: DiskCase) -> Iterator[Finding]:
     yield _will_be_copied(survey, move)
     if move.device:
         yield _of_a_device(survey, move)
+    if case.disk.encrypted:
+        yield warn(
+            "storage-encrypted",
+            "storage",
+            f"{move.target} is encrypted: it is copied as it is, its key is not;"
+            f" {survey.target.name} needs libvirt's secret of it",
+            "On the source: virsh secret-list; define the same one there, with its value.",
+        )
     yield from _snapshots(survey, move)
     yield from chains.findings(survey, move)
     if place.instead_of:

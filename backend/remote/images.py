@@ -17,6 +17,7 @@ CHECK_LIMIT_S = 3600.0
 _MAP_LIMIT_S = 120.0
 _SYNC_LIMIT_S = 900.0
 _BUCKETS = 512
+_NO_KEY = re.compile(r"'(encrypt\.)?key-secret' is required")
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading JSON of another shape than expected raises."""
 
@@ -112,6 +113,8 @@ class ImageCheck:
     """Places that could not be checked."""
     has_checks: bool = True
     """False: the format (raw) has nothing that could be checked."""
+    sealed: bool = False
+    """It is encrypted, and nobody here has its key."""
 
     @property
     def clean(self) -> bool:
@@ -121,6 +124,8 @@ class ImageCheck:
     @property
     def words(self) -> str:
         """As the part of a sentence that follows what was checked."""
+        if self.sealed:
+            return "is encrypted, so qemu-img cannot check it"
         if not self.has_checks:
             return "has a format that qemu-img has no check for"
         if self.corruptions:
@@ -219,6 +224,8 @@ async def check_image(
     # 0 clean, 2 corruptions, 3 leaks, 63 a format without checks; else it could not check.
     if done.exit_status == 63:
         return ImageCheck(has_checks=False)
+    if done.exit_status == 1 and _NO_KEY.search(done.stderr):
+        return ImageCheck(has_checks=False, sealed=True)
     if done.exit_status not in (0, 2, 3):
         raise _failed(shell, path, "cannot be checked", done)
     return parse_check(shell.name, done.stdout)

@@ -168,7 +168,7 @@ def test_a_file_that_is_there_is_never_written_over(there: dict[str, object]) ->
         ({"kind": "dir"}, "kind dir"),
         ({"kind": "block"}, "inside a block device"),
         ({"backing": "/base.qcow2"}, "it lies on /base.qcow2"),
-        ({"encrypted": True}, "encrypted"),
+        ({"encrypted": True}, "only shut off it can be copied"),
         ({"mirrored": True}, "a block job"),
         ({"shareable": True}, "shareable"),
         ({"device": "lun"}, "a lun"),
