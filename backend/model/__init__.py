@@ -74,6 +74,15 @@ from backend.model.planning import (
     Tuning,
 )
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
+from backend.model.rolling import (
+    HookEnd,
+    Roll,
+    RollControl,
+    RollHost,
+    RollState,
+    RollStep,
+    RollWish,
+)
 from backend.model.tags import Tags
 
 __all__ = [
@@ -105,6 +114,7 @@ __all__ = [
     "FleetSnapshot",
     "Forecast",
     "Grade",
+    "HookEnd",
     "Host",
     "HostState",
     "Job",
@@ -131,6 +141,12 @@ __all__ = [
     "Prepared",
     "PreparedState",
     "Reading",
+    "Roll",
+    "RollControl",
+    "RollHost",
+    "RollState",
+    "RollStep",
+    "RollWish",
     "Sample",
     "Severity",
     "Tags",

@@ -41,6 +41,7 @@ from backend.service.protocol import (
     Publish,
     Reply,
     Request,
+    RollChanged,
     StopEngine,
     Watch,
     Welcome,
@@ -262,6 +263,7 @@ class Connection:
         states = served.engine.migrations(running_only=False)
         changes: list[Change] = [MigrationChanged(migration) for migration in states]
         changes += map(EvacuationChanged, served.engine.evacuations.known)
+        changes += map(RollChanged, served.engine.rolls.known)
         for change in changes:
             self._publish(change, encode(Publish(change)))
 
@@ -304,7 +306,8 @@ def _checked_hello(line: bytes) -> Hello:
         raise BadInput("That is not the engine's language.") from None
     if theirs != (PROTOCOL, own_version()):
         raise BadInput(
-            f"The running engine is version {own_version()}, this is {theirs[1]}.",
+            f"The running engine is version {own_version()} (protocol {PROTOCOL}), this is"
+            f" {theirs[1]} (protocol {theirs[0]}).",
             "Run `virt-ferry engine stop` and try again: running migrations go on in the hosts.",
         )
     try:

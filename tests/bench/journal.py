@@ -7,6 +7,7 @@ engine's own socket, and the memory of a process that is fed a day's samples at 
 """
 
 import asyncio
+import gzip
 import os
 import sys
 import tempfile
@@ -30,7 +31,8 @@ FLEET = ("test:///default",)
 def recorded() -> tuple[Migration, list[Sample]]:
     """A real migration of the recordings: its last state and its samples."""
     states, samples = [], []
-    for text in (ROOT / "tests/recordings/db.jsonl").read_text().splitlines():
+    packed = (ROOT / "tests/recordings/db.jsonl.gz").read_bytes()
+    for text in gzip.decompress(packed).splitlines():
         change = msgspec.json.decode(text)
         change = change.get("change", change)
         if change.get("type") == "MigrationChanged":

@@ -29,6 +29,7 @@ from backend.model import (
     Migration,
     Mode,
     MoveOptions,
+    Roll,
     Sample,
     Verdict,
 )
@@ -82,6 +83,9 @@ class News:
         """Nothing."""
 
     def evacuation(self, run: Evacuation) -> None:
+        """Nothing."""
+
+    def roll(self, roll: Roll) -> None:
         """Nothing."""
 
     def trouble(self, sentence: str) -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from backend.model import Evacuation, EvacuationState, EvacuationWish, Mode
+from backend.model import (
+    Evacuation,
+    EvacuationState,
+    EvacuationWish,
+    HookEnd,
+    Mode,
+    Roll,
+    RollHost,
+    RollState,
+    RollStep,
+    RollWish,
+)
 from backend.run.journal import Journal
 from backend.run.journal_runs import Away, RunRows
 
@@ -32,6 +43,17 @@ async def test_a_run_is_kept_as_it_was_last(journal: Journal) -> None:
     ended = replace(RUN, state=EvacuationState.ENDED, ended=200.0)
     assert await rows.keep(ended)
     assert await rows.runs() == (ended,)
+
+
+async def test_a_roll_is_kept_as_it_was_last(journal: Journal) -> None:
+    rows = RunRows(journal)
+    host = RollHost("kvm-a", RollStep.HOOK, 2.0, ("e1",), "e1", ("u1",), "b", 3.0)
+    roll = Roll("o1", RollWish(("kvm-a",), "true"), RollState.RUNNING, (host,), started=1.0)
+    assert await rows.keep_roll(roll)
+    hooked = replace(host, hook=HookEnd(None, 1.5, ("last",)))
+    ended = replace(roll, state=RollState.ENDED, hosts=(hooked,))
+    assert await rows.keep_roll(ended)
+    assert await rows.rolls() == (ended,)
 
 
 async def test_the_way_home_is_known_until_it_was_gone(journal: Journal) -> None:

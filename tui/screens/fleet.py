@@ -30,13 +30,21 @@ class FleetScreen(Sifting):
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
         Action("evacuate", "e", "evacuate", "Plan to empty the host under the cursor."),
-        Action("bring_back", "R", "return", "Plan the way home of what left it.", footer=False),
-        Action("maintenance", "X", "maintenance", "The host takes no VM, or again.", footer=False),
+        Action(
+            "bring_back", "R", "return", "Plan the way home of what left that host.", footer=False
+        ),
+        Action(
+            "maintenance",
+            "X",
+            "maintenance",
+            "Maintenance on or off: on, no VM goes there.",
+            footer=False,
+        ),
         Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("history", "h", "history", "List every migration that has ended."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
         Action("sort", "s", "sort", "Sort the VMs by the next column."),
-        Action("doctor", "D", "doctor", "Examine hosts, VMs, certificates, ports.", footer=False),
+        Action("doctor", "D", "doctor", "Examine hosts, VMs, certificates, ports."),
         Action("reverse", "S", "reverse", "Turn the sort order around.", footer=False),
         Action("tables", "tab", "tables", "Go from one table to the other.", footer=False),
         Action("clear", "escape", "clear", "Take all marks and the filter away.", footer=False),
@@ -55,6 +63,7 @@ class FleetScreen(Sifting):
         self._vms: LiveTable[VmRow] = LiveTable(
             vm_rows.COLUMNS,
             lambda row: row.key,
+            note=VmRow.note,
             dim=lambda row: not row.host_up,
             empty="waiting for the engine",
             id="vms",
@@ -239,6 +248,8 @@ class FleetScreen(Sifting):
             return
         if current.migration is not None:
             self.ferry.open_migration(current.migration.id)
+        elif current.vm.trouble:
+            self.say(f"{current.vm.name}: {current.vm.trouble}")
         else:
             never = f"{current.vm.name} has not been moved by this engine"
             self.say(f"{never}: m plans a move, h lists earlier ones.")
