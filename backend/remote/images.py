@@ -45,7 +45,8 @@ qemu-img map --output=json -U -f "$2" -- "$1" | awk -v step="$3" '
 match($0, /"start": [0-9]+/) {
   at = substr($0, RSTART + 9, RLENGTH - 9) + 0
   match($0, /"length": [0-9]+/); end = at + substr($0, RSTART + 10, RLENGTH - 10)
-  if ($0 !~ /"data": true/ || $0 ~ /"zero": true/) next
+  if ($0 !~ /"data": true/) next
+  if ($0 ~ /"zero": true/) { laid += end - at; next }
   extents++
   while (at < end) {
     k = int(at / step); upto = (k + 1) * step; if (upto > end) upto = end
@@ -53,7 +54,11 @@ match($0, /"start": [0-9]+/) {
   }
   if (k > last) last = k
 }
-END { printf "%.0f", extents; for (k = 0; k <= last; k++) printf " %.0f", sum[k]; print "" }'
+END {
+  printf "%.0f %.0f", extents, laid
+  for (k = 0; k <= last; k++) printf " %.0f", sum[k]
+  print ""
+}'
 """
 
 
@@ -143,6 +148,9 @@ class DataMap:
     step_bytes: int
     extents: int
     parts: tuple[int, ...]
+    laid_out_bytes: int = 0
+    """Beside that: what has its place in the image, and was never written (qcow2's preallocation of
+    metadata). Who copies by clusters takes it for data."""
 
     @property
     def data_bytes(self) -> int:
@@ -299,10 +307,10 @@ async def data_map(shell: Shell, path: str, format: str, length_bytes: int) -> D
     step = max(1, -(-length_bytes // _BUCKETS))
     done = await _script(shell, _MAP, path, format, str(step), timeout_s=_MAP_LIMIT_S)
     figures = [int(word) for word in done.stdout.split() if word.isdigit()]
-    if done.exit_status != 0 or not figures or (figures[0] == 0 and done.stderr.strip()):
+    if done.exit_status != 0 or len(figures) < 2 or (figures[0] == 0 and done.stderr.strip()):
         parts = [step] * (length_bytes // step) + [length_bytes % step]
         return DataMap(step, 1, tuple(parts))
-    return DataMap(step, figures[0], tuple(figures[1:]))
+    return DataMap(step, figures[0], tuple(figures[2:]), figures[1])
 
 
 def absolute(path: str) -> str:
