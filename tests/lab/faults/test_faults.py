@@ -18,6 +18,12 @@ from tests.lab.ferry import Ferry
 pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.faults, pytest.mark.timeout(400)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def calm(lab: Lab) -> None:
+    """Emulated guests that write take what the two cores have."""
+    lab.quiet()
+
+
 @pytest.fixture
 def scene(lab: Lab, ferry: Ferry, phase: str) -> Iterator[Scene]:
     """The VM that the phase is met with."""
