@@ -23,7 +23,8 @@ LOST_IN_A_MIRROR = ("snapshots", "larger")
 """Refused while the VM runs, for their snapshots; tested elsewhere."""
 UNLIKE = {
     "raw-sparse": "data goes in pieces of 64 KiB",
-    "compressed": "compressed clusters are written out",
+    "compressed": "what is compressed",
+    "metadata": "laid out and never written, is written out",
     "cluster-4k": "data goes in pieces of 64 KiB",
     "backing": "what it lay on is in it now",
 }
