@@ -30,6 +30,7 @@ from backend.run.cleaning import clean
 from backend.run.contest import Contest
 from backend.run.controls import Controls, available
 from backend.run.departure import Departure
+from backend.run.halves import Halves
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
@@ -102,6 +103,7 @@ class MigrationRun(Operated):
         self.second = SecondAttempt(self._told, source, target)
         self._called: float | None = None
         self._returned: float | None = None
+        self._halves = Halves(self._told, source, target)
         self._handover = Handover()
         self._meanwhile = Meanwhile(self._told, self._suspended_by_us)
         self._call_error = ""
@@ -227,6 +229,10 @@ class MigrationRun(Operated):
         """Sample until the call returned; remember what it said."""
         while not call.done():
             await self._look(call)
+            if await self._halves.apart(self._watching.samples) and not call.done():
+                call.cancel()
+                self._call_error = f"Its call on {self.state.source} would not have returned."
+                return
         try:
             call.result()
         except FerryError as error:
