@@ -23,8 +23,8 @@ from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
 from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
-from backend.run import again, conclude
-from backend.run.again import SecondAttempt, link_lost, lost_its_link
+from backend.run import conclude
+from backend.run.again import CUT_SILENT_S, SecondAttempt, link_lost, lost_its_link
 from backend.run.changed import ChangedParameters
 from backend.run.cleaning import clean
 from backend.run.contest import Contest
@@ -288,12 +288,6 @@ class MigrationRun(Operated):
     def _suspended_by_us(self) -> bool:
         return self._controls.suspended_s is not None or self.state.suspended
 
-    def _lost_link(self, judgement: Judgement) -> str:
-        """Why it is to be tried once more; empty when it is not."""
-        if not self.second.allowed(self.state.abort_asked, self.begun_s):
-            return ""
-        return lost_its_link(judgement, self._watching.samples, self._call_error)
-
     # -- the verdict ---------------------------------------------------------------------------
 
     async def _verify(self) -> None:
@@ -317,7 +311,7 @@ class MigrationRun(Operated):
             if self.state.running:
                 self._told.enter(Phase.VERIFY)
             cut = link_lost(self._watching.samples, self._call_error)
-            patience_s = again.SILENT_S if cut and not self.state.post_copy else SILENT_S
+            patience_s = CUT_SILENT_S if cut and not self.state.post_copy else SILENT_S
             judgement, through = await settle(
                 self._before, self.state.uuid, self._source, self._target, patience_s
             )
@@ -362,12 +356,14 @@ class MigrationRun(Operated):
             judgement = replace(judgement, reason=f"{judgement.reason} {befell}")
         known = judgement.outcome is not Outcome.UNKNOWN or judgement.owner is not None
         seen = await self._onlooker.finish(self._target, moved) if known else Seen()
+        lost = lost_its_link(judgement, self._watching.samples, self._call_error)
+        again = self.second.allowed(self.state.abort_asked, self.begun_s)
         verdict = conclude.verdict(
             self.state,
             judgement,
-            call_error=self._call_error,
+            call_error=self._call_error if again else self.second.withheld(self._call_error, lost),
             given_up=self._controls.abort_reason,
-            lost_link=self._lost_link(judgement),
+            lost_link=lost if again else "",
             completed=self._completed,
             passes=self._watching.account.passes(self._completed),
             total_s=self._total_s(),
