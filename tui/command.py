@@ -7,18 +7,30 @@ touched, 3 needs the operator.
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from backend.service.client import BadInput, FerryError
 from backend.service.protocol import FleetChoice
+from tui.render import room
 
 Verb = Callable[[argparse.Namespace, FleetChoice], Awaitable[int]]
 
 EXIT_REFUSED = 2
 EXIT_NEEDS_YOU = 3
-_FOLLOWING = ("migrate", "watch", "abort", "recover", "evacuate", "return", "evacuations")
+_FOLLOWING = (
+    "migrate",
+    "watch",
+    "abort",
+    "recover",
+    "evacuate",
+    "return",
+    "evacuations",
+    "roll",
+    "rolls",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         jobs,
         moves,
         replay,
+        roll,
         steer,
     )
 
@@ -89,6 +102,8 @@ def _run(options: argparse.Namespace) -> int:
         "return": evacuate.bring_back,
         "evacuations": evacuate.evacuations,
         "maintenance": evacuate.maintenance,
+        "roll": roll.roll,
+        "rolls": roll.rolls,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -110,6 +125,8 @@ def open_console(choice: FleetChoice, ascii_only: bool | None = None) -> int:
         raise BadInput(
             "The console needs a terminal.", "For scripts there is `virt-ferry vms --json`."
         )
+    if reason := room.too_little(*shutil.get_terminal_size()):
+        raise BadInput(reason, room.REMEDY)
     from backend.service.client import EngineClient
     from tui.app import FerryApp
 
@@ -158,6 +175,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         line = _one_line(message)
+        line = line[:1].upper() + line[1:]
         print(f"virt-ferry: {line}. `{self.prog} --help` tells more.", file=sys.stderr)
         sys.exit(EXIT_REFUSED)
 
@@ -205,6 +223,9 @@ def _parser() -> argparse.ArgumentParser:
     runs = verb("evacuations", "lists evacuations and returns; goes on with one, or ends it")
     runs.add_argument("action", nargs="?", choices=("watch", "pause", "resume", "abort"))
     runs.add_argument("run", nargs="?", metavar="HOST")
+    wanted.add_roll_options(verb("roll", "hosts one after the other: empty, hook, VMs home"))
+    rolls = verb("rolls", "lists rolls; goes on with the open one, or ends it")
+    rolls.add_argument("action", nargs="?", choices=("watch", "pause", "resume", "skip", "abort"))
     upkeep = verb("maintenance", "a host takes no VM from now on, or does again")
     upkeep.add_argument("host", metavar="HOST")
     upkeep.add_argument("state", choices=("on", "off"))

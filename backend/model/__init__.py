@@ -5,6 +5,7 @@ between the engine and its clients (`service.protocol`). Sizes are bytes, rates 
 units are in the names. `None` means not known, never zero.
 """
 
+from backend.model.clock import Now
 from backend.model.disks import (
     BackingImage,
     CopyRoute,
@@ -73,6 +74,15 @@ from backend.model.planning import (
     Tuning,
 )
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
+from backend.model.rolling import (
+    HookEnd,
+    Roll,
+    RollControl,
+    RollHost,
+    RollState,
+    RollStep,
+    RollWish,
+)
 from backend.model.tags import Tags
 
 __all__ = [
@@ -104,6 +114,7 @@ __all__ = [
     "FleetSnapshot",
     "Forecast",
     "Grade",
+    "HookEnd",
     "Host",
     "HostState",
     "Job",
@@ -116,6 +127,7 @@ __all__ = [
     "NetworkChoice",
     "NewVolume",
     "Nic",
+    "Now",
     "Outcome",
     "Outlook",
     "Past",
@@ -129,6 +141,12 @@ __all__ = [
     "Prepared",
     "PreparedState",
     "Reading",
+    "Roll",
+    "RollControl",
+    "RollHost",
+    "RollState",
+    "RollStep",
+    "RollWish",
     "Sample",
     "Severity",
     "Tags",

@@ -14,7 +14,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import tuning
 from backend.hypervisor.migrate import JobSeen, MigrationOrder, job_seen
-from backend.model import DiskAction, Migration, Outcome, Sample, Tuning, Vm
+from backend.model import DiskAction, Migration, Now, Outcome, Sample, Tuning, Vm
 from backend.plan.running import NOTHING
 from backend.plan.wording import seconds
 from backend.run import conclude
@@ -26,6 +26,7 @@ from backend.run.post_copy import begin_again
 from backend.run.preparing import MakingReady
 from backend.run.publish import Publisher
 from backend.run.settle import ask, reached
+from backend.run.told import as_monotonic
 from backend.run.verdict import Before, Judgement, Standing, standing
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,11 @@ class AttachedRun(MigrationRun):
         vm = Vm(state.uuid, state.vm, state.source, state.state_before)
         super().__init__(begun, source, target, look_on(vm), publisher, elsewhere)
         self._look_on = look_on
+        self._now = begun.now
         self._watching.account.resume(samples)
         self._watching.contested = False
         if state.called_at is not None:
-            self._called = self._told.zero = _monotonic(state.called_at)
+            self._called = self._told.zero = as_monotonic(state.called_at, begun.now())
         self._controls.resume()
         self._helm.resume()
         self.followed = False
@@ -69,7 +71,7 @@ class AttachedRun(MigrationRun):
         """So long ago its verdict has promised a second attempt."""
         verdict = self.state.verdict
         ended = self.state.started + (verdict.wall_s if verdict is not None else 0.0)
-        return max(0.0, time.time() - ended)
+        return max(0.0, self._now() - ended)
 
     async def settle_open(self) -> None:
         """Go on with it, to its verdict. Never raises."""
@@ -121,7 +123,7 @@ class AttachedRun(MigrationRun):
 
     def _is_ours(self, found: JobSeen) -> bool:
         """A recovery of a post-copy is a job of its own, and younger."""
-        later_s = time.time() - found.age_s - (self.state.called_at or 0.0)
+        later_s = self._told.now() - found.age_s - (self.state.called_at or 0.0)
         return self.state.post_copy or later_s <= NEWER_S
 
     async def _seen(self) -> JobSeen | None:
@@ -188,7 +190,9 @@ class AttachedRun(MigrationRun):
         return self.samples[-1].t_s if self.samples else 0.0
 
 
-def attached_undertaking(state: Migration, target: HostWatch, ready: MakingReady) -> Undertaking:
+def attached_undertaking(
+    state: Migration, target: HostWatch, ready: MakingReady, now: Now
+) -> Undertaking:
     """All that it was begun with, from what was kept of it."""
     tune = state.tuning or Tuning(state.policy.pause_ms)
     order = MigrationOrder(
@@ -215,9 +219,5 @@ def attached_undertaking(state: Migration, target: HostWatch, ready: MakingReady
         state.autostart,
     )
     prior = replace(NOTHING, allowed_ms=state.policy.pause_ms)
-    return Undertaking(state, order, before, tune, prior, _monotonic(state.started), ready)
-
-
-def _monotonic(at: float) -> float:
-    """Epoch seconds as `time.monotonic()`."""
-    return time.monotonic() - max(0.0, time.time() - at)
+    confirmed = as_monotonic(state.started, now())
+    return Undertaking(state, order, before, tune, prior, confirmed, now, ready)

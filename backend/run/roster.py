@@ -51,7 +51,10 @@ class Roster:
         running = [run for run in named if run.state.running]
         if len(running) == 1 or named:
             return (running or named)[-1]
-        raise BadInput(f"There is no migration {wanted!r}.", "`virt-ferry jobs` lists them.")
+        raise BadInput(
+            f"There is no migration {wanted!r}.",
+            "`virt-ferry jobs` lists those that run, `virt-ferry history` those that have ended.",
+        )
 
     def running_uuids(self) -> frozenset[str]:
         """VMs whose migration by us has no verdict, or none that says who owns them."""
@@ -73,6 +76,17 @@ class Roster:
             for state in self.states(running_only=True)
             if state.called_at is not None
         }
+
+    def had_its_link_alone(self, state: Migration) -> bool:
+        """No other one used the way out of its source or into its target while it moved."""
+        since = state.called_at or state.started
+        return not any(
+            (other.source == state.source or other.target == state.target)
+            and other.id != state.id
+            and other.called_at is not None
+            and (other.verdict is None or other.started + other.verdict.wall_s > since)
+            for other in self.states(running_only=False)
+        )
 
     def newest_of(self, uuid: str) -> Migration | None:
         """A VM's newest, running or ended."""

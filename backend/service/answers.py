@@ -21,6 +21,7 @@ from backend.service.protocol import (
     ListMigrations,
     ListPast,
     ListPolicies,
+    ListRolls,
     MakePlan,
     MigrationReply,
     MigrationsReply,
@@ -28,10 +29,13 @@ from backend.service.protocol import (
     PastReply,
     PlanEvacuation,
     PlanReply,
+    PlanRoll,
     PoliciesReply,
     Refused,
     Reply,
     Request,
+    RollReply,
+    RollsReply,
     SampleArrived,
     SetBandwidth,
     SetMaintenance,
@@ -39,7 +43,9 @@ from backend.service.protocol import (
     Start,
     Started,
     StartEvacuation,
+    StartRoll,
     SteerEvacuation,
+    SteerRoll,
     TroubleSaid,
     Watch,
 )
@@ -101,6 +107,21 @@ async def _about_runs(engine: Engine, request: Request) -> Reply:
             return Done()
         case SetMaintenance():
             await runs.set_maintenance(request.host, request.on)
+            return Done()
+    return await _about_rolls(engine, request)
+
+
+async def _about_rolls(engine: Engine, request: Request) -> Reply:
+    rolls = engine.rolls
+    match request:
+        case PlanRoll():
+            return RollReply(await rolls.plan(request.wish))
+        case StartRoll():
+            return RollReply(await rolls.start(request.wish))
+        case ListRolls():
+            return RollsReply(await rolls.all())
+        case SteerRoll():
+            await rolls.control(request.control)
             return Done()
     raise BadInput("That request is not known here.")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Sample
+from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Roll, Sample
 from backend.service.changes import difference, whole
 from backend.service.protocol import (
     Change,
@@ -10,6 +10,7 @@ from backend.service.protocol import (
     EvacuationChanged,
     MigrationChanged,
     Publish,
+    RollChanged,
     SampleArrived,
     TroubleSaid,
     encode,
@@ -61,6 +62,10 @@ class Hub:
     def evacuation(self, run: Evacuation) -> None:
         """A run began, went on or ended."""
         self._send(EvacuationChanged(run))
+
+    def roll(self, roll: Roll) -> None:
+        """A roll began, went on, stopped or ended."""
+        self._send(RollChanged(roll))
 
     def trouble(self, sentence: str) -> None:
         """Something ails the engine itself, and migrations go on; empty: no longer."""

@@ -40,11 +40,11 @@ def promised(ago_s: float, asked: MoveOptions | None) -> Migration:
 @asynccontextmanager
 async def engine(path: Path, *left: Migration) -> AsyncIterator[Engine]:
     """The engine after the one that has left these."""
-    journal = Journal(path, FLEET.key)
+    journal = Journal(path, time.time, FLEET.key)
     for state in left:
         journal.migration(state)
     await journal.close()
-    made = Engine(FLEET, Hub(), lambda: None, journal=path)
+    made = Engine(FLEET, Hub(), lambda: None, time.time, journal=path)
     made.begin()
     await made.opened()
     try:

@@ -1,5 +1,6 @@
 """What befell a VM while it moved is said in the verdict: by events, and without them."""
 
+import time
 from dataclasses import replace
 from typing import Any, cast
 
@@ -35,7 +36,7 @@ def reason(
     source: End, target: End, *events: tuple[str, str], ours: bool = False, **changes: Any
 ) -> str:
     """What is added to the verdict on these ends after these (host, detail)."""
-    told = Told(replace(STATE, **changes), cast("Any", Silent()), 0.0)
+    told = Told(replace(STATE, **changes), cast("Any", Silent()), 0.0, time.time)
     meanwhile = Meanwhile(told, lambda: ours)
     for host, detail in events:
         meanwhile.take(host, detail)
