@@ -58,7 +58,7 @@ async def seen(
 ) -> tuple[bool, int]:
     """After so many looks, `QUIET_S` apart: whether it is over, and how often they were asked."""
     now_s = time.monotonic()
-    told = Told(replace(STATE, **changes), cast("Any", Silent()), now_s - 100.0)
+    told = Told(replace(STATE, **changes), cast("Any", Silent()), now_s - 100.0, time.time)
     hosts = Host(source), Host(target)
     halves = Halves(told, *cast("Any", hosts))
     last = Sample(100.0 - quiet_s, 1, 1, 1, 1, 0.0, None)

@@ -54,7 +54,7 @@ class Clock:
 
 
 async def asked_within(seconds: int, source: Source, clock: Clock) -> int:
-    told = Told(STATE, cast("Any", Silent()), 0.0)
+    told = Told(STATE, cast("Any", Silent()), 0.0, lambda: 1000.0)
     watching = Watching(told, cast("Any", source), cast("Any", Silent()))
     for _ in range(seconds * 5):
         await watching.sample()
