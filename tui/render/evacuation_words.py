@@ -80,7 +80,8 @@ def ended(run: Evacuation) -> str:
     took = (run.ended or 0.0) - (run.started or 0.0)
     pauses = [move.pause_ms for move in run.moves if move.pause_ms is not None]
     parts = [f"{moved} of {len(run.moves)} moved in {units.duration(took)}"]
-    parts += [f"longest pause {units.milliseconds(max(pauses))}"] * bool(pauses)
+    if pauses:
+        parts.append(f"longest pause {units.milliseconds(max(pauses))}")
     return " · ".join(parts)
 
 
