@@ -7,12 +7,14 @@ touched, 3 needs the operator.
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from backend.service.client import BadInput, FerryError
 from backend.service.protocol import FleetChoice
+from tui.render import room
 
 Verb = Callable[[argparse.Namespace, FleetChoice], Awaitable[int]]
 
@@ -123,6 +125,8 @@ def open_console(choice: FleetChoice, ascii_only: bool | None = None) -> int:
         raise BadInput(
             "The console needs a terminal.", "For scripts there is `virt-ferry vms --json`."
         )
+    if reason := room.too_little(*shutil.get_terminal_size()):
+        raise BadInput(reason, room.REMEDY)
     from backend.service.client import EngineClient
     from tui.app import FerryApp
 
@@ -171,6 +175,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         line = _one_line(message)
+        line = line[:1].upper() + line[1:]
         print(f"virt-ferry: {line}. `{self.prog} --help` tells more.", file=sys.stderr)
         sys.exit(EXIT_REFUSED)
 

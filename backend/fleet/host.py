@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from backend.hypervisor.connection import Connection, Lane
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.host import HostIdentity, read_identity
 from backend.hypervisor.migrate import OUTWARD
-from backend.model import Host, HostState, Reading, Vm, VmState
+from backend.model import Host, HostState, Now, Reading, Vm, VmState
 from backend.remote.facts import HostFacts, local_facts, remote_facts
 from backend.remote.shell import LocalShell, Shell
 from backend.remote.ssh import SshHost
@@ -59,6 +59,7 @@ class HostWatch:
         agent: Callable[[], str | None],
         moving: Callable[[], Mapping[tuple[str, str], int]],
         changed: Callable[[bool], None],
+        now: Now,
     ) -> None:
         self.settings = settings
         self.name = settings.name
@@ -79,7 +80,8 @@ class HostWatch:
         self._agent = agent
         self._moving = moving
         self._changed = changed
-        self._writes = WriteMeter(settings.name, self._to_measure, self.open_lane)
+        self._now = now
+        self._writes = WriteMeter(settings.name, self._to_measure, self.open_lane, now)
         self._guests = Guests(settings.name, self._writes.figures)
         self._control: Lane | None = None
         self._statistics: Lane | None = None
@@ -161,10 +163,10 @@ class HostWatch:
         return self._writes.readings(uuid)
 
     async def measured(
-        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+        self, uuid: str, min_period_s: int, within_s: float, limit_s: float
     ) -> tuple[Reading, ...]:
-        """The same, once one of `min_period_s` ended after `newer_than_s`; see `WriteMeter`."""
-        return await self._writes.measured(uuid, min_period_s, newer_than_s, limit_s)
+        """The same, once one of `min_period_s` is younger than `within_s`; see `WriteMeter`."""
+        return await self._writes.measured(uuid, min_period_s, within_s, limit_s)
 
     def _to_measure(self) -> Seen:
         moving = {uuid for uuid, _ in self._moving()}
@@ -277,7 +279,7 @@ class HostWatch:
             reason=why if isinstance(why, str) else why.sentence,
             remedy="" if isinstance(why, str) else why.remedy,
             daemon_stopped=isinstance(why, DaemonStopped),
-            retry_at=round(time.time() + delay_s, 1),
+            retry_at=round(self._now() + delay_s, 1),
             hostname=self.host.hostname,
             tls=self.settings.tls,
         )
@@ -361,7 +363,9 @@ class HostWatch:
     async def _read_facts(self) -> str:
         """CPU, memory and link, each second, from the host itself."""
         try:
-            source = remote_facts(self.ssh) if self.ssh is not None else self._local_facts()
+            # Of this machine, if the URI means this machine; other URIs tell nothing of theirs.
+            own = local_facts() if self._is_local else None
+            source = remote_facts(self.ssh) if self.ssh is not None else own
             if source is not None:
                 async for facts in source:
                     self._take_facts(facts)
@@ -372,10 +376,6 @@ class HostWatch:
         self.informed.set()
         await asyncio.Event().wait()
         return ""
-
-    def _local_facts(self) -> AsyncIterator[HostFacts] | None:
-        """This machine's, if the URI means this machine; other URIs tell nothing of theirs."""
-        return local_facts() if self._is_local else None
 
     def _take_facts(self, facts: HostFacts) -> None:
         self.host = replace(

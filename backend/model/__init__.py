@@ -5,6 +5,7 @@ between the engine and its clients (`service.protocol`). Sizes are bytes, rates 
 units are in the names. `None` means not known, never zero.
 """
 
+from backend.model.clock import Now
 from backend.model.disks import (
     BackingImage,
     CopyRoute,
@@ -126,6 +127,7 @@ __all__ = [
     "NetworkChoice",
     "NewVolume",
     "Nic",
+    "Now",
     "Outcome",
     "Outlook",
     "Past",

@@ -68,7 +68,7 @@ class SecondAttempt:
         deadline_s = state.deadline_s
         if deadline_s is not None and (deadline_s := self._left_s(deadline_s, begun_s)) <= 0:
             return None
-        held_until = state.at if state.hold and state.at and state.at > time.time() else None
+        held_until = state.at if state.hold and state.at and state.at > self._told.now() else None
         return replace(
             options,
             deadline_s=deadline_s,

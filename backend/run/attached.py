@@ -14,7 +14,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import tuning
 from backend.hypervisor.migrate import JobSeen, MigrationOrder, job_seen
-from backend.model import DiskAction, Migration, Outcome, Sample, Tuning, Vm
+from backend.model import DiskAction, Migration, Now, Outcome, Sample, Tuning, Vm
 from backend.plan.running import NOTHING
 from backend.plan.wording import seconds
 from backend.run import conclude
@@ -26,6 +26,7 @@ from backend.run.post_copy import begin_again
 from backend.run.preparing import MakingReady
 from backend.run.publish import Publisher
 from backend.run.settle import ask, reached
+from backend.run.told import as_monotonic
 from backend.run.verdict import Before, Judgement, Standing, standing
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class AttachedRun(MigrationRun):
         self._watching.account.resume(samples)
         self._watching.contested = False
         if state.called_at is not None:
-            self._called = self._told.zero = _monotonic(state.called_at)
+            self._called = self._told.zero = as_monotonic(state.called_at, begun.now())
         self._controls.resume()
         self._helm.resume()
         self._followed = False
@@ -113,7 +114,7 @@ class AttachedRun(MigrationRun):
 
     def _is_ours(self, found: JobSeen) -> bool:
         """A recovery of a post-copy is a job of its own, and younger."""
-        later_s = time.time() - found.age_s - (self.state.called_at or 0.0)
+        later_s = self._told.now() - found.age_s - (self.state.called_at or 0.0)
         return self.state.post_copy or later_s <= NEWER_S
 
     async def _seen(self) -> JobSeen | None:
@@ -180,7 +181,9 @@ class AttachedRun(MigrationRun):
         return self.samples[-1].t_s if self.samples else 0.0
 
 
-def attached_undertaking(state: Migration, target: HostWatch, ready: MakingReady) -> Undertaking:
+def attached_undertaking(
+    state: Migration, target: HostWatch, ready: MakingReady, now: Now
+) -> Undertaking:
     """All that it was begun with, from what was kept of it."""
     tune = state.tuning or Tuning(state.policy.pause_ms)
     order = MigrationOrder(
@@ -207,9 +210,5 @@ def attached_undertaking(state: Migration, target: HostWatch, ready: MakingReady
         state.autostart,
     )
     prior = replace(NOTHING, allowed_ms=state.policy.pause_ms)
-    return Undertaking(state, order, before, tune, prior, _monotonic(state.started), ready)
-
-
-def _monotonic(at: float) -> float:
-    """Epoch seconds as `time.monotonic()`."""
-    return time.monotonic() - max(0.0, time.time() - at)
+    confirmed = as_monotonic(state.started, now())
+    return Undertaking(state, order, before, tune, prior, confirmed, now, ready)

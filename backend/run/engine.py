@@ -21,6 +21,7 @@ from backend.model import (
     Migration,
     Mode,
     MoveOptions,
+    Now,
     Past,
     PastFilter,
     Plan,
@@ -72,6 +73,7 @@ class Engine:
         settings: FleetSettings,
         publisher: Publisher,
         agent: Callable[[], str | None],
+        now: Now,
         history: Path | None = None,
         open_moves: Path | None = None,
         journal: Path | None = None,
@@ -81,7 +83,8 @@ class Engine:
         moves that are not done; `journal`: the file of all migrations; `carried(id)`: another
         engine of this process has that one. Raises BadInput for policies that cannot be.
         """
-        self._journal = Journal(journal, settings.key, publisher.trouble)
+        self._now = now
+        self._journal = Journal(journal, now, settings.key, publisher.trouble)
         self._publisher: Publisher = Recorder(
             publisher, self._journal, lambda migration: self.evacuations.saw(migration)
         )
@@ -90,7 +93,7 @@ class Engine:
         self._watching: set[asyncio.Task[None]] = set()
         """Those of somebody else's migrations: the engine need not stay for them."""
         self._inventory = Inventory(
-            settings, agent, self._roster.moving, self._fleet_seen, self._roster.enriched
+            settings, agent, self._roster.moving, self._fleet_seen, self._roster.enriched, now
         )
         own = own_policies(
             settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
@@ -118,6 +121,7 @@ class Engine:
             self._roster.watched_uuids,
             self._roster.new_id,
             self._watch_foreign,
+            now,
         )
 
     @property
@@ -272,15 +276,16 @@ class Engine:
         self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
     ) -> Migration:
         plan, vm = planned.plan, planned.vm
-        state = first_state(self._roster.new_id(), plan, options, vm, after)
+        state = first_state(self._roster.new_id(), plan, options, vm, self._now(), after)
         source = self._inventory.host(plan.source)
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
         tuning = plan.tuning or Tuning(plan.policy.pause_ms)
         wanted = plan.preparations if options.prepare else ()
         ready = MakingReady(self._ledger, wanted, lambda: self._planner.once_more(plan, options))
+        before = before_of(vm, plan)
         begun = Undertaking(
-            state, planned.order, before_of(vm, plan), tuning, planned.prior, confirmed, ready
+            state, planned.order, before, tuning, planned.prior, confirmed, self._now, ready
         )
         elsewhere = self._elsewhere(plan.source, plan.target)
         run: Run
@@ -358,7 +363,7 @@ class Engine:
             run.second.begun(second.id)
 
     def _learn(self, run: MigrationRun, planned: Planned) -> None:
-        taught = lesson(run, planned.in_use_bytes)
+        taught = lesson(run, planned.in_use_bytes, self._now())
         if taught is None:
             return
         self._history.add(taught)

@@ -7,7 +7,6 @@ like any other; the run only knows its id.
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -42,7 +41,7 @@ class EvacuationRun:
     """`begin` it, or `find_again` what an engine before has left; `control` it; `close` it."""
 
     def __init__(self, state: Evacuation, kit: Kit) -> None:
-        self._told = ToldRun(state, kit.publish)
+        self._told = ToldRun(state, kit.publish, kit.now)
         self._kit = kit
         self._controls = RunControls(self._told, kit)
         self._queued: dict[str, QueuedMove] = {}
@@ -130,7 +129,7 @@ class EvacuationRun:
             uuid=move.uuid,
             vm=move.vm,
             home=self.state.host,
-            since=time.time(),
+            since=self._kit.now(),
             target=migration.target,
             mode=migration.mode,
             run=self.state.id,
@@ -231,7 +230,7 @@ class EvacuationRun:
 
     async def _foresee_and_start(self) -> None:
         """The order is computed beside the event loop: it simulates every move."""
-        now_s = time.time()
+        now_s = self._kit.now()
         links = self._kit.where.links(self._pairs)
         state = queue_state(self.state, self._queued, self._migrations, links, now_s)
         if not state.waiting and not state.going:
@@ -244,7 +243,7 @@ class EvacuationRun:
                 self._start(move, start.reason)
 
     def _start(self, move: EvacuationMove, why: str) -> None:
-        began = replace(move, state=MoveState.MOVING, began=time.time(), ended=None)
+        began = replace(move, state=MoveState.MOVING, began=self._kit.now(), ended=None)
         self._told.set(began)
         self._told.note(f"{move.vm} begins to move to {move.target}: {why}")
         self._beginning.add(move.uuid)
@@ -311,7 +310,7 @@ class EvacuationRun:
         self._wake()
 
     def _stays(self, move: EvacuationMove, why: str) -> None:
-        ended = replace(move, state=MoveState.STAYED, reason=why, ended=time.time())
+        ended = replace(move, state=MoveState.STAYED, reason=why, ended=self._kit.now())
         self._told.set(ended)
         self._told.note(moves.ended_sentence(ended))
         self._wake()
@@ -319,7 +318,7 @@ class EvacuationRun:
     def _end_if_done(self) -> None:
         if not self.state.state.open or not all(one.state.final for one in self.state.moves):
             return
-        self._told.update(state=EvacuationState.ENDED, ended=time.time())
+        self._told.update(state=EvacuationState.ENDED, ended=self._kit.now())
         self._told.note(moves.summary(self.state))
 
     # -- one that an engine before this one has left -------------------------------------------

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -59,7 +58,7 @@ class Evacuations:
         self._survey = EvacuationSurvey(inventory, planner, rows)
         self._wires = Wires(inventory, planner.links)
         self._where = Where(inventory, self._survey, self._wires, journal, hands.going)
-        self._kit = Kit(hands, self._where, rows, publish)
+        self._kit = Kit(hands, self._where, rows, publish, inventory.now)
         self._runs: dict[str, EvacuationRun] = {}
         self._loading: asyncio.Task[None] | None = None
         self._finding: asyncio.Task[None] | None = None
@@ -152,7 +151,7 @@ class Evacuations:
         considered = await self._survey.of(wish, fresh=fresh)
         drawn = draw(wish, considered, self._inventory.snapshot)
         await self._measure(wish, drawn)
-        now_s = time.time()
+        now_s = self._inventory.now()
         planned = Evacuation(secrets.token_hex(3), wish, moves=drawn.moves, made=now_s)
         state = queue_state(planned, drawn.queued, {}, self._where.links(drawn.pairs), now_s)
         if state.waiting:
@@ -168,7 +167,7 @@ class Evacuations:
         await self._wires.measure(wish.host, others, outward=away)
 
     async def _begin(self, planned: Evacuation, drawn: Drawn) -> Evacuation:
-        now_s = time.time()
+        now_s = self._inventory.now()
         evacuates = planned.kind is EvacuationKind.EVACUATE
         kept = await self._maintenance.set(planned.host, evacuates)
         state = replace(planned, state=EvacuationState.RUNNING, started=now_s)

@@ -1,6 +1,5 @@
 """What an ended migration teaches the next forecast."""
 
-import time
 from statistics import median
 
 from backend.model import Outcome, Sample
@@ -13,7 +12,7 @@ TELLING_S = 0.4
 """A shorter pass is too few samples long to count what was written in it."""
 
 
-def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
+def lesson(run: MigrationRun, in_use_bytes: int | None, now_s: float) -> PastMove | None:
     """None where it says nothing: nothing was sent, or nobody knows how it ended."""
     state, samples = run.state, tuple(of_memory(run.samples))
     verdict = state.verdict
@@ -28,7 +27,7 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
         uuid=state.uuid,
         source=state.source,
         target=state.target,
-        ended=time.time(),
+        ended=now_s,
         moved=verdict.outcome is Outcome.MOVED,
         mode=state.mode,
         total_s=verdict.total_s,

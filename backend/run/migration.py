@@ -19,7 +19,7 @@ from backend.hypervisor import migrate, stats
 from backend.hypervisor.connection import Lane
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.migrate import MigrationOrder
-from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
+from backend.model import Control, Migration, Now, Outcome, Phase, Sample, Tuning
 from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
 from backend.run import conclude
@@ -59,6 +59,7 @@ class Undertaking:
     prior: Prior
     confirmed: float
     """`time.monotonic()` of the operator's confirm."""
+    now: Now
     ready: MakingReady | None = None
 
 
@@ -77,7 +78,7 @@ class MigrationRun(Operated):
         """`elsewhere(uuid)`: a third host of the fleet on which that VM runs, if there is one."""
         self.begun = begun
         state = begun.state
-        self._told = Told(state, publisher, begun.confirmed, available)
+        self._told = Told(state, publisher, begun.confirmed, begun.now, available)
         self._order = begun.order
         self._before = begun.before
         self._source = source
@@ -180,10 +181,10 @@ class MigrationRun(Operated):
             order = await self._final_order(lane)
             if self.state.abort_asked:
                 return
-            self._told.update(called_at=time.time())
+            self._told.update(called_at=self._told.now())
             await self._told.kept()
             self._called = self._told.zero = time.monotonic()
-            self._told.update(called_at=time.time())
+            self._told.update(called_at=self._told.now())
             if order.copy_disks:
                 self._told.enter(Phase.DISK)
             else:

@@ -51,7 +51,10 @@ class Roster:
         running = [run for run in named if run.state.running]
         if len(running) == 1 or named:
             return (running or named)[-1]
-        raise BadInput(f"There is no migration {wanted!r}.", "`virt-ferry jobs` lists them.")
+        raise BadInput(
+            f"There is no migration {wanted!r}.",
+            "`virt-ferry jobs` lists those that run, `virt-ferry history` those that have ended.",
+        )
 
     def running_uuids(self) -> frozenset[str]:
         """VMs whose migration by us has no verdict, or none that says who owns them."""

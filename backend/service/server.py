@@ -19,6 +19,7 @@ import msgspec
 
 from backend.errors import BadInput, FerryError
 from backend.fleet import config
+from backend.model import Now
 from backend.run.engine import Engine
 from backend.service import answers, paths
 from backend.service.client import own_version
@@ -66,13 +67,14 @@ class Served:
 class Server:
     """All connections and the engines they use."""
 
-    def __init__(self, idle_s: float) -> None:
+    def __init__(self, idle_s: float, now: Now) -> None:
         self._idle_s = idle_s
         self._served: dict[config.FleetSettings, Served] = {}
         self._clients: set[Connection] = set()
         self._idle_since = time.monotonic()
         self._stop = asyncio.Event()
-        self._started = time.time()
+        self._now = now
+        self._started = now()
         self.ssh_agent: str | None = os.environ.get("SSH_AUTH_SOCK")
 
     async def serve(self, listener: socket.socket) -> None:
@@ -103,6 +105,7 @@ class Server:
                 settings,
                 hub,
                 lambda: self.ssh_agent,
+                self._now,
                 paths.history_path(),
                 paths.open_moves_path(),
                 paths.journal_path(),
@@ -303,7 +306,8 @@ def _checked_hello(line: bytes) -> Hello:
         raise BadInput("That is not the engine's language.") from None
     if theirs != (PROTOCOL, own_version()):
         raise BadInput(
-            f"The running engine is version {own_version()}, this is {theirs[1]}.",
+            f"The running engine is version {own_version()} (protocol {PROTOCOL}), this is"
+            f" {theirs[1]} (protocol {theirs[0]}).",
             "Run `virt-ferry engine stop` and try again: running migrations go on in the hosts.",
         )
     try:

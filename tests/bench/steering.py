@@ -96,9 +96,9 @@ def telling(samples: Sequence[Sample]) -> object:
 def main() -> None:
     """A line for each migration."""
     runs = {
-        f"{path.stem} {key}": samples
-        for path in RECORDINGS
-        for key, (samples, _) in migrations(path).items()
+        f"{name} {key}": samples
+        for name in RECORDINGS
+        for key, (samples, _) in migrations(name).items()
         if len(samples) > SAMPLES_S
     }
     runs["a pass every second for 2,000 s"] = long_migration()

@@ -1,15 +1,18 @@
 """A recorded real migration as an engine link, played by a clock the test holds.
 
-A recording is JSON lines. `{"t": seconds, "change": Change}` is what the engine published then;
-`{"t": seconds, "plans": [Plan, ...]}` a reply to MakePlan; the first line holds the whole fleet
-and may carry `"epoch"`, the wall clock at t = 0.
+A recording is JSON lines, packed by gzip. `{"t": seconds, "change": Change}` is what the engine
+published then; `{"t": seconds, "plans": [Plan, ...]}` a reply to MakePlan, `{"t": seconds, "reply":
+Reply}` one to something else; the first line holds the whole fleet and may carry `"epoch"`, the
+wall clock at t = 0.
 """
 
 import asyncio
+import gzip
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +22,9 @@ from backend.service.client import FerryError
 from backend.service.protocol import (
     Change,
     Done,
+    EvacuationReply,
+    Examine,
+    Examined,
     GetMigration,
     ListMigrations,
     ListPast,
@@ -28,6 +34,7 @@ from backend.service.protocol import (
     MigrationReply,
     MigrationsReply,
     PastReply,
+    PlanEvacuation,
     PlanReply,
     PoliciesReply,
     Reply,
@@ -38,7 +45,10 @@ from backend.service.protocol import (
 )
 from tui.app import FerryApp
 
+R = TypeVar("R", bound=Reply)
 RECORDINGS = Path(os.environ.get("FERRY_RECORDINGS") or Path(__file__).parents[1] / "recordings")
+
+PACKED = ".jsonl.gz"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -47,14 +57,20 @@ class Entry(msgspec.Struct, frozen=True):
     t: float
     change: Change | None = None
     plans: tuple[Plan, ...] = ()
+    reply: Reply | None = None
     epoch: float | None = None
+
+
+def names() -> list[str]:
+    """Every recording's."""
+    return sorted(path.name.removesuffix(PACKED) for path in RECORDINGS.glob(f"*{PACKED}"))
 
 
 def load(name: str) -> list[Entry]:
     """The recording called `name`, in order."""
     decode = msgspec.json.Decoder(Entry).decode
-    path = Path(name) if name.endswith(".jsonl") else RECORDINGS / f"{name}.jsonl"
-    return [_controllable(decode(line)) for line in path.read_text().splitlines() if line]
+    lines = gzip.decompress((RECORDINGS / f"{name}{PACKED}").read_bytes()).splitlines()
+    return [_controllable(decode(line)) for line in lines if line]
 
 
 def _controllable(entry: Entry) -> Entry:
@@ -219,6 +235,10 @@ class RecordedLink:
             return PastReply(tuple(one for one in past if one))
         if isinstance(request, MakePlan):
             return PlanReply(self._plans(request.vms))
+        if isinstance(request, PlanEvacuation):
+            return self._replied(EvacuationReply, lambda r: r.evacuation.host == request.wish.host)
+        if isinstance(request, Examine):
+            return self._replied(Examined, lambda _: True)
         if isinstance(request, ListPolicies):
             return PoliciesReply(BUILT_IN)
         if isinstance(request, Start):
@@ -250,6 +270,15 @@ class RecordedLink:
     def _samples(self, id: str) -> tuple[Sample, ...]:
         changes = [e.change for e in self._played()]
         return tuple(c.sample for c in changes if isinstance(c, SampleArrived) and c.id == id)
+
+    def _replied(self, kind: type[R], fits: Callable[[R], bool]) -> R | Done:
+        """The last such reply by then; the first one later, if there was none yet; Done, if none
+        was recorded at all."""
+        fitting = [
+            (e.t, e.reply) for e in self.entries if isinstance(e.reply, kind) and fits(e.reply)
+        ]
+        past = [reply for t, reply in fitting if t <= self.t]
+        return past[-1] if past else fitting[0][1] if fitting else Done()
 
     def _plans(self, vms: tuple[str, ...]) -> tuple[Plan, ...]:
         """As last planned by then; what was planned only later, if nothing was yet."""

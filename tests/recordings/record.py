@@ -3,34 +3,45 @@
     .venv/bin/virt-ferry lab up
     .venv/bin/python tests/recordings/record.py [SCENARIO ...]
 
-Each line is `{"t": seconds, "change": ...}` or `{"t": seconds, "plans": [...]}` with the
-protocol's own JSON. The console's tests and `screenshots/` play them; nothing in them is made up.
+Each line is `{"t": seconds, "change": ...}`, `{"t": seconds, "plans": [...]}` or `{"t": seconds,
+"reply": ...}` with the protocol's own JSON, all of it packed by gzip. The console's tests and
+`screenshots/` play them; nothing in them is made up. The lab is that of VIRT_FERRY_LAB.
 """
 
 import asyncio
+import gzip
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 
-from backend.model import MoveOptions, Plan
+from backend.model import EvacuationKind, EvacuationWish, Mode, MoveOptions, Plan
 from backend.service.client import EngineClient
 from backend.service.protocol import (
     Abort,
     Change,
+    EvacuationChanged,
+    EvacuationReply,
+    Examine,
+    Examined,
     FleetChoice,
     GetFleet,
     MakePlan,
     MigrationChanged,
+    PlanEvacuation,
     PlanReply,
+    Reply,
     SampleArrived,
+    SetMaintenance,
     Start,
     Started,
+    StartEvacuation,
     Watch,
 )
 
@@ -38,6 +49,9 @@ HERE = Path(__file__).parent
 LINK = "200mbit"
 HOSTS = ("kvm-a", "kvm-b", "kvm-c")
 AFTER_S = 5.0
+SOURCE = "kvm-b"
+"""The host that is emptied."""
+KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")
 LEARN_S = 35.0
 """So long the engine needs to have measured what every VM writes."""
 
@@ -51,9 +65,9 @@ def lab(*words: str) -> str:
 class Recorder:
     """Writes what one connection receives."""
 
-    def __init__(self, client: EngineClient, out: TextIO) -> None:
+    def __init__(self, client: EngineClient) -> None:
         self.client = client
-        self._out = out
+        self._lines: list[str] = []
         self._began = time.monotonic()
         self._begun = False
         self._seen = asyncio.Condition()
@@ -74,9 +88,15 @@ class Recorder:
         self._write({"plans": msgspec.to_builtins(reply.plans)})
         return reply.plans
 
-    async def start(self, vm: str, target: str, policy: str | None = None) -> str:
+    def note(self, reply: Reply) -> None:
+        """Keep an answer."""
+        self._write({"reply": msgspec.to_builtins(reply)})
+
+    async def start(
+        self, vm: str, target: str, policy: str | None = None, mode: Mode | None = None
+    ) -> str:
         """Start a migration; its id."""
-        reply = await self.client.call(Start((vm,), target, MoveOptions(policy=policy)))
+        reply = await self.client.call(Start((vm,), target, MoveOptions(policy=policy, mode=mode)))
         assert isinstance(reply, Started), reply
         return reply.migrations[0].id
 
@@ -101,7 +121,30 @@ class Recorder:
         t = round(time.monotonic() - self._began, 3)
         epoch = {} if self._begun else {"epoch": round(time.time() - t, 3)}
         self._begun = True
-        self._out.write(json.dumps({"t": t, **epoch, **fields}) + "\n")
+        self._lines.append(json.dumps({"t": t, **epoch, **fields}) + "\n")
+
+    def packed(self) -> bytes:
+        """All of it as a file's content."""
+        return gzip.compress("".join(self._lines).encode(), mtime=0)
+
+
+def virsh(host: str, *words: str) -> None:
+    """Run virsh on a host."""
+    status = json.loads(lab("status", "--json"))
+    uri = next(str(one["libvirt_uri"]) for one in status["hosts"] if one["name"] == host)
+    subprocess.run(["virsh", "-c", uri, *words], check=True, capture_output=True)
+
+
+def fill(host: str, vm: str, mib: int) -> None:
+    """Random data into the image of a VM that is shut off."""
+    folder = Path(json.loads(lab("status", "--json"))["fleet"]).parent
+    images = (folder / "hosts" / host / "lib" / "images").glob(f"{vm}*.qcow2")
+    with tempfile.NamedTemporaryFile() as data:
+        data.write(os.urandom(mib << 20))
+        data.flush()
+        for image in images:
+            write = f"write -s {data.name} 0 {mib}M"
+            subprocess.run(["qemu-io", "-c", write, str(image)], check=True, capture_output=True)
 
 
 def host_of(vm: str) -> str:
@@ -161,6 +204,54 @@ async def host_cut(recorder: Recorder) -> None:
     await asyncio.sleep(15)
 
 
+async def cold_move(recorder: Recorder) -> None:
+    """batch-1, shut off, its image with some data in it, to another host."""
+    source = host_of("batch-1")
+    await asyncio.to_thread(fill, source, "batch-1", 240)
+    await recorder.plans("batch-1")
+    await recorder.verdict(await recorder.start("batch-1", other_than(source)))
+
+
+async def evacuation(recorder: Recorder) -> None:
+    """kvm-b is emptied: live, with a local disk, shut off, throttled, tagged to stay; then the
+    fleet is examined, with what that left at the source and a pause limit of a stranger's."""
+    await asyncio.sleep(AFTER_S)
+    wish = EvacuationWish(SOURCE, EvacuationKind.EVACUATE)
+    reply = await recorder.client.call(PlanEvacuation(wish, True))
+    assert isinstance(reply, EvacuationReply), reply
+    recorder.note(reply)
+    started = await recorder.client.call(StartEvacuation(wish))
+    assert isinstance(started, EvacuationReply), started
+    id = started.evacuation.id
+    await recorder.until(
+        lambda c: (
+            isinstance(c, EvacuationChanged)
+            and c.evacuation.id == id
+            and c.evacuation.ended is not None
+        )
+    )
+    await asyncio.sleep(AFTER_S)
+    virsh(host_of("idle-1"), "migrate-setmaxdowntime", "idle-1", "777")
+    examined = await recorder.client.call(Examine())
+    assert isinstance(examined, Examined), examined
+    recorder.note(examined)
+    virsh(host_of("idle-1"), "migrate-setmaxdowntime", "idle-1", "300")
+    virsh(SOURCE, "metadata", "db-1", *KEY, "--remove")
+    await recorder.client.call(SetMaintenance(SOURCE, False))
+
+
+def gather_on_source(fleet: str) -> None:
+    """Six VMs on the host that is emptied, one of them tagged to stay; the links as they are to
+    be."""
+    for vm in ("idle-1", "web-1", "cache-1", "files-1", "batch-1", "db-1"):
+        if host_of(vm) != SOURCE:
+            move = ("migrate", vm, "--to", SOURCE, "--policy", "must-finish", "--remove-source")
+            command = [sys.executable, "-m", "tui.command", "--fleet", fleet, *move]
+            subprocess.run(command, check=True, capture_output=True)
+    lab("link", SOURCE, "400mbit")
+    virsh(SOURCE, "metadata", "db-1", *KEY, "--set", '<vm never="yes"/>')
+
+
 SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     "idle": idle,
     "web": lambda recorder: move(recorder, "web-1"),
@@ -168,7 +259,11 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     "cache-abort": abort_when_hopeless,
     "two-at-once": two_at_once,
     "host-cut": host_cut,
+    "cold": cold_move,
+    "evacuation": evacuation,
 }
+PREPARED: dict[str, Callable[[str], None]] = {"evacuation": gather_on_source}
+QUIET = ("cold",)
 QUIET_EXCEPT = {"web": "web-1", "db": "db-1", "cache-abort": "cache-1"}
 
 
@@ -182,18 +277,23 @@ async def record(name: str, fleet: str) -> None:
     lab("vm", "cache-1", "--write", "60MB/s", "--over", "200M")
     if name in QUIET_EXCEPT:
         lab("quiet", "--except", QUIET_EXCEPT[name])
+    if name in QUIET:
+        lab("quiet")
+    if name in PREPARED:
+        PREPARED[name](fleet)
     client = await EngineClient.connect(FleetChoice(path=fleet))
     await client.call(GetFleet(settle_s=10))
     await asyncio.sleep(LEARN_S)
-    with (HERE / f"{name}.jsonl").open("w") as out:
-        recorder = Recorder(client, out)
-        await client.call(Watch(samples_of=("*",)))
-        recording = asyncio.create_task(recorder.record())
-        await SCENARIOS[name](recorder)
-        recording.cancel()
-        await asyncio.gather(recording, return_exceptions=True)
+    recorder = Recorder(client)
+    await client.call(Watch(samples_of=("*",)))
+    recording = asyncio.create_task(recorder.record())
+    await SCENARIOS[name](recorder)
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
     await client.close()
-    print(f"{name}: {(HERE / f'{name}.jsonl').stat().st_size:,} bytes")
+    content = recorder.packed()
+    (HERE / f"{name}.jsonl.gz").write_bytes(content)
+    print(f"{name}: {len(content):,} bytes")
 
 
 async def main(names: list[str]) -> None:

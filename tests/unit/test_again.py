@@ -52,7 +52,7 @@ class Watch:
 
 
 def attempt(**changes: Any) -> tuple[Told, SecondAttempt]:
-    told = Told(replace(STATE, **changes), cast("Any", Silent()), 0.0, available)
+    told = Told(replace(STATE, **changes), cast("Any", Silent()), 0.0, time.time, available)
     return told, SecondAttempt(told, cast("Any", Watch("kvm-a")), cast("Any", Watch("kvm-b")))
 
 

@@ -1,5 +1,6 @@
 """A host whose libvirt does not run: told as that, and this machine's is never taken for it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HostWatch:
     monkeypatch.setattr(host_module, "SshHost", Ssh)
     monkeypatch.setattr(host_module, "Lane", NoLane)
     settings = HostSettings("kvm-b", "qemu+tls://kvm-b/system", ssh="kvm-b")
-    return HostWatch(settings, tmp_path, lambda: None, dict, lambda _: None)
+    return HostWatch(settings, tmp_path, lambda: None, dict, lambda _: None, time.time)
 
 
 async def test_without_a_forward_no_libvirt_is_opened_however_often(watch: HostWatch) -> None:

@@ -1,5 +1,6 @@
 """Runs, VMs away from home and maintenance outlive the engine."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ def away(home: str, since: float, uuid: str = "u1") -> Away:
 
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    made = Journal(tmp_path / "journal.db", "lab")
+    made = Journal(tmp_path / "journal.db", time.time, "lab")
     yield made
     await made.close()
 
@@ -93,7 +94,7 @@ async def test_other_fleets_have_their_own(tmp_path: Path, journal: Journal) -> 
     await rows.keep(RUN)
     await rows.went(away("kvm-a", 1.0))
     await rows.set_maintenance("kvm-a", 10.0)
-    elsewhere = Journal(tmp_path / "journal.db", "other")
+    elsewhere = Journal(tmp_path / "journal.db", time.time, "other")
     theirs = RunRows(elsewhere)
     assert await theirs.runs() == ()
     assert await theirs.away_from("kvm-a") == ()
@@ -104,7 +105,7 @@ async def test_other_fleets_have_their_own(tmp_path: Path, journal: Journal) -> 
 async def test_a_file_that_cannot_be_had_is_said_not_raised(tmp_path: Path) -> None:
     told: list[str] = []
     (tmp_path / "no-directory").write_text("")
-    journal = Journal(tmp_path / "no-directory" / "journal.db", "lab", told.append)
+    journal = Journal(tmp_path / "no-directory" / "journal.db", time.time, "lab", told.append)
     rows = RunRows(journal)
     assert not await rows.keep(RUN)
     assert "cannot be written" in told[0]

@@ -45,7 +45,7 @@ class Ran:
 
 
 def taught(ran: Ran, in_use_bytes: int | None = 220 * MB) -> PastMove:
-    found = lesson(cast("MigrationRun", ran), in_use_bytes)
+    found = lesson(cast("MigrationRun", ran), in_use_bytes, 2000.0)
     assert found is not None
     return found
 
@@ -94,4 +94,4 @@ def test_a_bandwidth_that_was_set_on_the_way_is_not_the_links() -> None:
     ],
 )
 def test_nothing_to_learn(ran: Ran) -> None:
-    assert lesson(cast("MigrationRun", ran), None) is None
+    assert lesson(cast("MigrationRun", ran), None, 2000.0) is None

@@ -12,6 +12,7 @@ from backend.service import paths
 from backend.service.client import BadInput, EngineUnavailable, FerryError
 from backend.service.protocol import EngineReply, GetEngine, StopEngine
 from tui.commands.session import clean, connected, print_json
+from tui.render.units import counted
 
 STOP_LIMIT_S = 15.0
 
@@ -34,7 +35,8 @@ async def _status(as_json: bool) -> int:
         return 0
     said = (
         f"engine {reply.version}, pid {reply.pid}, up {time.time() - reply.started:.0f} s,"
-        f" {reply.clients} clients, {reply.running_migrations} migrations running,"
+        f" {counted(reply.clients, 'client')},"
+        f" {counted(reply.running_migrations, 'migration')} running,"
         f" fleets: {', '.join(reply.fleets) or 'none'}"
     )
     print(clean(said))

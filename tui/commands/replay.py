@@ -1,11 +1,13 @@
 """`replay`: a recording played on the migration screen; no engine, no hosts, no libvirt."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
 from backend.service.client import BadInput
 from tui import recording
+from tui.render import room
 
 MOST_SPEED = 1000.0
 
@@ -26,6 +28,8 @@ def replay(options: argparse.Namespace) -> int:
     recordings = recording.read(path)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadInput("A replay needs a terminal.")
+    if reason := room.too_little(*shutil.get_terminal_size()):
+        raise BadInput(reason, room.REMEDY)
     from tui.app import FerryApp
     from tui.recorded_engine import RecordedEngine
     from tui.screens.base import FerryScreen

@@ -60,9 +60,9 @@ def _why(row: MoveRow, _width: int) -> Spans:
 
 
 REVIEW: tuple[Column[MoveRow], ...] = (
-    Column("vm", "VM", 10, _name, narrow=8, flex=14),
-    Column("to", "TO", 8, _to, flex=12),
-    Column("how", "HOW", 14, _way, narrow=11, flex=6),
+    Column("vm", "VM", 10, _name, narrow=8, flex=6),
+    Column("to", "TO", 8, _to, flex=4),
+    Column("how", "HOW", 14, _way, narrow=11),
     Column("when", "WHEN", 11, _when, narrow=8),
     Column("pause", "PAUSE", 11, _pause, narrow=9),
     Column("why", "WHY", 30, _why, narrow=14, rank=1, flex=80),

@@ -52,7 +52,7 @@ def whole(run: Evacuation, now: float) -> str:
         return NOTHING[run.kind]
     if not run.state.open and run.state is not EvacuationState.PLANNED:
         return ended(run)
-    parts = [f"{count} VM{'s' * (count != 1)} to move"]
+    parts = [f"{units.counted(count, 'VM')} to move"]
     left = len(staying(run))
     parts += [f"{left} stay{'s' * (left == 1)}"] * bool(left)
     if run.state.open:

@@ -36,7 +36,7 @@ def record_text(record: TrackRecord | None) -> str:
     if record is None or not record.count:
         return NO_RECORD
     return (
-        f"over {record.count} move{'s' * (record.count != 1)}: off by"
+        f"over {units.counted(record.count, 'move')}: off by"
         f" {record.median_error_percent:.0f} % in the middle,"
         f" {record.bands_held_percent:.0f} % inside the band"
     )

@@ -2,6 +2,7 @@
 
 from backend.model import FleetSnapshot
 from tui.render.ink import Ink, Line, Span, Spans, cut, fit, spans_of, width_of
+from tui.render.units import counted
 
 
 def spread(left: Spans, right: Spans, width: int) -> Line:
@@ -14,7 +15,7 @@ def counts(fleet: FleetSnapshot, moving: int) -> Spans:
     """`3 hosts · 7 VMs · 1 moving`."""
     hosts, vms = len(fleet.hosts), len({vm.uuid for vm in fleet.vms})
     parts: list[str | Span] = [
-        f"{hosts} host{'s' * (hosts != 1)} · {vms} VM{'s' * (vms != 1)} · ",
+        f"{counted(hosts, 'host')} · {counted(vms, 'VM')} · ",
         (f"{moving} moving", Ink.MOVE if moving else Ink.TEXT),
     ]
     return spans_of(*parts)

@@ -40,7 +40,9 @@ class HostRow:
         if self.up or not self.host.reason:
             return None
         ink = Ink.BAD if self.host.state is HostState.UNREACHABLE else Ink.DIM
-        return Note("cpu", "vms", spans_of((self.host.reason, ink)))
+        # The row says which host: what counts is what ails it, and there is little room.
+        reason = self.host.reason.removeprefix(f"{self.host.name} ")
+        return Note("cpu", "vms", spans_of((reason, ink)))
 
 
 def short_reason(reason: str) -> str:

@@ -6,6 +6,8 @@ from tui.render.ink import Ink, Span, Spans, spans_of
 from tui.render.migration_lines import MigrationView, word_of, word_span
 from tui.render.table import Column
 
+LEAST_BAR = 3
+
 
 def _vm(view: MigrationView, _width: int) -> Spans:
     """Its name, and whose migration it is where it is not ours."""
@@ -24,8 +26,11 @@ def _word(view: MigrationView, _width: int) -> Spans:
 def _progress(view: MigrationView, width: int) -> Spans:
     if not view.migration.running or word_of(view.migration) is Word.WILL_NOT_CONVERGE:
         return spans_of((units.DASH, Ink.DIM))
-    full, empty = units.bar(view.progress, max(width - 5, 0))
-    return spans_of((full, Ink.MOVE), (empty, Ink.DIM), f"{int(view.progress * 100):>4}%")
+    done = f"{int(view.progress * 100):>3}%"
+    if width < LEAST_BAR + 1 + len(done):
+        return spans_of(done)
+    full, empty = units.bar(view.progress, width - 1 - len(done))
+    return spans_of((full, Ink.MOVE), (empty, Ink.DIM), f" {done}")
 
 
 def _sent(view: MigrationView, _width: int) -> Spans:
@@ -48,10 +53,10 @@ def _pause(view: MigrationView, _width: int) -> Spans:
 
 
 COLUMNS: tuple[Column[MigrationView], ...] = (
-    Column("vm", "VM", 10, _vm, narrow=8, flex=20),
+    Column("vm", "VM", 15, _vm, flex=15),
     Column("way", "FROM ⇢ TO", 15, _way, narrow=13, flex=20),
     Column("word", "STATE", 19, _word),
-    Column("progress", "PROGRESS", 14, _progress, narrow=8),
+    Column("progress", "DONE", 14, _progress, narrow=4),
     Column("passes", "PASS", 4, lambda v, _: spans_of(str(v.passes or "–")), rank=2, right=True),
     Column("sent", "SENT", 7, _sent, rank=3, right=True),
     Column("rates", "WRITTEN/SENT", 18, _rates, rank=4),

@@ -18,7 +18,7 @@ def plot_lines(
     if plot_width < 4 or rows < 1:
         return []
     window = chart.window_s(picture.newest_s)
-    labels = {0: label(limit)}
+    labels = {0: label(limit)} if _any_points(picture) else {}
     body = [
         Line((*_gutter(labels.get(index, ""), "│"), *spans))
         for index, spans in enumerate(_plot(picture, plot_width, rows, window, limit))
@@ -27,13 +27,17 @@ def plot_lines(
     return [*body, Line((*_gutter("0", "└"), *spans_of((axis, Ink.DIM))))]
 
 
+def _any_points(picture: Picture) -> bool:
+    return any(series.points for series in picture.series)
+
+
 def highest(picture: Picture) -> float:
     """Of all its points."""
     return max((y for series in picture.series for _, y in series.points), default=0.0)
 
 
 def _plot(picture: Picture, width: int, rows: int, window: float, limit: float) -> list[Spans]:
-    if not any(series.points for series in picture.series):
+    if not _any_points(picture):
         text = spans_of((f" {picture.message}", Ink.DIM))
         return [text if index == rows // 2 else () for index in range(rows)]
     layers = [

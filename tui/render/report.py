@@ -151,7 +151,7 @@ def _judged(band: Band | None, value: float | None) -> tuple[Span, ...]:
 
 def _passes(m: Migration, verdict: Verdict) -> Spans:
     decisions = sum(decision.action != "note" for decision in m.decisions)
-    return spans_of(f"{verdict.passes}, {decisions} decision{'s' * (decisions != 1)}")
+    return spans_of(f"{verdict.passes}, {units.counted(decisions, 'decision')}")
 
 
 def _outage(m: Migration, verdict: Verdict) -> Spans:

@@ -153,3 +153,8 @@ def parse_pause(text: str) -> int:
     if not 1 <= value <= 2_000_000:
         raise ValueError("A pause limit lies between 1 ms and 2000 s (QEMU's own bounds).")
     return round(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 host`, `2 hosts`."""
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -18,7 +18,7 @@ from backend.model import EvacuationState
 from backend.service.client import FerryError
 from tui.actions import COMMON, Action
 from tui.bridge import StoreMoved
-from tui.render import units
+from tui.render import room, units
 from tui.render.alarm import alarm_lines
 from tui.render.ink import Ink, Line, line, spans_of, wrap
 from tui.store import Store
@@ -75,7 +75,8 @@ class FerryScreen(Screen[None]):
         yield Question()
         yield Painted(lambda w, _: self._flash_lines(w), id="flash")
         yield Prompt()
-        yield KeyBar((*self.ACTIONS, *COMMON), self.why_not, self.label)
+        yield KeyBar((*self.ACTIONS, *COMMON), self.why_not, self.label, self.in_footer)
+        yield Painted(lambda w, _: self._too_little(w), id="too-little")
 
     # -- for the screens ------------------------------------------------------------------
 
@@ -98,6 +99,10 @@ class FerryScreen(Screen[None]):
         """What the footer calls an action now."""
         return action.label
 
+    def in_footer(self, action: Action) -> bool:
+        """Whether the footer names an action now; help and palette name all."""
+        return action.footer
+
     def needs_engine(self) -> str:
         """The reason shared by all that goes to the engine."""
         return "" if self.store.link.up else "The engine is not there; this console connects again."
@@ -107,6 +112,12 @@ class FerryScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         """Whatever happened while another screen was seen."""
         self.draw_all()
+
+    def on_resize(self) -> None:
+        """Rows that give way to others are counted anew, at the new size; what cannot be seen is
+        not shown in part: a sentence stands over all of it."""
+        self.set_class(bool(self._why_too_little), "-too-little")
+        self.call_after_refresh(self.draw_all)
 
     @on(StoreMoved)
     def _store_moved(self, event: StoreMoved) -> None:
@@ -184,8 +195,21 @@ class FerryScreen(Screen[None]):
 
     # -- acting ---------------------------------------------------------------------------
 
+    @property
+    def _why_too_little(self) -> str:
+        return room.too_little(*self.app.size)
+
+    def _too_little(self, width: int) -> list[Line]:
+        said = f" {self._why_too_little} {room.REMEDY} q leaves: what moves goes on."
+        return [Line(row) for row in wrap(spans_of((said, Ink.WARN)), max(width - 1, 1), indent=1)]
+
     def action_act(self, name: str) -> None:
         """The one gate to every action."""
+        if self._why_too_little:
+            if name == "quit":
+                running = self.store.running
+                self.ferry.leave(running) if running else self.app.exit()
+            return
         if reason := self.why_not(name):
             self.say(reason)
             return

@@ -30,6 +30,7 @@ from tui.render import evacuation_rows, headline
 from tui.render import evacuation_words as words
 from tui.render.evacuation_rows import MoveRow
 from tui.render.ink import Ink, Line, Span, line
+from tui.render.units import counted
 from tui.screens.base import FerryScreen
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import Painted, PaintedLine, Scrolled
@@ -262,7 +263,7 @@ class EvacuateScreen(FerryScreen):
             lines.append(line((f" stay: {', '.join(stays)}", Ink.WARN)))
         if run.kind is EvacuationKind.EVACUATE:
             lines.append(line(f" {run.host} is in maintenance from then on: it takes no VM."))
-        asked = f" Move {goes} VM{'s' * (goes != 1)}? "
+        asked = f" Move {counted(goes, 'VM')}? "
         lines.append(line((asked, Ink.BOLD), ("y", Ink.KEY), " start  ", ("n", Ink.KEY), " back"))
         self.ask(lines, self._start, "y")
 

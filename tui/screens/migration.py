@@ -25,6 +25,8 @@ CONTROLS: dict[str, tuple[Control, ...]] = {
     "abort": (Control.ABORT,),
 }
 """Which of the engine's controls an action needs."""
+_AFTER = ("replay", "export", "list")
+"""In the footer once it has ended."""
 
 
 class MigrationScreen(MigrationPanes):
@@ -39,7 +41,7 @@ class MigrationScreen(MigrationPanes):
         Action("hold", "w", "hold", "Wait before the switchover; pressed again: switch over now."),
         Action("recover", "r", "recover", "Go on with a post-copy whose stream broke."),
         Action("abort", "a", "abort", "Ask the VM to stay on its source; asks you first."),
-        Action("again", "m", "again", "Plan it anew; a running one is aborted after a question."),
+        Action("again", "m", "replan", "Plan it anew; a running one is aborted after a question."),
         Action("replay", "space", "replay", "Play one that has ended, as it was.", footer=False),
         replace(EXPORT, footer=False),
         Action("next", "n,tab", "next", "The next running migration."),
@@ -83,6 +85,12 @@ class MigrationScreen(MigrationPanes):
         if name in ("next", "previous") and not self._others():
             return "No other migration is running."
         return ""
+
+    def in_footer(self, action: Action) -> bool:
+        """What steers, while there is something to steer; then what can be done with the end."""
+        if not self._ended:
+            return action.footer
+        return action.name not in CONTROLS and (action.footer or action.name in _AFTER)
 
     def label(self, action: Action) -> str:
         """As things stand: there is nothing to leave running after the end."""

@@ -32,18 +32,39 @@ def lies_on_others(plan: Plan) -> bool:
 class PlanLimits(FerryScreen):
     """The part of the plan screen that changes `MoveOptions`."""
 
+    # The footer leaves out what the screen's own lines name, each with its key.
     LIMITS: ClassVar[tuple[Action, ...]] = (
         Action("policy", "right,l", "policy", "The next policy (or l): what a move may do."),
         Action("policy_back", "left,h", "policy before", "The one before (or h).", footer=False),
         Action("mode", "o", "live/restart", "Move it as it runs, or shut down, move and start it."),
-        Action("pause", "d", "pause limit", "The longest pause the VM may take at the end."),
-        Action("deadline", "D", "deadline", "The VM stays where it is if not moved by then."),
-        Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent."),
-        Action("hold", "w", "hold", "Copy now, wait before the switchover until told."),
-        Action("prepare", "x", "prepare", "Make the target ready first; undone if the VM stays."),
-        Action("pool", "p", "pool", "Which pool of the target a disk is copied to."),
+        Action(
+            "pause",
+            "d",
+            "pause limit",
+            "The longest pause the VM may take at the end.",
+            footer=False,
+        ),
+        Action(
+            "deadline",
+            "D",
+            "deadline",
+            "The VM stays where it is if not moved by then.",
+            footer=False,
+        ),
+        Action("bandwidth", "b", "bandwidth", "Limit how fast memory is sent.", footer=False),
+        Action(
+            "hold", "w", "hold", "Copy now, wait before the switchover until told.", footer=False
+        ),
+        Action(
+            "prepare",
+            "x",
+            "prepare",
+            "Make the target ready first; undone if the VM stays.",
+            footer=False,
+        ),
+        Action("pool", "p", "pool", "Which pool of the target a disk is copied to.", footer=False),
         Action("flatten", "f", "one image", "Make one image of a disk's chain.", footer=False),
-        Action("at", "t,at", "at", "Start so that the pause falls at a set time."),
+        Action("at", "t,at", "at", "Start so that the pause falls at a set time.", footer=False),
     )
 
     def __init__(self) -> None:
