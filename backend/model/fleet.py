@@ -159,6 +159,8 @@ class Vm:
     """Where its metadata says it may and should run."""
     last_move_at: float | None = None
     last_pause_ms: int | None = None
+    trouble: str = ""
+    """Why what is shown of it may be old, as a sentence; empty when all is well."""
 
 
 @dataclass(frozen=True, slots=True)

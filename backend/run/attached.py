@@ -53,16 +53,25 @@ class AttachedRun(MigrationRun):
         vm = Vm(state.uuid, state.vm, state.source, state.state_before)
         super().__init__(begun, source, target, look_on(vm), publisher, elsewhere)
         self._look_on = look_on
+        self._now = begun.now
         self._watching.account.resume(samples)
         self._watching.contested = False
         if state.called_at is not None:
             self._called = self._told.zero = as_monotonic(state.called_at, begun.now())
         self._controls.resume()
         self._helm.resume()
-        self._followed = False
+        self.followed = False
+        """It was seen to its end: its figures are whole but for the gap."""
         self._anothers = False
         """Somebody else moves the VM by now."""
         self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def promised_s(self) -> float:
+        """So long ago its verdict has promised a second attempt."""
+        verdict = self.state.verdict
+        ended = self.state.started + (verdict.wall_s if verdict is not None else 0.0)
+        return max(0.0, self._now() - ended)
 
     async def settle_open(self) -> None:
         """Go on with it, to its verdict. Never raises."""
@@ -84,7 +93,7 @@ class AttachedRun(MigrationRun):
             self._anothers = True
             return
         await self._take_up()
-        self._followed = True
+        self.followed = True
         self._probing = asyncio.create_task(self._see_client())
         await self._aftermath.follow()
         self._returned = time.monotonic()
@@ -167,14 +176,14 @@ class AttachedRun(MigrationRun):
         return await super()._settled()
 
     async def _conclude(self, judgement: Judgement) -> None:
-        if judgement.outcome is Outcome.STAYED and not self._call_error and not self._followed:
+        if judgement.outcome is Outcome.STAYED and not self._call_error and not self.followed:
             seen = await conclude.completed_at(self._source, self.state.uuid)
             self._call_error = seen.error if seen is not None else ""
         await super()._conclude(judgement)
 
     def _total_s(self) -> float:
         """Of one that ended unseen: what libvirt says, or what was seen of it."""
-        if self._followed or self._called is None:
+        if self.followed or self._called is None:
             return super()._total_s()
         if self._completed is not None and self._completed.total_ms:
             return self._completed.total_ms / 1000

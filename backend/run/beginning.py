@@ -41,6 +41,7 @@ def first_state(
         persistent=vm.persistent,
         state_before=vm.state,
         address=options.address,
+        asked=options,
     )
 
 

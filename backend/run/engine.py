@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from backend.errors import BadInput, FerryError
+from backend.errors import BadInput
 from backend.fleet.config import FleetSettings
 from backend.fleet.inventory import Inventory
 from backend.model import (
@@ -27,13 +27,13 @@ from backend.model import (
     Plan,
     Policy,
     Sample,
-    Severity,
     Tuning,
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.plan.rules import rules_of
 from backend.run import pool_moves
+from backend.run.attached import AttachedRun
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
 from backend.run.doctor import examine
@@ -54,7 +54,8 @@ from backend.run.recorder import Recorder
 from backend.run.rolls import Rolls
 from backend.run.roster import Roster
 from backend.run.runs import Run
-from backend.run.taking_up import TakingUp
+from backend.run.second_attempts import SecondAttempts
+from backend.run.taking_up import Left, TakingUp
 from backend.run.together import Planned
 
 log = logging.getLogger(__name__)
@@ -107,8 +108,11 @@ class Engine:
             self, self._inventory, self._planner, self._journal, self._run_seen
         )
         """Hosts that are emptied, and VMs that are brought home: runs of many migrations."""
-        self.rolls = Rolls(self.evacuations, self._inventory, self._journal, self._publisher.roll)
+        self.rolls = Rolls(
+            self.evacuations, self._inventory, self._journal, self._publisher.roll, now
+        )
         """Hosts that are maintained one after the other: each two such runs."""
+        self._second = SecondAttempts(self._planner, self._roster, self._begin_again)
         self._carried = carried
         self._opened = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
@@ -302,6 +306,9 @@ class Engine:
         self._keep_running(run, self._carry_out(run, planned, options), f"migration-{state.id}")
         return run.state
 
+    def _begin_again(self, planned: Planned, options: MoveOptions, after: str) -> Migration:
+        return self._begin(planned, options, time.monotonic(), after)
+
     async def _open(self) -> None:
         """Take up what engines before this one have left, then look for what others do."""
         try:
@@ -319,7 +326,16 @@ class Engine:
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:
         run = self._taking_up.run_of(state, samples)
         if run is not None:
-            self._keep_running(run, run.settle_open(), f"open-{state.id}")
+            self._keep_running(run, self._go_on(run), f"open-{state.id}")
+
+    async def _go_on(self, run: Left) -> None:
+        attached = run if isinstance(run, AttachedRun) else None
+        if attached is None or not attached.second.wanted:
+            await run.settle_open()
+        if attached is not None and attached.followed:
+            self._learn(attached, None)
+        if attached is not None and attached.second.wanted:
+            await self._second.keep_promise(attached)
 
     def _keep_running(self, run: Run, work: Coroutine[Any, Any, None], name: str) -> None:
         """From now on it is one of ours, and its work a task."""
@@ -336,34 +352,11 @@ class Engine:
         await run.run()
         if not isinstance(run, MigrationRun):
             return
-        self._learn(run, planned)
-        if run.second.wanted and await run.second.link_is_back():
-            again = run.second.options(options, run.begun_s)
-            if again is None:
-                run.second.end("its deadline is over")
-            else:
-                await self._try_again(run, again)
+        self._learn(run, planned.in_use_bytes)
+        await self._second.attempt(run, options)
 
-    async def _try_again(self, run: MigrationRun, options: MoveOptions) -> None:
-        """Planned anew, as everything may have changed meanwhile."""
-        state = run.state
-        try:
-            wanted = (f"{state.source}/{state.uuid}",)
-            (planned,) = await self._planner.plan(wanted, state.target, options)
-        except FerryError as error:
-            run.second.end(error.sentence)
-            return
-        blocking = [one for one in planned.plan.findings if one.severity is Severity.BLOCK]
-        if blocking:
-            run.second.end(blocking[0].sentence)
-        elif state.uuid in self._roster.running_uuids():
-            run.second.end("it moves already")
-        elif run.second.wanted:
-            second = self._begin(planned, options, time.monotonic(), after=state.id)
-            run.second.begun(second.id)
-
-    def _learn(self, run: MigrationRun, planned: Planned) -> None:
-        taught = lesson(run, planned.in_use_bytes, self._now())
+    def _learn(self, run: MigrationRun, in_use_bytes: int | None) -> None:
+        taught = lesson(run, in_use_bytes, self._now())
         if taught is None:
             return
         self._history.add(taught)

@@ -144,7 +144,7 @@ class Journal:
         return await self._read(lambda conn: journal_rows.known(conn, wanted), False)
 
     async def unended(self) -> tuple[Whole, ...]:
-        """Those that nobody has concluded, oldest first."""
+        """Those that nobody has concluded, or that are to be tried again, oldest first."""
         return await self._read(lambda conn: journal_rows.unended(conn, self._fleet), ())
 
     # -- for what is few and must be there at once ---------------------------------------------

@@ -74,7 +74,8 @@ def _write(conn: sqlite3.Connection, fleet: str, batch: Batch) -> None:
 
 
 def unended(conn: sqlite3.Connection, fleet: str) -> tuple[Whole, ...]:
-    """Those without a verdict that says who owns the VM, oldest first."""
+    """Those without a verdict that says who owns the VM, or whose second attempt is still to come;
+    oldest first."""
     rows = conn.execute(
         "SELECT id, body FROM migrations JOIN states USING (id)"
         " WHERE open AND fleet = ? ORDER BY started",
@@ -133,7 +134,8 @@ def thinned(samples: Sequence[Sample], most: int = KEPT_SAMPLES) -> tuple[Sample
 
 def _write_state(conn: sqlite3.Connection, fleet: str, state: Migration) -> None:
     line, verdict = past_of(state), state.verdict
-    is_open = verdict is None or (verdict.outcome is Outcome.UNKNOWN and verdict.owner is None)
+    unknown = verdict and verdict.outcome is Outcome.UNKNOWN and verdict.owner is None
+    is_open = verdict is None or bool(unknown) or verdict.again
     conn.execute(
         "INSERT INTO migrations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO"
         " UPDATE SET open = excluded.open, target = excluded.target, ended = excluded.ended,"

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backend.errors import FerryError
-from backend.model import Evacuation, EvacuationControl, EvacuationWish, FleetSnapshot, Host, Roll
+from backend.model import (
+    Evacuation,
+    EvacuationControl,
+    EvacuationWish,
+    FleetSnapshot,
+    Host,
+    Now,
+    Roll,
+)
 from backend.remote.shell import Shell
 
 
@@ -74,3 +82,4 @@ class RollKit:
     keep: Callable[[Roll], Awaitable[bool]]
     """In the journal; False where it would not outlive the engine."""
     publish: Callable[[Roll], None]
+    now: Now

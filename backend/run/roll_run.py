@@ -99,7 +99,7 @@ class RollRun:
         worked = host is not None and host.step is RollStep.HOOK and host.hook_began is not None
         self._set(course.resumed(self.roll))
         if worked and not self.roll.wish.hook:
-            self._set(course.advanced(self.roll, time.time()))
+            self._set(course.advanced(self.roll, self._kit.now()))
         self._note("goes on", "operator")
         self.begin()
 
@@ -112,7 +112,7 @@ class RollRun:
         said = "the hook" if host.step is RollStep.HOOK else "waiting until it is back"
         self._note(f"{host.host}: {said} is left out", "operator")
         self._set(course.set_host(self.roll, replace(host, hook=None)))
-        self._set(course.resumed(course.advanced(self.roll, time.time())))
+        self._set(course.resumed(course.advanced(self.roll, self._kit.now())))
         self.begin()
 
     async def _abort(self) -> None:
@@ -194,7 +194,7 @@ class RollRun:
         if command and (watch.shell is None or booted is None):
             raise TroubleError(f"No command can be run on {host.host} now: the hook was not begun")
         boot_id = booted.boot_id if booted else ""
-        host = replace(host, boot_id=boot_id, hook_began=time.time(), hook=None)
+        host = replace(host, boot_id=boot_id, hook_began=self._kit.now(), hook=None)
         self._set(course.set_host(self.roll, host))
         if not command:
             self._set(replace(self.roll, state=RollState.PAUSED))
@@ -265,7 +265,7 @@ class RollRun:
     # -- small things ---------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        self._set(course.advanced(self.roll, time.time()))
+        self._set(course.advanced(self.roll, self._kit.now()))
         if not self.roll.state.open:
             self._note("all hosts are done")
 
@@ -280,12 +280,12 @@ class RollRun:
         marked = self._kit.marked()
         todo = " · ".join(f"`{one}`" for one in course.left_to_do(self.roll, marked))
         said = f"{course.true_now(self.roll, marked)}{f' Left to do: {todo}.' if todo else ''}"
-        self._set(course.ended(replace(self.roll, trouble=said), time.time()))
+        self._set(course.ended(replace(self.roll, trouble=said), self._kit.now()))
         self._note("ended, as asked")
 
     def _note(self, sentence: str, by: str = "engine") -> None:
         log.info("roll %s: %s", self.roll.id, sentence)
-        note = EvacuationNote(time.time(), sentence, by)
+        note = EvacuationNote(self._kit.now(), sentence, by)
         self._set(replace(self.roll, notes=(*self.roll.notes[-MOST_NOTES:], note)))
 
     def _set(self, roll: Roll) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from backend.model import (
     Evacuation,
     EvacuationNote,
     MoveState,
+    Now,
     Roll,
     RollControl,
     RollHost,
@@ -41,8 +41,10 @@ class Rolls:
         inventory: Inventory,
         journal: Journal,
         publish: Callable[[Roll], None],
+        now: Now,
     ) -> None:
         self._runs = runs
+        self._now = now
         self._inventory = inventory
         self._rows = RunRows(journal)
         self._kit = RollKit(
@@ -52,6 +54,7 @@ class Rolls:
             lambda: inventory.maintenance,
             self._rows.keep_roll,
             publish,
+            now,
         )
         self._rolls: dict[str, RollRun] = {}
         self._loading: asyncio.Task[None] | None = None
@@ -96,14 +99,14 @@ class Rolls:
         first = await self._runs.plan(emptying(wish, wish.hosts[0]), fresh=True)
         stays = course.staying(first, wish)
         said = f"{wish.hosts[0]} cannot be emptied: {course.move_words(stays)}" if stays else ""
-        return replace(_new(wish), first=first, trouble=said)
+        return replace(_new(wish, self._now()), first=first, trouble=said)
 
     async def start(self, wish: RollWish) -> Roll:
         """Begin it if the first host is as it was reviewed; else say in `changed` what differs,
         and begin nothing. Raises BadInput."""
         async with self._starting:
             await self._check(wish)
-            roll = _new(replace(wish, reviewed=None))
+            roll = _new(replace(wish, reviewed=None), self._now())
             first = await self._first(wish)
             if first is not None and first.changed:
                 return replace(roll, first=first, changed=first.changed)
@@ -163,7 +166,7 @@ class Rolls:
         return await self._runs.start(replace(asked, choices=wish.reviewed))
 
     async def _begin(self, roll: Roll, first: Evacuation | None) -> Roll:
-        now_s = time.time()
+        now_s = self._now()
         roll = replace(roll, state=RollState.RUNNING, started=now_s)
         roll = course.advanced(roll, first.started or now_s if first else now_s)
         if first is not None:
@@ -195,6 +198,6 @@ class Rolls:
             self._kit.publish(roll)
 
 
-def _new(wish: RollWish) -> Roll:
+def _new(wish: RollWish, now_s: float) -> Roll:
     hosts = tuple(RollHost(name, RollStep.WAITING) for name in wish.hosts)
-    return Roll(secrets.token_hex(3), wish, hosts=hosts, made=time.time())
+    return Roll(secrets.token_hex(3), wish, hosts=hosts, made=now_s)

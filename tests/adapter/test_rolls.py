@@ -1,6 +1,7 @@
 """Rolls through the engine's door, on libvirt's test driver, which moves nothing: what is refused,
 what the next engine makes of one that was killed."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ Ask = Callable[[Request], Awaitable[Reply]]
 async def engine(journal: Path, fleet: str = TWO) -> AsyncIterator[Ask]:
     """One life of an engine on that journal."""
     settings = config.parse(fleet, Path("/fleet.toml"))
-    made = Engine(settings, Hub(), lambda: None, journal=journal)
+    made = Engine(settings, Hub(), lambda: None, time.time, journal=journal)
     made.begin()
     try:
         yield lambda request: answer(made, (), request)
@@ -59,7 +60,7 @@ async def rolls(ask: Ask) -> tuple[Roll, ...]:
 async def left_open(journal: Path, step: RollStep, **fields: object) -> None:
     """What an engine that was killed in the middle leaves."""
     key = config.parse(TWO, Path("/fleet.toml")).key
-    written = Journal(journal, key)
+    written = Journal(journal, time.time, key)
     host = RollHost("one", step, **fields)  # type: ignore[arg-type]
     hosts = (host, RollHost("two"))
     wish = RollWish(("one", "two"), "true")

@@ -8,6 +8,7 @@ import pytest
 
 from backend.errors import DaemonStopped, HostUnreachable, from_libvirt
 from backend.fleet import host as host_module
+from backend.fleet import lanes as lanes_module
 from backend.fleet.config import HostSettings
 from backend.fleet.host import HostWatch
 from backend.model import HostState
@@ -40,7 +41,7 @@ class NoLane:
 def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HostWatch:
     Ssh.made = 0
     monkeypatch.setattr(host_module, "SshHost", Ssh)
-    monkeypatch.setattr(host_module, "Lane", NoLane)
+    monkeypatch.setattr(lanes_module, "Lane", NoLane)
     settings = HostSettings("kvm-b", "qemu+tls://kvm-b/system", ssh="kvm-b")
     return HostWatch(settings, tmp_path, lambda: None, dict, lambda _: None, time.time)
 

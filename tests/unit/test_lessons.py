@@ -85,6 +85,18 @@ def test_a_bandwidth_that_was_set_on_the_way_is_not_the_links() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gap", "passes"), [((4.5, 6.0), 1), ((2.0, 6.0), 0), ((8.2, 9.0), 2), ((3.9, 4.05), 0)]
+)
+def test_a_pass_that_nobody_watched_to_its_end_says_nothing(
+    gap: tuple[float, float], passes: int
+) -> None:
+    found = taught(Ran(state=replace(STATE, gaps=(gap,))), None)
+    assert len(found.passes) == passes
+    assert found.total_s == 12.0, "the rest is as good as ever"
+    assert found.link_bytes_s == pytest.approx(25 * MB)
+
+
+@pytest.mark.parametrize(
     "ran",
     [
         Ran(state=replace(STATE, verdict=None)),

@@ -1,6 +1,7 @@
 """A roll step by step: its evacuations and returns written down, its hooks real commands here."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -194,6 +195,7 @@ async def rolling(world: World, roll: Roll) -> AsyncIterator[Rolling]:
         lambda: world.maintenance,
         world.keep,
         lambda roll: changed.set(),
+        time.time,
     )
     run = RollRun(roll, kit)
     world.told = run.saw

@@ -63,6 +63,7 @@ class FleetScreen(Sifting):
         self._vms: LiveTable[VmRow] = LiveTable(
             vm_rows.COLUMNS,
             lambda row: row.key,
+            note=VmRow.note,
             dim=lambda row: not row.host_up,
             empty="waiting for the engine",
             id="vms",
@@ -247,6 +248,8 @@ class FleetScreen(Sifting):
             return
         if current.migration is not None:
             self.ferry.open_migration(current.migration.id)
+        elif current.vm.trouble:
+            self.say(f"{current.vm.name}: {current.vm.trouble}")
         else:
             never = f"{current.vm.name} has not been moved by this engine"
             self.say(f"{never}: m plans a move, h lists earlier ones.")
