@@ -165,6 +165,9 @@ class EvacuationWish:
     options: MoveOptions = field(default_factory=MoveOptions)
     """Of every move: policy, pause limit, bandwidth, remove_source."""
     choices: tuple[EvacuationChoice, ...] = ()
+    fixed_cap: int | None = None
+    """So many at one time in the order they are listed, whatever their links: for measuring what
+    the computed order saves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -360,7 +360,8 @@ class Engine:
         if taught is None:
             return
         self._history.add(taught)
-        if taught.link_bytes_s and run.state.bandwidth_bytes_s is None:
+        alone = self._roster.had_its_link_alone(run.state)
+        if taught.link_bytes_s and alone and run.state.bandwidth_bytes_s is None:
             self._planner.links.learn(
                 taught.source, taught.target, taught.link_bytes_s, run.state.encrypted is not False
             )

@@ -26,15 +26,13 @@ from backend.plan.queue import forecast_whole, next_to_start
 from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
 from backend.run import evacuation_moves as moves
 from backend.run.evacuation_controls import RunControls
+from backend.run.evacuation_flows import Flows
 from backend.run.evacuation_kit import Kit
-from backend.run.evacuation_queue import foreseen, queue_state
+from backend.run.evacuation_queue import foreseen, next_look_s, queue_state
 from backend.run.evacuation_told import ToldRun
 from backend.run.journal_runs import Away
 
 log = logging.getLogger(__name__)
-
-TICK_S = 2.0
-"""How often it looks by itself whether something more may start."""
 
 
 class EvacuationRun:
@@ -46,6 +44,7 @@ class EvacuationRun:
         self._controls = RunControls(self._told, kit)
         self._queued: dict[str, QueuedMove] = {}
         self._pairs: dict[tuple[str, str], float] = {}
+        self._flows = Flows()
         self._migrations: dict[str, Migration] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -94,7 +93,10 @@ class EvacuationRun:
             move = replace(move, ids=(*move.ids, migration.id), state=MoveState.MOVING)
             self._told.set(move)
         if migration.id == move.id:
+            was = self._migrations.get(move.uuid)
             self._migrations[move.uuid] = migration
+            if was is None or was.phase is not migration.phase:
+                self._changed.set()  # its link may be free
             self._judge(move, migration)
 
     def _is_ours(self, move: EvacuationMove, migration: Migration) -> bool:
@@ -188,7 +190,7 @@ class EvacuationRun:
             self._told.tell()
             await self._kit.rows.keep(self.state)
             try:
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(next_look_s(self.state, self._migrations)):
                     await self._changed.wait()
             except TimeoutError:
                 continue
@@ -231,10 +233,14 @@ class EvacuationRun:
     async def _foresee_and_start(self) -> None:
         """The order is computed beside the event loop: it simulates every move."""
         now_s = self._kit.now()
-        links = self._kit.where.links(self._pairs)
+        limit_bytes_s = self.state.wish.options.bandwidth_bytes_s
+        known = self._kit.where.links(self._pairs, limit_bytes_s)
+        links = self._flows.links(known, now_s)
         state = queue_state(self.state, self._queued, self._migrations, links, now_s)
         if not state.waiting and not state.going:
             return
+        for said in self._flows.take(state, self._migrations, now_s):
+            self._told.note(said)
         starts, whole = await asyncio.to_thread(_ordered, state)
         self._told.take_times(foreseen(self.state, whole, now_s))
         for start in starts:

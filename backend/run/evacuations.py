@@ -153,7 +153,8 @@ class Evacuations:
         await self._measure(wish, drawn)
         now_s = self._inventory.now()
         planned = Evacuation(secrets.token_hex(3), wish, moves=drawn.moves, made=now_s)
-        state = queue_state(planned, drawn.queued, {}, self._where.links(drawn.pairs), now_s)
+        links = self._where.links(drawn.pairs, wish.options.bandwidth_bytes_s)
+        state = queue_state(planned, drawn.queued, {}, links, now_s)
         if state.waiting:
             whole = await asyncio.to_thread(forecast_whole, state)
             planned = foreseen(planned, whole, now_s)
