@@ -242,3 +242,34 @@ until = "{clock(until)}"
     finally:
         ferry.run("maintenance", FULL, "off")
         ferry.stop()
+
+
+PAIR = ("idle-1", "web-1")
+KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")
+
+
+@pytest.fixture
+def bundle(lab: Lab, settled: None) -> Iterator[None]:
+    """Two VMs that go together, and prefer another host."""
+    for vm in PAIR:
+        tags = f'<vm with="shop" prefer="{EMPTY}"/>'
+        lab.virsh(FULL, "metadata", vm, *KEY, "--set", tags)
+    yield
+    for vm in PAIR:
+        lab.virsh(host_of(lab, vm), "metadata", vm, *KEY, "--remove", check=False)
+
+
+@pytest.mark.usefixtures("bundle")
+async def test_a_bundle_follows_its_tag_whole(lab: Lab, tmp_path: Path) -> None:
+    ferry = with_rules(lab, tmp_path, '[rules.home]\nkind = "follow"\nlevel = "automatic"\n')
+    try:
+        done = await asyncio.to_thread(ferry.run, "run", "--once", "--json")
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 0, (done.stderr, events)
+        [order] = of(events, "order")
+        assert sorted(who_goes_where(order)) == [(vm, FULL, EMPTY) for vm in PAIR]
+        assert sorted(one["vm"] for one in of(events, "verdict")) == list(PAIR)
+        for vm in PAIR:
+            assert_defined_only_on(lab, vm, EMPTY)
+    finally:
+        ferry.stop()
