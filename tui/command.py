@@ -30,6 +30,7 @@ _FOLLOWING = (
     "evacuations",
     "roll",
     "rolls",
+    "run",
 )
 
 
@@ -81,6 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         moves,
         replay,
         roll,
+        run,
         steer,
     )
 
@@ -104,6 +106,8 @@ def _run(options: argparse.Namespace) -> int:
         "maintenance": evacuate.maintenance,
         "roll": roll.roll,
         "rolls": roll.rolls,
+        "run": run.run,
+        "rules": run.rules,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -181,7 +185,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import doctor, export, history, replay, steer, wanted
+    from tui.commands import doctor, export, history, replay, run, steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -229,6 +233,8 @@ def _parser() -> argparse.ArgumentParser:
     upkeep = verb("maintenance", "a host takes no VM from now on, or does again")
     upkeep.add_argument("host", metavar="HOST")
     upkeep.add_argument("state", choices=("on", "off"))
+    run.add_options(verb("run", run.BRIEF))
+    verb("rules", "lists the fleet file's rules, and what they say now")
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)
     engine = verb("engine", "the engine process: run it, ask about it, end it")
     engine.add_argument("action", nargs="?", choices=("status", "stop"), default="status")

@@ -6,9 +6,10 @@ a pass's progress are clamped here, so that no screen ever shows either run back
 
 from dataclasses import dataclass, field, replace
 
-from backend.model import Evacuation, FleetSnapshot, Migration, Outcome, Roll, Sample, Vm
+from backend.model import Advising, Evacuation, FleetSnapshot, Migration, Outcome, Roll, Sample, Vm
 from backend.service.client import fold
 from backend.service.protocol import (
+    AdviceChanged,
     Change,
     DecisionMade,
     EvacuationChanged,
@@ -102,6 +103,10 @@ class Store:
         self.link = Link()
         self.evacuations: dict[str, Evacuation] = {}
         self.rolls: dict[str, Roll] = {}
+        self.advising = Advising()
+        """What the fleet's rules say."""
+        self.asked: set[str] = set()
+        """Keys of the advice that the operator was asked about here."""
         self.trouble = ""
         """What ails the engine itself; empty: nothing."""
         self._jobs: dict[tuple[str, str], float] = {}
@@ -125,6 +130,8 @@ class Store:
             self.renew_run(change.evacuation)
         elif isinstance(change, RollChanged):
             self.rolls[change.roll.id] = change.roll
+        elif isinstance(change, AdviceChanged):
+            self.advising = change.advising
         elif isinstance(change, TroubleSaid):
             self.trouble = change.sentence
 
@@ -181,13 +188,13 @@ class Store:
 
     @property
     def migrations(self) -> list[Migration]:
-        """All that are known, oldest first."""
-        return sorted((t.migration for t in self.tracks.values()), key=lambda m: m.started)
+        """All that are known, in the order in which they began: clocks may jump."""
+        return [track.migration for track in self.tracks.values()]
 
     def newest_of(self, vm: Vm) -> Migration | None:
         """The last migration of a VM."""
-        own = [t.migration for t in self.tracks.values() if t.migration.uuid == vm.uuid]
-        return max(own, key=lambda m: (m.running, m.started), default=None)
+        own = [one for one in reversed(self.migrations) if one.uuid == vm.uuid]
+        return next((one for one in own if one.running), own[0] if own else None)
 
     def view(self, id: str, now: float) -> MigrationView | None:
         """A migration for its screen."""

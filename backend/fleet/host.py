@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -310,16 +310,7 @@ class HostWatch:
         return ""
 
     def _take_facts(self, facts: HostFacts) -> None:
-        self.host = replace(
-            self.host,
-            cpus=facts.cpus,
-            cpu_percent=facts.cpu_percent,
-            memory_bytes=facts.memory_bytes,
-            memory_used_bytes=facts.memory_used_bytes,
-            link_out_bytes_s=facts.link_out_bytes_s,
-            link_in_bytes_s=facts.link_in_bytes_s,
-            link_speed_bytes_s=facts.link_speed_bytes_s,
-        )
+        self.host = replace(self.host, **asdict(facts))
         if facts.cpu_percent is not None:
             self.informed.set()
         self._changed(False)

@@ -5,6 +5,14 @@ between the engine and its clients (`service.protocol`). Sizes are bytes, rates 
 units are in the names. `None` means not known, never zero.
 """
 
+from backend.model.advising import (
+    Advice,
+    AdvisedMove,
+    Advising,
+    RuleKind,
+    RuleLevel,
+    RuleLine,
+)
 from backend.model.band import Band
 from backend.model.clock import Now
 from backend.model.disks import (
@@ -87,6 +95,9 @@ from backend.model.tags import Tags
 
 __all__ = [
     "NOT_KNOWN",
+    "Advice",
+    "AdvisedMove",
+    "Advising",
     "Alarm",
     "BackingImage",
     "Band",
@@ -147,6 +158,9 @@ __all__ = [
     "RollState",
     "RollStep",
     "RollWish",
+    "RuleKind",
+    "RuleLevel",
+    "RuleLine",
     "Sample",
     "Severity",
     "Tags",

@@ -52,6 +52,8 @@ class Host:
     """Of all CPUs together, 0-100."""
     memory_bytes: int | None = None
     memory_used_bytes: int | None = None
+    pressure_percent: float | None = None
+    """Of the last second in which something waited for a CPU (PSI, some); None: not told."""
     link_out_bytes_s: float | None = None
     link_in_bytes_s: float | None = None
     link_speed_bytes_s: float | None = None

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from backend.model import Advice, AdvisedMove
 from backend.plan.placement_types import HostRoom, VmNeed
 from backend.plan.rules import MARGIN_PERCENT, Measure, Rule
 from backend.plan.rules_held import bundles, held_percent, rested, targets, unwanted
-from backend.plan.rules_types import Advice, AdvisedMove, LoadRound, RuleFleet
+from backend.plan.rules_types import LoadRound, RuleFleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,10 @@ def balance(
         and (loads := held_percent(rule, host.name, rule.measure, rounds, fleet))
         and min(loads) > rule.above_percent
     ]
+    whole = bundles(fleet) if hot else ()
     for load, host in sorted(hot, key=lambda one: (-one[0], one[1].name)):
-        options = list(_options(rule, host, load, rounds, fleet, now))
+        here = tuple(vms for vms in whole if all(vm.host == host.name for vm in vms))
+        options = list(_options(rule, host, load, here, rounds, fleet, now))
         if options:
             return (_told(rule, host, load, min(options, key=_preference)),)
     return ()
@@ -54,13 +57,15 @@ def _options(
     rule: Rule,
     host: HostRoom,
     load: float,
+    here: Sequence[Sequence[VmNeed]],
     rounds: Sequence[LoadRound],
     fleet: RuleFleet,
     now: float,
 ) -> Iterator[_Option]:
     rooms = {room.name: room for room in fleet.hosts}
-    for vms in bundles(fleet):
-        if any(vm.host != host.name or not rested(rule, vm, fleet, now) for vm in vms):
+    for vms in here:
+        too_little = _share(vms, host, rule.measure) < rule.gain_percent
+        if too_little or not all(rested(rule, vm, fleet, now) for vm in vms):
             continue
         for name in targets(vms, fleet)[1]:
             if rule.hosts and name not in rule.hosts:
@@ -75,7 +80,7 @@ def _options(
             left = load - _share(vms, host, rule.measure)
             gain = load - max(left, after)
             if gain >= rule.gain_percent and after <= rule.above_percent - MARGIN_PERCENT:
-                yield _Option(vms, name, left, after, gain)
+                yield _Option(tuple(vms), name, left, after, gain)
 
 
 def _share(vms: Sequence[VmNeed], room: HostRoom, measure: Measure) -> float:
@@ -89,6 +94,7 @@ def _told(rule: Rule, host: HostRoom, load: float, option: _Option) -> Advice:
     names = " and ".join(vm.name for vm in option.vms)
     return Advice(
         rule.name,
+        rule.kind,
         rule.level,
         tuple(AdvisedMove(vm.id, vm.name, host.name, option.target) for vm in option.vms),
         f"{rule.measure} of {host.name} was above {rule.above_percent:.0f} % in the last"

@@ -33,6 +33,7 @@ from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.plan.rules import rules_of
 from backend.run import pool_moves
+from backend.run.advising import Advisor
 from backend.run.attached import AttachedRun
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
@@ -99,7 +100,8 @@ class Engine:
         own = own_policies(
             settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
         )
-        rules_of(settings.rule_tables, [host.name for host in settings.hosts], settings.path)
+        names = [host.name for host in settings.hosts]
+        rules = rules_of(settings.rule_tables, names, settings.path)
         self._history = History(history)
         self._open_moves = OpenMoves(open_moves)
         self._ledger = Ledger()
@@ -113,6 +115,16 @@ class Engine:
         )
         """Hosts that are maintained one after the other: each two such runs."""
         self._second = SecondAttempts(self._planner, self._roster, self._begin_again)
+        self.advisor = Advisor(
+            rules,
+            self._inventory,
+            self._planner,
+            self._journal,
+            self._roster.running_uuids,
+            lambda: self.evacuations.all(),
+            self._publisher.advising,
+        )
+        """What the fleet file's rules say."""
         self._carried = carried
         self._opened = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
@@ -148,6 +160,7 @@ class Engine:
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
         await self.rolls.close()
+        await self.advisor.close()
         await self.evacuations.close()
         await self._foreign.close()
         opening = () if self._opening is None else (self._opening,)
@@ -322,6 +335,7 @@ class Engine:
             self.evacuations.begin()
             self.rolls.begin()
             self._foreign.begin()
+            self.advisor.begin()
 
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:
         run = self._taking_up.run_of(state, samples)
@@ -362,7 +376,8 @@ class Engine:
         if taught is None:
             return
         self._history.add(taught)
-        if taught.link_bytes_s and run.state.bandwidth_bytes_s is None:
+        alone = self._roster.had_its_link_alone(run.state)
+        if taught.link_bytes_s and alone and run.state.bandwidth_bytes_s is None:
             self._planner.links.learn(
                 taught.source, taught.target, taught.link_bytes_s, run.state.encrypted is not False
             )

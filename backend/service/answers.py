@@ -1,10 +1,14 @@
 """One reply for each request about a fleet."""
 
+from heapq import merge
+
 from backend.errors import BadInput
 from backend.model import Migration
 from backend.run.engine import Engine
 from backend.service.protocol import (
     Abort,
+    AdviceChanged,
+    AdviceReply,
     Change,
     Done,
     EvacuationReply,
@@ -13,6 +17,7 @@ from backend.service.protocol import (
     Examined,
     FleetChanged,
     FleetReply,
+    GetAdvice,
     GetFleet,
     GetMigration,
     ListEvacuations,
@@ -106,6 +111,8 @@ async def _about_runs(engine: Engine, request: Request) -> Reply:
         case SetMaintenance():
             await runs.set_maintenance(request.host, request.on)
             return Done()
+        case GetAdvice():
+            return AdviceReply(await engine.advisor.asked(request.after, settle=request.settle))
     return await _about_rolls(engine, request)
 
 
@@ -126,7 +133,7 @@ async def _about_rolls(engine: Engine, request: Request) -> Reply:
 
 def wanted(watch: Watch, change: Change) -> bool:
     """Whether a connection that watches so wants this change."""
-    if isinstance(change, FleetChanged):
+    if isinstance(change, FleetChanged | AdviceChanged):
         return watch.fleet
     if isinstance(change, TroubleSaid):
         return True
@@ -136,10 +143,11 @@ def wanted(watch: Watch, change: Change) -> bool:
 
 
 def _all(engine: Engine, others: tuple[Engine, ...], running_only: bool) -> tuple[Migration, ...]:
-    """This fleet's, and what still runs of others."""
-    elsewhere = (one for other in others for one in other.migrations(running_only=True))
-    found = (*elsewhere, *engine.migrations(running_only=running_only))
-    return tuple(sorted(found, key=lambda migration: migration.started))
+    """This fleet's, and what still runs of others: each fleet's as they began, whatever the clock
+    has done meanwhile."""
+    elsewhere = (other.migrations(running_only=True) for other in others)
+    own = engine.migrations(running_only=running_only)
+    return tuple(merge(*elsewhere, own, key=lambda migration: migration.started))
 
 
 async def _start(engine: Engine, request: Start) -> Reply:

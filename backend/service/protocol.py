@@ -38,9 +38,12 @@ from backend.service.protocol_rolls import (
     SteerRoll as SteerRoll,
 )
 from backend.service.protocol_runs import (
+    AdviceChanged as AdviceChanged,
+    AdviceReply as AdviceReply,
     EvacuationChanged as EvacuationChanged,
     EvacuationReply as EvacuationReply,
     EvacuationsReply as EvacuationsReply,
+    GetAdvice as GetAdvice,
     ListEvacuations as ListEvacuations,
     PlanEvacuation as PlanEvacuation,
     SetMaintenance as SetMaintenance,
@@ -202,6 +205,7 @@ Request = (
     | StartRoll
     | ListRolls
     | SteerRoll
+    | GetAdvice
     | GetEngine
     | StopEngine
 )
@@ -338,6 +342,7 @@ Change = (
     | DecisionMade
     | EvacuationChanged
     | RollChanged
+    | AdviceChanged
     | TroubleSaid
 )
 
@@ -357,6 +362,7 @@ Reply = (
     | EvacuationsReply
     | RollReply
     | RollsReply
+    | AdviceReply
     | EngineReply
 )
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from backend.fleet.config import load
 from backend.model import (
+    Advising,
     Decision,
     DiskChoice,
     Evacuation,
@@ -85,6 +86,9 @@ class News:
 
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Nothing."""
+
+    def advising(self, advising: Advising) -> None:
+        """Nothing is shown."""
 
     def evacuation(self, run: Evacuation) -> None:
         """Nothing."""

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from backend.model import (
@@ -151,6 +152,7 @@ async def _wish(
         tuple(getattr(options, "to", None) or ()),
         run_options(options),
         choices,
+        options.fixed_cap,
     )
 
 
@@ -229,7 +231,7 @@ def agreed(options: argparse.Namespace) -> bool:
 
 async def _start(client: EngineClient, planned: Evacuation, options: argparse.Namespace) -> int:
     wish = planned.wish
-    pinned = EvacuationWish(wish.host, wish.kind, wish.targets, wish.options, planned.pinned)
+    pinned = replace(wish, choices=planned.pinned)
     await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
     reply = await client.call(StartEvacuation(pinned))
     assert isinstance(reply, EvacuationReply)

@@ -109,6 +109,14 @@ def _add_options_of_runs(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove the source's images once the target runs the VM from its own",
     )
+    # For benches: what the computed order is measured against.
+    parser.add_argument("--fixed-cap", type=_count, help=argparse.SUPPRESS)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
 
 
 def run_options(options: argparse.Namespace) -> MoveOptions:

@@ -6,22 +6,22 @@ from typing import ClassVar
 from textual import on
 from textual.widget import Widget
 
-from backend.model import EvacuationKind
+from backend.model import EvacuationKind, EvacuationWish
 from backend.service.protocol import SetMaintenance
 from tui.actions import Action
 from tui.render import headline, host_rows, vm_rows
 from tui.render.host_rows import HostRow
 from tui.render.ink import Ink, Line, Span
 from tui.render.vm_rows import SORTS, VmRow
-from tui.screens.sifting import Sifting
+from tui.screens.advised import Advised
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import PaintedLine
 
 RUN_ACTIONS = ("evacuate", "bring_back", "maintenance")
 
 
-class FleetScreen(Sifting):
-    """Hosts above, VMs below."""
+class FleetScreen(Advised):
+    """Hosts above, VMs below; between them what the rules advise."""
 
     NAME = "fleet"
     SORTS = SORTS
@@ -30,16 +30,9 @@ class FleetScreen(Sifting):
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
         Action("evacuate", "e", "evacuate", "Plan to empty the host under the cursor."),
-        Action(
-            "bring_back", "R", "return", "Plan the way home of what left that host.", footer=False
-        ),
-        Action(
-            "maintenance",
-            "X",
-            "maintenance",
-            "Maintenance on or off: on, no VM goes there.",
-            footer=False,
-        ),
+        Action("bring_back", "R", "return", "Plan the way home of what left it.", footer=False),
+        Action("maintenance", "X", "maintenance", "The host takes no VM, or again.", footer=False),
+        *Advised.ADVICE,
         Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("history", "h", "history", "List every migration that has ended."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
@@ -70,9 +63,10 @@ class FleetScreen(Sifting):
         )
 
     def body(self) -> Iterable[Widget]:
-        """Two rules, two tables."""
+        """Two rules, two tables, and the advice."""
         yield PaintedLine(lambda w, _: [headline.rule(("HOSTS",), w)], id="hosts-rule")
         yield self._hosts
+        yield self.advice_box()
         yield PaintedLine(lambda w, _: [headline.rule(self._vms_title(), w)], id="vms-rule")
         yield self._vms
 
@@ -88,7 +82,7 @@ class FleetScreen(Sifting):
         )
 
     def draw(self) -> None:
-        """Both tables."""
+        """Both tables, and the advice."""
         now = self.ferry.clock()
         rows = self.store.vm_rows(now)
         vms_on = {host.name: 0 for host in self.store.fleet.hosts}
@@ -96,6 +90,7 @@ class FleetScreen(Sifting):
             vms_on[row.vm.host] = vms_on.get(row.vm.host, 0) + 1
         hosts = [HostRow(host, vms_on[host.name], now) for host in self.store.fleet.hosts]
         self._fit_hosts(len(hosts))
+        self.draw_advice()
         self._hosts.apply(hosts)
         self._vms.empty = self._why_empty(bool(rows))
         self._vms.apply(self._arranged(rows))
@@ -139,6 +134,8 @@ class FleetScreen(Sifting):
         """Reasons, by action."""
         if name in ("mark", "plan", "open", "sort") and not self.store.filled:
             return self.store.link.sentence or "The fleet is not known yet."
+        if name in ("advice", "next_advice"):
+            return self.why_no_advice(name)
         if name == "doctor":
             return self.needs_engine()
         if name == "plan":
@@ -194,7 +191,7 @@ class FleetScreen(Sifting):
         if run is not None:
             self.ferry.open_evacuation(run.id)
         else:
-            self.ferry.open_evacuate(self._host, kind)
+            self.ferry.open_evacuate(EvacuationWish(self._host, kind))
 
     def do_maintenance(self) -> None:
         """On or off."""
