@@ -75,4 +75,4 @@ def _why_more(move: DiskMove) -> str:
 
 def _why_less(move: DiskMove) -> str:
     """Raw images hold nothing but what the guest sees."""
-    return "" if move.format == "raw" else "what the guest has given up did not go along"
+    return "" if move.format == "raw" else "what the guest does not see of it did not go along"

@@ -152,6 +152,8 @@ def assert_the_same(verdict: Event, name: str, shape: Shape, old: Path, new: Pat
     assert "backing-filename" not in info
     if shape.format == "qcow2":
         qemu_img("check", new)
+        before = json.loads(qemu_img("info", "--output=json", "-f", "qcow2", old))
+        assert info["cluster-size"] == before["cluster-size"]
     (said,) = [one for one in verdict["disks"] if one.startswith(f"{name}:")]
     was, now = allocated(old), allocated(new)
     print(
