@@ -97,7 +97,10 @@ def whole_s(run: Evacuation, now: float) -> float:
 
 
 def bar(row: MoveRow, width: int) -> Spans:
-    """Where on the run's time this move lies: solid what has been, light what is to come."""
+    """Where on the run's time this move lies: solid what has been, light what is to come; of a VM
+    that does not go, why."""
+    if not row.goes:
+        return spans_of((row.move.reason, Ink.DIM))
     span = _span_of(row)
     if span is None or row.run.started is None:
         return ()
@@ -139,13 +142,13 @@ def _took(row: MoveRow, _width: int) -> Spans:
 
 
 TIMELINE: tuple[Column[MoveRow], ...] = (
-    Column("vm", "VM", 10, _name, narrow=8, flex=10),
-    Column("way", "FROM ⇢ TO", 15, _ways, narrow=13, flex=12),
+    Column("vm", "VM", 10, _name, narrow=8, flex=6),
+    Column("way", "FROM ⇢ TO", 15, _ways, narrow=13, flex=4),
     Column("state", "STATE", 12, _state),
     Column("rate", "SENDS", 9, _rate, rank=2, right=True),
     Column("line", "TIMELINE", 20, bar, narrow=12, flex=120),
     Column("took", "TIME", 7, _took, narrow=6, right=True),
-    Column("pause", "PAUSE", 10, _pause, narrow=8, rank=1, right=True),
+    Column("pause", "PAUSE", 10, _pause, rank=1, right=True),
 )
 """From the start on."""
 
@@ -167,7 +170,8 @@ def detail_lines(move: EvacuationMove, width: int) -> list[Line]:
         chosen = one == move.candidate
         said = [one.summary]
         if one.forecast is not None:
-            said.append(f"{units.band_s(one.forecast.total_s)}")
+            known = one.forecast.total_s is not None
+            said.append(units.band_s(one.forecast.total_s) if known else "time not known")
         if one.disks:
             names = ", ".join(f"{disk.target} as {disk.volume}" for disk in one.disks)
             said.append(f"a file of its name is there: {names}")

@@ -11,7 +11,7 @@ from backend.service.protocol import SetMaintenance
 from tui.actions import Action
 from tui.render import headline, host_rows, vm_rows
 from tui.render.host_rows import HostRow
-from tui.render.ink import Ink, Line, Span
+from tui.render.ink import Ink, Span
 from tui.render.vm_rows import SORTS, VmRow
 from tui.screens.sifting import Sifting
 from tui.widgets.live_table import LiveTable
@@ -78,13 +78,6 @@ class FleetScreen(Sifting):
     def on_mount(self) -> None:
         """The VMs have the keyboard first."""
         self._vms.focus()
-
-    def headline(self, width: int) -> Line:
-        """Name and counts."""
-        store = self.store
-        return headline.title(
-            store.fleet.name or self.ferry.fleet_label, store.fleet, len(store.running), width
-        )
 
     def draw(self) -> None:
         """Both tables."""
