@@ -18,7 +18,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from backend.model import EvacuationKind, Migration, Vm
+from backend.model import EvacuationWish, Migration, Vm
 from tui import themes
 from tui.bridge import Bridge, Connect, StoreMoved
 from tui.exact_update import exact
@@ -100,11 +100,11 @@ class FerryApp(App[None]):
         own = [screen for screen in self.screen_stack if isinstance(screen, FerryScreen)]
         return own[-1] if own else None
 
-    def open_plan(self, vms: tuple[Vm, ...]) -> None:
-        """Plan a move of these."""
+    def open_plan(self, vms: tuple[Vm, ...], target: str = "") -> None:
+        """Plan a move of these; the cursor begins on that target."""
         from tui.screens.plan import PlanScreen
 
-        self.push_screen(PlanScreen(vms))
+        self.push_screen(PlanScreen(vms, target))
 
     def open_migration(self, id: str) -> None:
         """Show one migration."""
@@ -118,11 +118,11 @@ class FerryApp(App[None]):
 
         self.push_screen(ReplayScreen(id))
 
-    def open_evacuate(self, host: str, kind: EvacuationKind) -> None:
+    def open_evacuate(self, wish: EvacuationWish) -> None:
         """Review the emptying of a host, or the way home."""
         from tui.screens.evacuate import EvacuateScreen
 
-        self.push_screen(EvacuateScreen(host, kind))
+        self.push_screen(EvacuateScreen(wish))
 
     def open_evacuation(self, id: str) -> None:
         """Show a run."""

@@ -20,7 +20,18 @@ Verb = Callable[[argparse.Namespace, FleetChoice], Awaitable[int]]
 
 EXIT_REFUSED = 2
 EXIT_NEEDS_YOU = 3
-_FOLLOWING = ("migrate", "watch", "abort", "recover", "evacuate", "return", "evacuations")
+_FOLLOWING = (
+    "migrate",
+    "watch",
+    "abort",
+    "recover",
+    "evacuate",
+    "return",
+    "evacuations",
+    "roll",
+    "rolls",
+    "run",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +81,8 @@ def _run(options: argparse.Namespace) -> int:
         jobs,
         moves,
         replay,
+        roll,
+        run,
         steer,
     )
 
@@ -91,6 +104,10 @@ def _run(options: argparse.Namespace) -> int:
         "return": evacuate.bring_back,
         "evacuations": evacuate.evacuations,
         "maintenance": evacuate.maintenance,
+        "roll": roll.roll,
+        "rolls": roll.rolls,
+        "run": run.run,
+        "rules": run.rules,
     }
     if options.verb == "engine":
         return engine.engine(options)
@@ -168,7 +185,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tui.commands import doctor, export, history, replay, steer, wanted
+    from tui.commands import doctor, export, history, replay, run, steer, wanted
 
     parser = _Parser(prog="virt-ferry", description="Moves virtual machines between hosts.")
     _fleet_options(parser, top=True)
@@ -210,9 +227,14 @@ def _parser() -> argparse.ArgumentParser:
     runs = verb("evacuations", "lists evacuations and returns; goes on with one, or ends it")
     runs.add_argument("action", nargs="?", choices=("watch", "pause", "resume", "abort"))
     runs.add_argument("run", nargs="?", metavar="HOST")
+    wanted.add_roll_options(verb("roll", "hosts one after the other: empty, hook, VMs home"))
+    rolls = verb("rolls", "lists rolls; goes on with the open one, or ends it")
+    rolls.add_argument("action", nargs="?", choices=("watch", "pause", "resume", "skip", "abort"))
     upkeep = verb("maintenance", "a host takes no VM from now on, or does again")
     upkeep.add_argument("host", metavar="HOST")
     upkeep.add_argument("state", choices=("on", "off"))
+    run.add_options(verb("run", run.BRIEF))
+    verb("rules", "lists the fleet file's rules, and what they say now")
     verbs.add_parser("lab", help="real hosts and guests on this machine", add_help=False)
     engine = verb("engine", "the engine process: run it, ask about it, end it")
     engine.add_argument("action", nargs="?", choices=("status", "stop"), default="status")

@@ -6,14 +6,16 @@ a pass's progress are clamped here, so that no screen ever shows either run back
 
 from dataclasses import dataclass, field, replace
 
-from backend.model import Evacuation, FleetSnapshot, Migration, Outcome, Sample, Vm
+from backend.model import Advising, Evacuation, FleetSnapshot, Migration, Outcome, Roll, Sample, Vm
 from backend.service.client import fold
 from backend.service.protocol import (
+    AdviceChanged,
     Change,
     DecisionMade,
     EvacuationChanged,
     FleetChanged,
     MigrationChanged,
+    RollChanged,
     SampleArrived,
     TroubleSaid,
 )
@@ -100,6 +102,11 @@ class Store:
         self.tracks: dict[str, Track] = {}
         self.link = Link()
         self.evacuations: dict[str, Evacuation] = {}
+        self.rolls: dict[str, Roll] = {}
+        self.advising = Advising()
+        """What the fleet's rules say."""
+        self.asked: set[str] = set()
+        """Keys of the advice that the operator was asked about here."""
         self.trouble = ""
         """What ails the engine itself; empty: nothing."""
         self._jobs: dict[tuple[str, str], float] = {}
@@ -121,6 +128,10 @@ class Store:
             self._decided(change)
         elif isinstance(change, EvacuationChanged):
             self.renew_run(change.evacuation)
+        elif isinstance(change, RollChanged):
+            self.rolls[change.roll.id] = change.roll
+        elif isinstance(change, AdviceChanged):
+            self.advising = change.advising
         elif isinstance(change, TroubleSaid):
             self.trouble = change.sentence
 
@@ -142,6 +153,10 @@ class Store:
         """The newest run that has not ended, of one host or of any."""
         runs = [run for run in self.evacuations.values() if run.state.open]
         return next((run for run in reversed(runs) if host in (None, run.host)), None)
+
+    def roll_that_stands(self) -> Roll | None:
+        """One that goes on only when somebody says so."""
+        return next((one for one in self.rolls.values() if one.state.open and one.trouble), None)
 
     def forget_running_but(self, ids: set[str]) -> None:
         """After a new engine came: what it does not know of, nobody runs any more."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from statistics import median
 
 from backend.errors import FerryError
+from backend.fleet.silence import Silence
 from backend.hypervisor.domain_xml import DomainConfig, parse_domain
 from backend.hypervisor.domains import RawDomain, RawStats
 from backend.hypervisor.stats import BlockStats, VmStats, vm_statistics
@@ -39,6 +40,7 @@ class Guests:
         self._jobs: dict[str, Job] = {}
         self._names: dict[str, str] = {}
         self._stale: set[str] = set()
+        self._silence = Silence()
         self._read_at: float | None = None
         self._turn = 0
         self._sizes: dict[tuple[str, str], BlockStats] = {}
@@ -77,11 +79,14 @@ class Guests:
             was = self._stats.get(uuid)
             stats[uuid] = vm_statistics(record.raw, was, elapsed_s)
             self._note_cpu(uuid, stats[uuid].cpu_percent)
+            if stats[uuid].state.active:
+                self._silence.see(uuid, stats[uuid].memory_used_bytes is not None, now_s)
             for block in stats[uuid].blocks:
                 self._sizes[uuid, block.target] = block
             if was is None or was.state.active != stats[uuid].state.active:
                 self._stale.add(uuid)
         self._stats = stats
+        self._silence.keep([uuid for uuid, one in stats.items() if one.state.active])
         for known in (self._raw, self._configs, self._jobs, self._names, self._cpu_percent):
             for uuid in [uuid for uuid in known if uuid not in stats]:
                 del known[uuid]
@@ -110,7 +115,7 @@ class Guests:
 
     def to_ask_for_jobs(self) -> tuple[str, ...]:
         """Running VMs to ask for a job in this round."""
-        active = sorted(uuid for uuid, stats in self._stats.items() if stats.state.active)
+        active = sorted(uuid for uuid in self._stats if self._may_be_asked(uuid))
         if len(active) <= _MAX_JOBS_ASKED:
             return tuple(active)
         busy = [uuid for uuid in active if uuid in self._jobs]
@@ -125,6 +130,17 @@ class Guests:
                 self._jobs.pop(uuid, None)
             elif uuid in self._stats:
                 self._jobs[uuid] = job
+        self._assemble()
+
+    def _may_be_asked(self, uuid: str) -> bool:
+        """A copy that comes in is paused and never heard, but libvirt itself tells of it."""
+        state = self._stats[uuid].state
+        return state.active and (state is VmState.PAUSED or not self._silence.passed_by(uuid))
+
+    def unheard(self, uuids: Iterable[str]) -> None:
+        """A call about these was not answered in time."""
+        for uuid in uuids:
+            self._silence.stuck(uuid, self._read_at or 0.0)
         self._assemble()
 
     def shares_memory(self, uuid: str) -> bool:
@@ -161,6 +177,17 @@ class Guests:
             policy=config.policy if config else None,
             address=config.address if config else None,
             tags=config.tags if config else UNTAGGED,
+            trouble=self._trouble(uuid),
+        )
+
+    def _trouble(self, uuid: str) -> str:
+        job = self._jobs.get(uuid)
+        coming = job is not None and job.kind == "migration in"
+        if coming or not self._silence.lasting(uuid, self._read_at or 0.0):
+            return ""
+        return (
+            f"Its QEMU does not answer libvirt on {self._host}: what is shown of it is old, and it"
+            " cannot be moved until it answers."
         )
 
     def _sized(self, uuid: str, disk: Disk) -> Disk:

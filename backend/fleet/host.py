@@ -7,24 +7,24 @@ knows is in `host` and `vms`; `changed` is called whenever that may be different
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
-from backend.errors import DaemonStopped, FerryError, HostUnreachable, HypervisorError
+from backend.errors import DaemonStopped, FerryError, HostUnreachable
 from backend.fleet.config import HostSettings
 from backend.fleet.guests import Guests
+from backend.fleet.lanes import CONNECT_LIMIT_S, Lanes, Use
+from backend.fleet.poll import Poll
 from backend.fleet.write_turns import Measurable
 from backend.fleet.writes import Seen, WriteMeter
-from backend.hypervisor import domains, events
+from backend.hypervisor import events
 from backend.hypervisor.connection import Connection, Lane
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.host import HostIdentity, read_identity
 from backend.hypervisor.migrate import OUTWARD
-from backend.model import Host, HostState, Reading, Vm, VmState
+from backend.model import Host, HostState, Now, Reading, Vm, VmState
 from backend.remote.facts import HostFacts, local_facts, remote_facts
 from backend.remote.shell import LocalShell, Shell
 from backend.remote.ssh import SshHost
@@ -33,14 +33,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-POLL_S = 1.0
-POLL_GAP_S = 0.1
-"""Between two polls at least, however many events come."""
-POLL_LIMIT_S = 5.0
-"""Statistics that take longer than this mean that the host does not answer."""
-CONFIGS_AT_ONCE = 50
-"""Each is two remote calls; the lane serves nobody else meanwhile."""
-CONNECT_LIMIT_S = 8.0
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 15.0
 
@@ -59,6 +51,7 @@ class HostWatch:
         agent: Callable[[], str | None],
         moving: Callable[[], Mapping[tuple[str, str], int]],
         changed: Callable[[bool], None],
+        now: Now,
     ) -> None:
         self.settings = settings
         self.name = settings.name
@@ -73,21 +66,17 @@ class HostWatch:
         """The same, but before its VMs have been read: calls can be made."""
         self.informed = asyncio.Event()
         """Set once its load is known too, or known not to be told."""
-        self.looks = 0
-        """How often its VMs have been read, all in all."""
         self._sockets = sockets
         self._agent = agent
         self._moving = moving
         self._changed = changed
-        self._writes = WriteMeter(settings.name, self._to_measure, self.open_lane)
+        self._now = now
+        self._writes = WriteMeter(settings.name, self._to_measure, self.open_lane, now)
         self._guests = Guests(settings.name, self._writes.figures)
-        self._control: Lane | None = None
-        self._statistics: Lane | None = None
-        self._lost: asyncio.Future[str] | None = None
+        self._lanes = Lanes(settings.name, self._greet)
+        self._poll = Poll(settings.name, self._lanes, self._guests, moving, self._up)
         self._task: asyncio.Task[None] | None = None
         self._uri = settings.uri or ""
-        self._wake = asyncio.Event()
-        """Set by an event: the next poll need not wait."""
 
     @property
     def migrate_uri(self) -> str:
@@ -114,6 +103,11 @@ class HostWatch:
         return self._guests.vms
 
     @property
+    def looks(self) -> int:
+        """How often its VMs have been read, all in all."""
+        return self._poll.looks
+
+    @property
     def source_uri(self) -> str:
         """A URI for the equal virsh command."""
         if self.settings.ssh is not None:
@@ -135,43 +129,43 @@ class HostWatch:
         self, function: Callable[[Connection], T], timeout_s: float = 5.0, what: str = ""
     ) -> T:
         """Run a blocking libvirt function on the control lane. Raises FerryError."""
-        lane = self._control
-        if lane is None or not lane.alive:
+        if not self._lanes.usable:
             raise HostUnreachable(
                 f"{self.name} is not reachable now: {self.host.reason or 'connecting'}",
                 "It is tried again by itself.",
             )
-        return await lane.call(function, timeout_s, what)
+        return await self._lanes.call(Use.CONTROL, function, timeout_s, what)
 
     async def open_lane(self, purpose: str) -> Lane:
         """A libvirt connection of its own for a long call; the caller closes it."""
-        if self._control is None:
+        if not self._lanes.known:
             raise HostUnreachable(f"{self.name} is not reachable now: {self.host.reason}")
-        lane = Lane(self.name, purpose, self._uri)
-        await lane.open(CONNECT_LIMIT_S)
-        return lane
+        return await self._lanes.another(purpose)
 
     async def refresh(self, uuid: str) -> None:
         """Read one VM's definition anew, now. Raises FerryError."""
         self._guests.forget(uuid)
-        await self._read_new_configs()
+        await self._poll.read_new_configs()
 
     def readings(self, uuid: str) -> tuple[Reading, ...]:
         """What a VM was measured to write in the last 90 s, oldest first."""
         return self._writes.readings(uuid)
 
     async def measured(
-        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+        self, uuid: str, min_period_s: int, within_s: float, limit_s: float
     ) -> tuple[Reading, ...]:
-        """The same, once one of `min_period_s` ended after `newer_than_s`; see `WriteMeter`."""
-        return await self._writes.measured(uuid, min_period_s, newer_than_s, limit_s)
+        """The same, once one of `min_period_s` is younger than `within_s`; see `WriteMeter`."""
+        return await self._writes.measured(uuid, min_period_s, within_s, limit_s)
 
     def _to_measure(self) -> Seen:
         moving = {uuid for uuid, _ in self._moving()}
         able = {
             vm.uuid: Measurable(vm.memory_bytes, self._guests.shares_memory(vm.uuid))
             for vm in self.vms
-            if vm.state is VmState.RUNNING and vm.job is None and vm.uuid not in moving
+            if vm.state is VmState.RUNNING
+            and not vm.job
+            and not vm.trouble
+            and vm.uuid not in moving
         }
         return able, frozenset(vm.uuid for vm in self.vms)
 
@@ -203,16 +197,14 @@ class HostWatch:
             delay_s = min(delay_s * 2, LAST_RETRY_S)
 
     async def _connect(self) -> None:
-        self._lost = asyncio.get_running_loop().create_future()
+        self._lanes.begin()
         if self.settings.ssh is not None:
             await self._connect_ssh(self.settings.ssh)
-        self._control = await self._open("control")
+        await self._lanes.open(Use.CONTROL, self._uri)
         self.reached.set()
-        self._statistics = await self._open("statistics")
-        self.identity = await self._control.call(read_identity, 5.0, "say who it is")
-        await events.subscribe(self._control, self._on_event)
-        self._guests.forget_all()
-        await self._poll_once(self._statistics)
+        await self._lanes.open(Use.STATISTICS, self._uri)
+        self.identity = await self._lanes.call(Use.CONTROL, read_identity, 5.0, "say who it is")
+        await self._poll.look()
         log.info("%s is up", self.name)
 
     async def _connect_ssh(self, alias: str) -> None:
@@ -222,30 +214,26 @@ class HostWatch:
         if self.ssh is None or not self.ssh.alive:
             self._uri = ""  # a forward ends with its connection
             self.ssh = SshHost(alias, self.settings.ssh_config, self._agent())
-            self.ssh.on_lost = self._on_lost
+            self.ssh.on_lost = self._lanes.lose
             await self.ssh.connect(CONNECT_LIMIT_S)
         local = self._sockets / f"{self.name}.sock"
         local.unlink(missing_ok=True)
         await self.ssh.forward_libvirt(str(local))
         self._uri = f"qemu+unix:///system?socket={local}"
 
-    async def _open(self, purpose: str) -> Lane:
-        lane = Lane(self.name, purpose, self._uri)
-        await lane.open(CONNECT_LIMIT_S)
-        lane.on_closed = self._on_lost
-        return lane
+    async def _greet(self, control: Lane) -> None:
+        """What has happened before is not known: all of it is read anew."""
+        await events.subscribe(control, self._on_event)
+        self._guests.forget_all()
 
     async def _watch(self) -> str:
         """Until it is lost; returns why."""
-        assert self._lost is not None
-        assert self._statistics is not None
-        poll = asyncio.create_task(self._poll(self._statistics), name=f"poll-{self.name}")
+        lost = self._lanes.lost
+        poll = asyncio.create_task(self._poll.run(), name=f"poll-{self.name}")
         facts = asyncio.create_task(self._read_facts(), name=f"facts-{self.name}")
         writes = asyncio.create_task(self._writes.run(), name=f"writes-{self.name}")
         try:
-            done, _ = await asyncio.wait(
-                {poll, facts, self._lost}, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({poll, facts, lost}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 reason = task.result()
                 if reason:
@@ -259,9 +247,7 @@ class HostWatch:
 
     async def _disconnect(self, leaving: bool = False) -> None:
         """The lanes always; SSH only when it is dead or we leave: migrations have lanes on it."""
-        lanes = [lane for lane in (self._control, self._statistics) if lane is not None]
-        self._control = self._statistics = None
-        closing = (self._writes.close(), *(lane.close() for lane in lanes))
+        closing = (self._writes.close(), self._lanes.close())
         await asyncio.gather(*closing, return_exceptions=True)
         if self.ssh is not None and (leaving or not self.ssh.alive):
             ssh, self.ssh = self.ssh, None
@@ -277,7 +263,7 @@ class HostWatch:
             reason=why if isinstance(why, str) else why.sentence,
             remedy="" if isinstance(why, str) else why.remedy,
             daemon_stopped=isinstance(why, DaemonStopped),
-            retry_at=round(time.time() + delay_s, 1),
+            retry_at=round(self._now() + delay_s, 1),
             hostname=self.host.hostname,
             tls=self.settings.tls,
         )
@@ -285,60 +271,9 @@ class HostWatch:
             event.set()
         self._changed(True)
 
-    def _on_lost(self, reason: str) -> None:
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(f"The connection was lost: {reason}.")
-
     # -- watching ------------------------------------------------------------------------------
 
-    async def _poll(self, lane: Lane) -> str:
-        """Poll until the host does not answer in time."""
-        while True:
-            begun = time.monotonic()
-            try:
-                await self._poll_once(lane)
-            except HypervisorError as error:
-                # One VM's trouble is not the host's: it did answer.
-                log.warning("%s: %s", self.name, error)
-            await asyncio.sleep(POLL_GAP_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S - (time.monotonic() - begun)):
-                    await self._wake.wait()
-
-    async def _poll_once(self, lane: Lane) -> None:
-        now_s = time.monotonic()
-        sizes = self._guests.sizes_due(now_s)
-        read = partial(domains.read_statistics, blocks=sizes)
-        limit_s = self._poll_limit_s()
-        raw = await lane.call(read, limit_s, "give its statistics")
-        self._guests.take_statistics(raw, time.monotonic())
-        if sizes:
-            self._guests.sizes_read_at_s = now_s
-        await self._read_new_configs()
-        moving = self._moving()
-        jobs = [u for u in self._guests.to_ask_for_jobs() if (u, self.name) not in moving]
-        if jobs:
-            found = await lane.call(
-                lambda conn: {uuid: domains.read_active_job(conn, uuid) for uuid in jobs},
-                limit_s,
-                "list its jobs",
-            )
-            self._guests.take_jobs(found)
-        self.looks += 1
-        self._up()
-
-    def _poll_limit_s(self) -> float:
-        pauses = [ms for (_, source), ms in self._moving().items() if source == self.name]
-        return POLL_LIMIT_S + max(pauses, default=0) / 1000
-
-    async def _read_new_configs(self) -> None:
-        wanted = self._guests.without_config()
-        for at in range(0, len(wanted), CONFIGS_AT_ONCE):
-            uuids = wanted[at : at + CONFIGS_AT_ONCE]
-            raw = await self.call(partial(domains.read_configs, uuids=uuids), 10.0, "list its VMs")
-            self._guests.take_configs(raw)
-
-    def _up(self) -> None:
+    def _up(self, urgent: bool) -> None:
         identity = self.identity
         was_up = self.host.state is HostState.UP
         jobs = {(vm.uuid, vm.job.kind) for vm in self.vms if vm.job is not None}
@@ -355,13 +290,14 @@ class HostWatch:
             migrations_in=sum(kind == "migration in" for _, kind in jobs),
         )
         self.answered.set()
-        self._changed(not was_up or self._wake.is_set())
-        self._wake.clear()
+        self._changed(not was_up or urgent)
 
     async def _read_facts(self) -> str:
         """CPU, memory and link, each second, from the host itself."""
         try:
-            source = remote_facts(self.ssh) if self.ssh is not None else self._local_facts()
+            # Of this machine, if the URI means this machine; other URIs tell nothing of theirs.
+            own = local_facts() if self._is_local else None
+            source = remote_facts(self.ssh) if self.ssh is not None else own
             if source is not None:
                 async for facts in source:
                     self._take_facts(facts)
@@ -373,21 +309,8 @@ class HostWatch:
         await asyncio.Event().wait()
         return ""
 
-    def _local_facts(self) -> AsyncIterator[HostFacts] | None:
-        """This machine's, if the URI means this machine; other URIs tell nothing of theirs."""
-        return local_facts() if self._is_local else None
-
     def _take_facts(self, facts: HostFacts) -> None:
-        self.host = replace(
-            self.host,
-            cpus=facts.cpus,
-            cpu_percent=facts.cpu_percent,
-            memory_bytes=facts.memory_bytes,
-            memory_used_bytes=facts.memory_used_bytes,
-            link_out_bytes_s=facts.link_out_bytes_s,
-            link_in_bytes_s=facts.link_in_bytes_s,
-            link_speed_bytes_s=facts.link_speed_bytes_s,
-        )
+        self.host = replace(self.host, **asdict(facts))
         if facts.cpu_percent is not None:
             self.informed.set()
         self._changed(False)
@@ -395,6 +318,6 @@ class HostWatch:
     def _on_event(self, event: VmEvent) -> None:
         if event.kind in (EventKind.LIFECYCLE, EventKind.CHANGED):
             self._guests.forget(event.uuid)
-            self._wake.set()
+            self._poll.wake.set()
         for listener in tuple(self.listeners):
             listener(event)

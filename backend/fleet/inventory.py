@@ -15,7 +15,7 @@ from backend.fleet.alarms import AlarmWatch, Looked
 from backend.fleet.config import FleetSettings
 from backend.fleet.host import HostWatch
 from backend.fleet.sharing import Sharing
-from backend.model import FleetSnapshot, Host, HostState, Vm
+from backend.model import FleetSnapshot, Host, HostState, Now, Vm
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +37,16 @@ class Inventory:
         moving: Callable[[], Mapping[tuple[str, str], int]],
         publish: Callable[[FleetSnapshot], None],
         enrich: Callable[[Vm], Vm],
+        now: Now,
     ) -> None:
         self._settings = settings
         self._publish = publish
         self._enrich = enrich
+        self.now = now
         # In /tmp: a UNIX socket's path ends at 108 bytes, and state directories may be deep.
         self._sockets = Path(tempfile.mkdtemp(prefix="virt-ferry-"))
         self.hosts = {
-            host.name: HostWatch(host, self._sockets, agent, moving, self.touch)
+            host.name: HostWatch(host, self._sockets, agent, moving, self.touch, now)
             for host in settings.hosts
         }
         self._sharing = Sharing(self.hosts, self.touch)

@@ -18,7 +18,7 @@ from backend.fleet.write_turns import Measurable, Turns
 from backend.hypervisor import dirty_rate
 from backend.hypervisor.connection import Connection, Lane
 from backend.hypervisor.dirty_rate import DirtyRate, Refusal, Status
-from backend.model import Reading
+from backend.model import Now, Reading
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,11 @@ class WriteMeter:
     """One host's. `run` while the host is up; `close` after."""
 
     def __init__(
-        self, host: str, see: Callable[[], Seen], open_lane: Callable[[str], Awaitable[Lane]]
+        self,
+        host: str,
+        see: Callable[[], Seen],
+        open_lane: Callable[[str], Awaitable[Lane]],
+        now: Now,
     ) -> None:
         self.figures: dict[str, tuple[float, float]] = {}
         """UUID -> bytes/s and epoch seconds: what the tables show. Changes only by more than the
@@ -51,6 +55,7 @@ class WriteMeter:
         self._host = host
         self._see = see
         self._open_lane = open_lane
+        self._now = now
         self._lane: Lane | None = None
         self._turns = Turns()
         self._wake = asyncio.Event()
@@ -60,16 +65,18 @@ class WriteMeter:
 
     def readings(self, uuid: str) -> tuple[Reading, ...]:
         """Of the last 90 s, oldest first."""
-        return self._turns.readings(uuid, time.time())
+        return self._turns.readings(uuid, self._now())
 
     async def measured(
-        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+        self, uuid: str, min_period_s: int, within_s: float, limit_s: float
     ) -> tuple[Reading, ...]:
-        """Its readings, once one over `min_period_s` (1-8) or longer ended after `newer_than_s`.
+        """Its readings, once one over `min_period_s` (1-8) or longer is there that ended after this
+        call, or in the `within_s` before it.
 
-        Epoch seconds. Waits at most `limit_s` and gives what there is, at once if the VM cannot
-        be measured now. Never raises.
+        Waits at most `limit_s` and gives what there is, at once if the VM cannot be measured now.
+        Never raises.
         """
+        newer_than_s = self._now() - within_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 while not self._has(uuid, min_period_s, newer_than_s) and self._able(uuid):
@@ -163,7 +170,7 @@ class WriteMeter:
         return await self._lane.call(function, CALL_LIMIT_S, what)
 
     def _take(self, ended: Mapping[str, int], found: Mapping[str, DirtyRate]) -> None:
-        now_s, at = time.monotonic(), time.time()
+        now_s, at = time.monotonic(), self._now()
         for uuid, period_s in ended.items():
             rate = found.get(uuid)
             # Without a record: another call of libvirt's own held the VM for a moment.

@@ -83,17 +83,28 @@ def look(conn: Connection, uuid: str, targets: tuple[str, ...]) -> VmSeen:
 
 
 def start(
-    conn: Connection, uuid: str, target: str, path: str, format: str, rate_bytes_s: int | None
+    conn: Connection,
+    uuid: str,
+    target: str,
+    path: str,
+    format: str,
+    rate_bytes_s: int | None,
+    granularity_bytes: int | None = None,
 ) -> None:
     """Begin to copy a disk into an image that is there and empty; returns at once.
 
     What the guest writes meanwhile goes to both: else a guest that writes as fast as the limit
     would never be through. (QEMU counts holes against the limit as if they were data.)
+    `granularity_bytes`: how finely it looks at holes; None: as QEMU likes.
     """
     flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
     if conn.getLibVersion() >= _SYNCHRONOUS_SINCE:
         flags |= libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES
-    parameters = {libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: rate_bytes_s} if rate_bytes_s else {}
+    parameters = {
+        libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: rate_bytes_s,
+        libvirt.VIR_DOMAIN_BLOCK_COPY_GRANULARITY: granularity_bytes,
+    }
+    parameters = {name: value for name, value in parameters.items() if value}
     dom = conn.lookupByUUIDString(uuid)
     dom.blockCopy(target, destination_xml(path, format), parameters, flags)
 

@@ -86,6 +86,8 @@ class Lane:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dead = ""
         """Why no call can be made any more; empty while one can."""
+        self.given_up = False
+        """A call did not return in time; that says nothing of the connection."""
 
     @property
     def alive(self) -> bool:
@@ -175,6 +177,7 @@ class Lane:
     def abandon(self) -> None:
         """Give the lane up at once: pending calls fail, the thread closes whenever it can."""
         first = not self._dead
+        self.given_up |= first
         self._dead = self._dead or "it was given up because it did not answer"
         self._jobs.put(None)
         if first and self.on_closed is not None:

@@ -221,6 +221,18 @@ def read_active_job(conn: Connection, uuid: str) -> Job | None:
     return Job(JOB_OPERATIONS.get(raw.get("operation", 0), "job"), percent, left)
 
 
+def read_active_jobs(
+    conn: Connection, uuids: Collection[str], asked: list[str]
+) -> dict[str, Job | None]:
+    """The same of several; each is put into `asked` before: whoever gives the call up sees at
+    which VM it got stuck."""
+    found = {}
+    for uuid in uuids:
+        asked.append(uuid)
+        found[uuid] = read_active_job(conn, uuid)
+    return found
+
+
 def job_info_kind(conn: Connection, uuid: str) -> str | None:
     """`migration out`, `migration in`, `save`, ...; None when no job runs."""
     job = read_active_job(conn, uuid)

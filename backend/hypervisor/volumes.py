@@ -170,12 +170,14 @@ def refresh(conn: Connection, pool: str) -> None:
 def delete(conn: Connection, pool: str, name: str, path: str) -> bool:
     """Remove a volume; False when it is gone already. Refused if it lies elsewhere than at `path`
     or a VM of that host names it."""
-    try:
-        volume = conn.storagePoolLookupByName(pool).storageVolLookupByName(name)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
-            return False
-        raise
+    storage = conn.storagePoolLookupByName(pool)
+    volume = _seen(storage, name)
+    if volume is None:
+        # What was made or renamed behind its back, or before a restart, libvirt has not seen yet.
+        storage.refresh(0)
+        volume = _seen(storage, name)
+    if volume is None:
+        return False
     if volume.path() != path:
         raise HypervisorError(
             f"The volume {name} of pool {pool} lies at {volume.path()}, not at {path}.",
@@ -187,6 +189,15 @@ def delete(conn: Connection, pool: str, name: str, path: str) -> bool:
         raise HypervisorError(f"{above} lies on {path}: it is not removed.", "Look at it first.")
     volume.delete(0)
     return True
+
+
+def _seen(storage: Any, name: str) -> Any | None:
+    try:
+        return storage.storageVolLookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
+            return None
+        raise
 
 
 def delete_image(conn: Connection, path: str) -> None:

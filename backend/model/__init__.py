@@ -5,6 +5,15 @@ between the engine and its clients (`service.protocol`). Sizes are bytes, rates 
 units are in the names. `None` means not known, never zero.
 """
 
+from backend.model.advising import (
+    Advice,
+    AdvisedMove,
+    Advising,
+    RuleKind,
+    RuleLevel,
+    RuleLine,
+)
+from backend.model.clock import Now
 from backend.model.disks import (
     BackingImage,
     CopyRoute,
@@ -73,10 +82,22 @@ from backend.model.planning import (
     Tuning,
 )
 from backend.model.preparing import Preparation, PreparationKind, Prepared, PreparedState
+from backend.model.rolling import (
+    HookEnd,
+    Roll,
+    RollControl,
+    RollHost,
+    RollState,
+    RollStep,
+    RollWish,
+)
 from backend.model.tags import Tags
 
 __all__ = [
     "NOT_KNOWN",
+    "Advice",
+    "AdvisedMove",
+    "Advising",
     "Alarm",
     "BackingImage",
     "Band",
@@ -104,6 +125,7 @@ __all__ = [
     "FleetSnapshot",
     "Forecast",
     "Grade",
+    "HookEnd",
     "Host",
     "HostState",
     "Job",
@@ -116,6 +138,7 @@ __all__ = [
     "NetworkChoice",
     "NewVolume",
     "Nic",
+    "Now",
     "Outcome",
     "Outlook",
     "Past",
@@ -129,6 +152,15 @@ __all__ = [
     "Prepared",
     "PreparedState",
     "Reading",
+    "Roll",
+    "RollControl",
+    "RollHost",
+    "RollState",
+    "RollStep",
+    "RollWish",
+    "RuleKind",
+    "RuleLevel",
+    "RuleLine",
     "Sample",
     "Severity",
     "Tags",

@@ -165,6 +165,13 @@ class EvacuationWish:
     options: MoveOptions = field(default_factory=MoveOptions)
     """Of every move: policy, pause limit, bandwidth, remove_source."""
     choices: tuple[EvacuationChoice, ...] = ()
+    fixed_cap: int | None = None
+    """So many at one time in the order they are listed, whatever their links: for measuring what
+    the computed order saves."""
+    until: float | None = None
+    """Epoch seconds: what would not end by then is not started."""
+    maintenance: bool = True
+    """A host that is emptied is in maintenance from then on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Host:
     """Of all CPUs together, 0-100."""
     memory_bytes: int | None = None
     memory_used_bytes: int | None = None
+    pressure_percent: float | None = None
+    """Of the last second in which something waited for a CPU (PSI, some); None: not told."""
     link_out_bytes_s: float | None = None
     link_in_bytes_s: float | None = None
     link_speed_bytes_s: float | None = None
@@ -159,6 +161,8 @@ class Vm:
     """Where its metadata says it may and should run."""
     last_move_at: float | None = None
     last_pause_ms: int | None = None
+    trouble: str = ""
+    """Why what is shown of it may be old, as a sentence; empty when all is well."""
 
 
 @dataclass(frozen=True, slots=True)

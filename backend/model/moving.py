@@ -5,7 +5,15 @@ from enum import StrEnum
 
 from backend.model.disks import DiskMove, DiskProgress, NewVolume
 from backend.model.fleet import VmState
-from backend.model.planning import Band, Forecast, Mode, Policy, TrackRecord, Tuning
+from backend.model.planning import (
+    Band,
+    Forecast,
+    Mode,
+    MoveOptions,
+    Policy,
+    TrackRecord,
+    Tuning,
+)
 from backend.model.preparing import Prepared
 
 NOT_KNOWN = "?"
@@ -298,6 +306,8 @@ class Migration:
     """Where the operator wants its outage to be measured."""
     changed: tuple[ChangedLimit, ...] = ()
     """The VM's limits that were changed; each is here before it is."""
+    asked: MoveOptions | None = None
+    """What the operator asked for; a second attempt asks for the same."""
     gaps: tuple[tuple[float, float], ...] = ()
     """From and to, as `Sample.t_s`: spans in which no engine watched it."""
 

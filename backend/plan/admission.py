@@ -19,6 +19,8 @@ class Crowd:
     most: int
     """Moves that may share what one alone would get."""
     heavy_first: bool
+    fixed: bool = False
+    """Links are not looked at, and the order is the one given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Gate:
 
     def may_start(self, move: QueuedMove, beside: Sequence[QueuedMove], crowd: Crowd) -> bool:
         """`beside`: the moves that are sending, or will be before this one is."""
-        if not beside:
+        if not beside or crowd.fixed:
             return True
         moves = (*beside, move)
         return all(

@@ -22,8 +22,8 @@ def why_not_whole(survey: Survey, disk: Disk) -> str:
         return ""
     if not survey.idle:
         return (
-            f"it lies on {disk.backing}, and chains of images are not copied while the VM runs:"
-            " shut off, it moves whole, or as one image with --flatten"
+            f"it lies on {disk.backing}, and while the VM runs a chain can be copied as one image"
+            " alone: say so with --flatten, or move it shut off, whole"
         )
     one_image = "--flatten makes one image of them"
     guessed = next((one for one in disk.chain if not one.named_format), None)
@@ -110,6 +110,13 @@ def missing_besides(survey: Survey) -> tuple[str, ...] | None:
 
 def findings(survey: Survey, move: DiskMove) -> Iterator[Finding]:
     """What becomes of the chain; or that the operator may want it as one image."""
+    if move.flattened:
+        yield warn(
+            "storage-flattened",
+            "storage",
+            f"{move.target} lies on other images: its copy is one image, with all that the guest"
+            " sees through them",
+        )
     if not move.layers:
         return
     below = ", ".join(layer.source for layer in move.layers)

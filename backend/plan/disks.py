@@ -138,7 +138,7 @@ def _copy_name(survey: Survey, disk: Disk) -> str:
 
 def flattened(survey: Survey, disk: Disk) -> bool:
     """The copy of a chain is to be one image."""
-    return survey.flatten and survey.idle and disk.backing is not None
+    return survey.flatten and disk.backing is not None
 
 
 def choice_for(survey: Survey, target: str) -> DiskChoice | None:
@@ -163,10 +163,7 @@ def _copied(
 ) -> DiskCase:
     choice = choice_for(survey, disk.target)
     flat = flattened(survey, disk)
-    allocated = disk.allocated_bytes
-    if flat and allocated is not None:
-        whole = allocated + chains.below_bytes(disk)
-        allocated = min(whole, disk.virtual_bytes or allocated)
+    allocated = _carried(survey, disk, flat)
     own = survey.source_pools.get(disk.target)
     likely = _named(survey, choice.pool if choice else own)
     wanted = needed_bytes(disk.virtual_bytes, allocated)
@@ -193,6 +190,18 @@ def _copied(
         verified_by=_verified_by(survey, flat, bool(disk.chain)),
     )
     return DiskCase(disk, move, place)
+
+
+def _carried(survey: Survey, disk: Disk, flat: bool) -> int | None:
+    """What its copy will hold; None: not known."""
+    mirrored, own = survey.mirrored_bytes.get(disk.target), disk.allocated_bytes
+    if mirrored is not None:
+        return mirrored if flat else max(mirrored, own or 0)
+    if not flat or own is None:
+        return own
+    if not disk.chain:
+        return disk.virtual_bytes
+    return min(own + chains.below_bytes(disk), disk.virtual_bytes or own)
 
 
 def _own_name(survey: Survey, disk: Disk) -> str:

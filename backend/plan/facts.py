@@ -265,6 +265,8 @@ class Survey:
     preparing: Preparing = Preparing()
     internal_snapshots: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Inside the image of a disk that is copied, by its target name."""
+    mirrored_bytes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """What a mirror carries of a disk, images below it included, by its target name."""
     occupied_bytes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Virtual size of the images at `occupied`, where it is known."""
     unknown: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -59,9 +59,9 @@ _OF_AN_IDLE_PAIR: tuple[Check, ...] = (
 def preflight(survey: Survey) -> tuple[Finding, ...]:
     """Every finding. Of a target that is down, or is the source, nothing else is asked."""
     if survey.mode is Mode.STORAGE:
-        return tuple(between_pools(survey))
+        return (*preflight_vm.answers(survey), *between_pools(survey))
     idle = survey.idle
-    findings = [*preflight_host.same_host(survey)]
+    findings = [*preflight_host.same_host(survey), *preflight_vm.answers(survey)]
     judged = not survey.same_host
     if judged:
         findings += preflight_host.target_up(survey)

@@ -18,6 +18,19 @@ REMEDY_STATE = {
     VmState.UNKNOWN: "Wait until its host answers.",
 }
 
+REMEDY_SILENT = (
+    "Look at its process there: it is stopped, or waits for its storage; what does not come to"
+    " life is ended with `virsh destroy`."
+)
+
+
+def answers(survey: Survey) -> Iterator[Finding]:
+    """All that is done to a VM that runs goes through its QEMU."""
+    vm = survey.vm
+    if vm.trouble:
+        sentence = f"the QEMU of {vm.name} does not answer libvirt on {vm.host}"
+        yield block("qemu-silent", "state", sentence, REMEDY_SILENT)
+
 
 def state(survey: Survey) -> Iterator[Finding]:
     """Only VMs with a live QEMU can be moved live."""

@@ -41,6 +41,7 @@ __all__ = [
 
 CROWDS = tuple(Crowd(most, first) for most in (1, 2, 3) for first in (True, False))
 """The most careful one first."""
+FIXED = Crowd(0, heavy_first=False, fixed=True)
 SHORTER_PART = 0.97
 """Links are shared more closely only where that shortens the whole so far."""
 
@@ -54,7 +55,7 @@ def next_to_start(state: QueueState) -> tuple[Start, ...]:
     if state.paused or not state.waiting:
         return ()
     gate = _gate(state)
-    soonest = in_order(state.waiting, gate, CROWDS[0].heavy_first)[:MANY]
+    soonest = in_order(state.waiting, gate, _crowds(state)[0])[:MANY]
     first, _ = _best(replace(state, waiting=tuple(soonest)), gate)
     return tuple(_starts(first, state, gate))
 
@@ -71,13 +72,19 @@ def _gate(state: QueueState) -> Gate:
 
 
 def _best(state: QueueState, gate: Gate) -> tuple[list[QueuedMove], list[Played]]:
-    crowds = CROWDS if len(state.waiting) <= MANY else CROWDS[::2]
+    crowds = _crowds(state)
     best = play(state, gate, crowds[0])
     for crowd in crowds[1:]:
         other = play(state, gate, crowd)
         if _whole_s(other[1]) < SHORTER_PART * _whole_s(best[1]):
             best = other
     return best
+
+
+def _crowds(state: QueueState) -> tuple[Crowd, ...]:
+    if state.fixed_cap is not None:
+        return (FIXED,)
+    return CROWDS if len(state.waiting) <= MANY else CROWDS[::2]
 
 
 def _whole_s(played: list[Played]) -> float:
@@ -87,11 +94,13 @@ def _whole_s(played: list[Played]) -> float:
 def _starts(first: list[QueuedMove], state: QueueState, gate: Gate) -> Iterator[Start]:
     beside = [one.move for one in state.going if one.stage is Stage.COPYING]
     for move in first:
-        yield Start(move.id, _reason(move, beside, gate))
+        yield Start(move.id, _reason(move, beside, gate, state.fixed_cap))
         beside.append(move)
 
 
-def _reason(move: QueuedMove, beside: list[QueuedMove], gate: Gate) -> str:
+def _reason(move: QueuedMove, beside: list[QueuedMove], gate: Gate, fixed_cap: int | None) -> str:
+    if fixed_cap is not None:
+        return f"at most {fixed_cap} at once, whatever their links"
     if not beside:
         return f"the link from {move.source} to {move.target} is free"
     names = ", ".join(one.vm for one in beside)

@@ -100,6 +100,9 @@ class QueueState:
     """Nothing is started."""
     most_at_once: int = 8
     """Moves that run at one time, whatever else would allow."""
+    fixed_cap: int | None = None
+    """So many at one time in the order they were planned, and nothing is computed: what a computed
+    order is measured against."""
 
 
 @dataclass(frozen=True, slots=True)

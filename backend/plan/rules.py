@@ -4,7 +4,7 @@
 kind = "balance"             # balance, consolidate, drain, follow
 level = "advise"             # the default; or "ask", "automatic"
 measure = "cpu"              # or memory, pressure
-above_percent = 75           # of a host, in each of the last `rounds`
+above_percent = 75           # of a host, in each of the last `rounds` (20 s each, the mean)
 rounds = 3
 gain_percent = 10            # less is not worth a move
 cooldown_s = 1800            # between two moves of one VM
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backend.errors import BadInput
+from backend.model import RuleKind, RuleLevel
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
@@ -41,26 +42,6 @@ _Word = TypeVar("_Word", bound=StrEnum)
 MARGIN_PERCENT = 5.0
 """Below the threshold that a target of a move stays, in points."""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-class Kind(StrEnum):
-    """What a rule wants."""
-
-    BALANCE = "balance"
-    CONSOLIDATE = "consolidate"
-    DRAIN = "drain"
-    FOLLOW = "follow"
-
-
-class Level(StrEnum):
-    """What becomes of its advice."""
-
-    ADVISE = "advise"
-    """It is shown."""
-    ASK = "ask"
-    """The operator is asked."""
-    AUTOMATIC = "automatic"
-    """It is done."""
 
 
 class Measure(StrEnum):
@@ -76,8 +57,8 @@ class Rule:
     """One rule; what its kind does not use has its default."""
 
     name: str
-    kind: Kind
-    level: Level = Level.ADVISE
+    kind: RuleKind
+    level: RuleLevel = RuleLevel.ADVISE
     measure: Measure = Measure.CPU
     above_percent: float = 75.0
     below_percent: float = 30.0
@@ -99,13 +80,13 @@ class Rule:
 
 _COMMON = ("kind", "level")
 _HELD = ("rounds", "cooldown_s", "hosts")
-KEYS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.BALANCE: (*_COMMON, *_HELD, "measure", "above_percent", "gain_percent"),
-    Kind.CONSOLIDATE: (*_COMMON, *_HELD, "below_percent", "most_percent"),
-    Kind.DRAIN: (*_COMMON, "host", "at", "until", "days"),
-    Kind.FOLLOW: (*_COMMON, "cooldown_s", "hosts"),
+KEYS: Mapping[RuleKind, tuple[str, ...]] = {
+    RuleKind.BALANCE: (*_COMMON, *_HELD, "measure", "above_percent", "gain_percent"),
+    RuleKind.CONSOLIDATE: (*_COMMON, *_HELD, "below_percent", "most_percent"),
+    RuleKind.DRAIN: (*_COMMON, "host", "at", "until", "days"),
+    RuleKind.FOLLOW: (*_COMMON, "cooldown_s", "hosts"),
 }
-NEEDED: Mapping[Kind, tuple[str, ...]] = {Kind.DRAIN: ("host", "at", "until")}
+NEEDED: Mapping[RuleKind, tuple[str, ...]] = {RuleKind.DRAIN: ("host", "at", "until")}
 _NUMBERS = {
     "above_percent": (1, 100),
     "below_percent": (1, 100),
@@ -133,7 +114,7 @@ def _fighting(rules: Sequence[Rule]) -> Iterator[str]:
     """A host filled by one rule up to where another empties it would never come to rest."""
     for full in rules:
         for even in rules:
-            kinds = (full.kind, even.kind) == (Kind.CONSOLIDATE, Kind.BALANCE)
+            kinds = (full.kind, even.kind) == (RuleKind.CONSOLIDATE, RuleKind.BALANCE)
             if kinds and full.most_percent > even.above_percent - MARGIN_PERCENT:
                 most = even.above_percent - MARGIN_PERCENT
                 yield (
@@ -158,7 +139,7 @@ class _Reader:
         if not isinstance(self._table, dict):
             self._wrong.append(f"rules.{self._name} must be a table")
             return None
-        kind = self._word("kind", Kind, None)
+        kind = self._word("kind", RuleKind, None)
         if kind is None:
             return None
         for key in self._table:
@@ -169,12 +150,12 @@ class _Reader:
                 self._bad(key, f"is needed by {kind}", ())
         return self._typed(kind)
 
-    def _typed(self, kind: Kind) -> Rule:
+    def _typed(self, kind: RuleKind) -> Rule:
         fields: dict[str, Any] = {}
         for key, value in self._table.items():
             if key in KEYS[kind] and key not in _COMMON:
                 fields |= self._field(key, value)
-        level = self._word("level", Level, Level.ADVISE) or Level.ADVISE
+        level = self._word("level", RuleLevel, RuleLevel.ADVISE) or RuleLevel.ADVISE
         return Rule(self._name, kind, level, **fields)
 
     def _field(self, key: str, value: Any) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from backend.model import Advice, AdvisedMove, RuleKind
 from backend.plan.placement import place
 from backend.plan.placement_types import HostRoom, Question
-from backend.plan.rules import Kind, Measure, Rule
+from backend.plan.rules import Measure, Rule
 from backend.plan.rules_balance import balance
 from backend.plan.rules_held import bundles, came_from, held_percent, rested, targets, unwanted
-from backend.plan.rules_types import Advice, AdvisedMove, LoadRound, RuleFleet
+from backend.plan.rules_types import LoadRound, RuleFleet
 from backend.plan.rules_window import window_now
 
 
@@ -41,11 +42,11 @@ def advise(
 def _of_rule(
     rule: Rule, rounds: Sequence[LoadRound], fleet: RuleFleet, now: float, wall: datetime
 ) -> tuple[Advice, ...]:
-    if rule.kind is Kind.BALANCE:
+    if rule.kind is RuleKind.BALANCE:
         return balance(rule, rounds, fleet, now)
-    if rule.kind is Kind.CONSOLIDATE:
+    if rule.kind is RuleKind.CONSOLIDATE:
         return tuple(_consolidate(rule, rounds, fleet, now))[:1]
-    if rule.kind is Kind.DRAIN:
+    if rule.kind is RuleKind.DRAIN:
         return tuple(_drain(rule, fleet, wall))
     return tuple(_follow(rule, fleet, now))
 
@@ -55,13 +56,19 @@ def _drain(rule: Rule, fleet: RuleFleet, wall: datetime) -> Iterator[Advice]:
     here = [vm for vm in fleet.vms if vm.host == rule.host and not vm.tags.never]
     if window is None or not here:
         return
+    begins_s, ends_s = window.span_s
+    if fleet.emptied.get(rule.host, 0.0) >= begins_s:
+        return  # it was begun in this window, by whoever: what stayed then stays
     yield Advice(
         rule.name,
+        rule.kind,
         rule.level,
         (),
         f"it is {wall:%H:%M}: {rule.host} is to be empty, from {window.begins:%H:%M} on",
-        f"{len(here)} VMs leave {rule.host}; what would not end by {window.ends:%H:%M} stays",
+        f"{len(here)} VM{'s leave' if len(here) > 1 else ' leaves'} {rule.host};"
+        f" what would not end by {window.ends:%H:%M} stays",
         drain=rule.host,
+        until=ends_s,
     )
 
 
@@ -87,6 +94,7 @@ def _consolidate(
         if moves:
             yield Advice(
                 rule.name,
+                rule.kind,
                 rule.level,
                 moves,
                 f"{host.name} was below {rule.below_percent:.0f} % in the last {rule.rounds}"
@@ -151,6 +159,7 @@ def _follow(rule: Rule, fleet: RuleFleet, now: float) -> Iterator[Advice]:
             told = " and ".join(vm.name for vm in vms)
             yield Advice(
                 rule.name,
+                rule.kind,
                 rule.level,
                 tuple(AdvisedMove(vm.id, vm.name, home, best) for vm in vms),
                 f"the tag of {told} prefers {', '.join(sorted(wanted))}",

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from backend.model import Advice, AdvisedMove
 from backend.plan.placement_types import HostRoom, VmNeed
 from backend.plan.rules import MARGIN_PERCENT, Measure, Rule
 from backend.plan.rules_held import bundles, held_percent, rested, targets, unwanted
-from backend.plan.rules_types import Advice, AdvisedMove, LoadRound, RuleFleet
+from backend.plan.rules_types import LoadRound, RuleFleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def _told(rule: Rule, host: HostRoom, load: float, option: _Option) -> Advice:
     names = " and ".join(vm.name for vm in option.vms)
     return Advice(
         rule.name,
+        rule.kind,
         rule.level,
         tuple(AdvisedMove(vm.id, vm.name, host.name, option.target) for vm in option.vms),
         f"{rule.measure} of {host.name} was above {rule.above_percent:.0f} % in the last"

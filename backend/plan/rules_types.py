@@ -1,10 +1,10 @@
-"""What a rule decides by, and its advice. Pure. Loads in percent of a host."""
+"""What a rule decides by. Pure. Loads in percent of a host."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backend.plan.placement_types import HostRoom, Resident, VmNeed
-from backend.plan.rules import Level, Measure
+from backend.plan.rules import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class HostLoad:
 
 @dataclass(frozen=True, slots=True)
 class LoadRound:
-    """All hosts at one moment."""
+    """All hosts over some seconds, in the mean."""
 
     at: float
-    """Epoch seconds."""
+    """Epoch seconds of its begin."""
     hosts: tuple[HostLoad, ...]
 
     def of(self, host: str, measure: Measure) -> float | None:
@@ -39,7 +39,7 @@ class LoadRound:
 
 @dataclass(frozen=True, slots=True)
 class PastMove:
-    """One move that a VM has made, whoever asked for it."""
+    """One move that a VM has made or tried, whoever asked for it."""
 
     vm: str
     """Its id."""
@@ -60,6 +60,8 @@ class RuleFleet:
     """As a placement's question has it."""
     moves: tuple[PastMove, ...] = ()
     """Of the last days, in any order."""
+    emptied: Mapping[str, float] = field(default_factory=dict)
+    """Host -> epoch seconds of the begin of its newest evacuation; infinite while one is open."""
     moving: frozenset[str] = frozenset()
     """Ids of VMs that are being moved: until they are there, no advice on load is given."""
 
@@ -70,31 +72,3 @@ class RuleFleet:
             for vm in self.vms
             if vm.id not in without and vm.tags.grouped
         )
-
-
-@dataclass(frozen=True, slots=True)
-class AdvisedMove:
-    """One VM to move."""
-
-    vm: str
-    """Its id."""
-    name: str
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What a rule would have done now; all of its moves or none."""
-
-    rule: str
-    level: Level
-    moves: tuple[AdvisedMove, ...]
-    reason: str
-    """What is so, as a sentence without its full stop."""
-    gain: str
-    """What it will have brought, likewise."""
-    gain_percent: float = 0.0
-    """The busier host's load, before less after; 0 where that is not the aim."""
-    drain: str = ""
-    """The host to evacuate: the moves are those of its plan, made when it is asked for."""

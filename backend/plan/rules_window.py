@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backend.model import Band
 from backend.plan.rules import Rule
 
 
@@ -14,9 +13,15 @@ class Window:
     begins: datetime
     ends: datetime
 
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """Begin and end in epoch seconds, by the machine's time zone: a clock that is put forward
+        in between takes an hour away."""
+        return self.begins.timestamp(), self.ends.timestamp()
+
     def left_s(self, now: datetime) -> float:
         """To its hard end."""
-        return max(0.0, (self.ends - now).total_seconds())
+        return max(0.0, self.span_s[1] - now.timestamp())
 
 
 def window_now(rule: Rule, now: datetime) -> Window | None:
@@ -35,11 +40,6 @@ def next_window(rule: Rule, now: datetime) -> Window | None:
         if window is not None and window.begins > now:
             return window
     return None
-
-
-def ends_inside(window: Window, now: datetime, expected_s: Band) -> bool:
-    """Whether a move of that forecast may still be started: its late end lies in the window."""
-    return expected_s.high <= window.left_s(now)
 
 
 def _on(rule: Rule, day: datetime) -> Window | None:

@@ -140,8 +140,9 @@ class Play:
 def play(state: QueueState, gate: Gate, crowd: Crowd) -> tuple[list[QueuedMove], list[Played]]:
     """What starts now, and how all of it goes."""
     running = [_resumed(one, gate) for one in state.going]
-    waiting = in_order(state.waiting, gate, crowd.heavy_first)
-    stage = Play(gate, crowd, waiting, running, max(1, state.most_at_once))
+    waiting = in_order(state.waiting, gate, crowd)
+    most = state.most_at_once if state.fixed_cap is None else state.fixed_cap
+    stage = Play(gate, crowd, waiting, running, max(1, most))
     first = stage.start_all()
     while stage.running:
         stage.step()
@@ -149,9 +150,12 @@ def play(state: QueueState, gate: Gate, crowd: Crowd) -> tuple[list[QueuedMove],
     return first, stage.ended
 
 
-def in_order(moves: Iterable[QueuedMove], gate: Gate, heavy_first: bool) -> list[QueuedMove]:
-    """By rank; then those of the most loaded target first, the longest of them first."""
+def in_order(moves: Iterable[QueuedMove], gate: Gate, crowd: Crowd) -> list[QueuedMove]:
+    """By rank; then those of the most loaded target first, the longest of them first; as given
+    where the order is fixed."""
     moves = list(moves)
+    if crowd.fixed:
+        return sorted(moves, key=lambda move: move.rank)
     load_s: dict[str, float] = {}
     for move in moves:
         took_s = gate.alone(move).course.copying_s
@@ -159,7 +163,7 @@ def in_order(moves: Iterable[QueuedMove], gate: Gate, heavy_first: bool) -> list
 
     def urgency(move: QueuedMove) -> tuple[int, bool, float, float]:
         alone = gate.alone(move)
-        late = alone.heavy is not heavy_first
+        late = alone.heavy is not crowd.heavy_first
         return move.rank, late, -load_s[move.target], -alone.course.copying_s
 
     return sorted(moves, key=urgency)

@@ -25,6 +25,8 @@ while :; do
   read -r up _ </proc/uptime && echo "up $up" || exit 1
   read -r line </proc/stat && echo "$line" || exit 1
   echo "cpus $cpus"
+  # "some avg10=0.00 avg60=0.00 avg300=0.00 total=123"; kernels without PSI have no such file.
+  read -r line 2>/dev/null </proc/pressure/cpu && echo "psi ${line##*total=}"
   while read -r key value _; do
     case $key in
       MemTotal:) echo "total $value" ;;
@@ -59,6 +61,8 @@ class HostFacts:
 
     cpu_percent: float | None
     """Of all CPUs together, 0-100."""
+    pressure_percent: float | None
+    """Of the time in which something waited for a CPU."""
     cpus: int
     memory_bytes: int
     memory_used_bytes: int
@@ -91,6 +95,8 @@ class Counters:
     memory_bytes: int
     memory_free_bytes: int
     interfaces: dict[str, Interface]
+    waited_us: int | None = None
+    """Time in which something waited for a CPU; None where the kernel does not tell."""
 
 
 def parse_block(lines: list[str]) -> Counters:
@@ -118,6 +124,7 @@ def parse_block(lines: list[str]) -> Counters:
             memory_bytes=int(words["total"][0]) * 1024,
             memory_free_bytes=int(words["free"][0]) * 1024,
             interfaces=interfaces,
+            waited_us=int(words["psi"][0]) if "psi" in words else None,
         )
     except (KeyError, IndexError, ValueError):
         raise BadDocument("A host's load could not be read: its block is not complete.") from None
@@ -129,6 +136,7 @@ def facts_between(before: Counters | None, now: Counters) -> HostFacts:
     speeds = [i.speed_mbit for i in now.interfaces.values() if 0 < i.speed_mbit < 10_000_000]
     return HostFacts(
         cpu_percent=_cpu_percent(before, now),
+        pressure_percent=_pressure_percent(before, now),
         cpus=now.cpus,
         memory_bytes=now.memory_bytes,
         memory_used_bytes=max(0, now.memory_bytes - now.memory_free_bytes),
@@ -143,6 +151,16 @@ def _cpu_percent(before: Counters | None, now: Counters) -> float | None:
     if before is None or total <= 0:
         return None
     return round(min(100.0, max(0.0, 100.0 * (now.cpu_busy - before.cpu_busy) / total)), 1)
+
+
+def _pressure_percent(before: Counters | None, now: Counters) -> float | None:
+    if before is None or before.waited_us is None or now.waited_us is None:
+        return None
+    elapsed_us = 1e6 * (now.at_s - before.at_s)
+    if elapsed_us <= 0:
+        return None
+    share = 100.0 * (now.waited_us - before.waited_us) / elapsed_us
+    return round(min(100.0, max(0.0, share)), 1)
 
 
 def _rates(before: Counters | None, now: Counters) -> tuple[float | None, float | None]:
@@ -192,6 +210,15 @@ async def local_facts() -> AsyncIterator[HostFacts]:
         await asyncio.sleep(PERIOD_S)
 
 
+def waited_us(pressure: Path = Path("/proc/pressure/cpu")) -> int | None:
+    """This machine's time in which something waited for a CPU; None where it does not tell."""
+    try:
+        some = pressure.read_text().splitlines()[0]
+        return int(some.rpartition("total=")[2])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def local_counters(net: Path = Path("/sys/class/net")) -> Counters:
     """This machine's counters (a fraction of a millisecond: no call that waits)."""
     times = psutil.cpu_times()
@@ -213,6 +240,7 @@ def local_counters(net: Path = Path("/sys/class/net")) -> Counters:
             for name, io in psutil.net_io_counters(pernic=True).items()
             if name in stats and is_uplink(net / name)
         },
+        waited_us=waited_us(),
     )
 
 

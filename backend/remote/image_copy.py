@@ -37,6 +37,7 @@ from backend.remote.nbd_link import (
 from backend.remote.nodes import inet, nbd_node, unix
 from backend.remote.process import AnyHost, own_connection, together
 from backend.remote.relay import relay
+from backend.remote.reserved import keep_reserved
 
 BLOCK_BYTES = 4096
 
@@ -90,6 +91,8 @@ class ImageCopy:
         self._on_progress = on_progress
         self._rate_bytes_s = order.bandwidth_bytes_s
         self._job: CopyJob | None = None
+        self.not_reserved = ""
+        """Why room that the source's file has reserved was not reserved, as a sentence's part."""
 
     async def run(self) -> None:
         """Copy it; on return all of it is on the target's disk, and no process is left.
@@ -255,6 +258,8 @@ class ImageCopy:
             tail = (body, before.length_bytes - body)
             await copy_tail(source, self._order.source_path, target, path, tail)
         await sync_file(target, path)
+        if body is not None:
+            self.not_reserved = await keep_reserved(source, self._order.source_path, target, path)
 
     async def _finish(self, source: AnyHost, target: AnyHost, before: FileStamp) -> None:
         after, _ = await together(

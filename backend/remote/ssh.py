@@ -6,10 +6,8 @@ is an error that shows its fingerprint, and nothing but the key exchange has bee
 
 import asyncio
 import contextlib
-import errno
 import os
 import re
-import socket
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -29,6 +27,7 @@ from backend.errors import (
 )
 from backend.remote.host_keys import StrictClient, fingerprint, known_by_name, require_checked
 from backend.remote.shell import OUTPUT_LIMIT_BYTES, CommandResult, result, timed_out
+from backend.remote.ssh_faults import classify
 
 KEEPALIVE_S = 2
 KEEPALIVE_COUNT = 3
@@ -37,22 +36,27 @@ SOCKET_PATH_LIMIT = 107
 """Bytes of a UNIX socket's path, without the closing zero."""
 LINE_LIMIT_BYTES = 64 * 1024
 _ADDRESS = re.compile(r"(?:([^@]*)@)?(.*?)(?::(\d{1,5}))?", re.DOTALL)
-_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
 class SshHost:
     """One SSH connection, by the alias an OpenSSH configuration gives the host."""
 
     def __init__(
-        self, alias: str, config_path: str | None = None, agent_path: str | None = None
+        self,
+        alias: str,
+        config_path: str | None = None,
+        agent_path: str | None = None,
+        via: asyncssh.SSHClientConnection | None = None,
     ) -> None:
-        """Without paths: the user's own config; the agent of the config or the environment."""
+        """Without paths: the user's own config; the agent of the config or the environment. `via`:
+        the jump host it is reached over, in place of those of the config."""
         self.alias = alias
         self._host, self._login = _address(alias)
         self.on_lost: Callable[[str], None] | None = None
         """Called once, with a reason, when an open connection is lost (not when closed here)."""
         self._config_path = config_path
         self._agent_path = agent_path
+        self._via = via
         self._conn: asyncssh.SSHClientConnection | None = None
         self._listeners: list[asyncssh.SSHListener] = []
         self._closing = False
@@ -78,12 +82,7 @@ class SshHost:
             async with asyncio.timeout(timeout_s):
                 options = await self._options()
                 client.known_hosts = options.known_hosts
-                self._conn = await asyncssh.connect(
-                    self._host,
-                    options=options,
-                    config=self._config(),
-                    client_factory=lambda: client,
-                )
+                self._conn = await self._open(options, client, timeout_s)
         except TimeoutError:
             raise from_ssh(self.alias, SshFault.TIMED_OUT, f"{timeout_s:g} s") from None
         except (asyncssh.Error, OSError, ValueError) as error:
@@ -195,6 +194,41 @@ class SshHost:
 
     # -- inside --------------------------------------------------------------------------------
 
+    async def _open(
+        self, options: asyncssh.SSHClientConnectionOptions, client: StrictClient, timeout_s: float
+    ) -> asyncssh.SSHClientConnection:
+        via = self._via or await self._over_jumps(options, timeout_s)
+        try:
+            conn = await asyncssh.connect(
+                self._host,
+                options=options,
+                config=self._config(),
+                client_factory=lambda: client,
+                tunnel=via,
+            )
+        except BaseException:
+            if via is not None:
+                via.close()
+            raise
+        conn.set_tunnel(via)  # it ends with this one
+        return conn
+
+    async def _over_jumps(
+        self, options: asyncssh.SSHClientConnectionOptions, timeout_s: float
+    ) -> asyncssh.SSHClientConnection | None:
+        """The last of the hosts to jump over, each as strictly known as any other. asyncssh would
+        open them by itself, without our agent, and could not tell which key it has refused."""
+        via: asyncssh.SSHClientConnection | None = None
+        for alias in _jumps(options):
+            jump = SshHost(alias, self._config_path, self._agent_path, via)
+            try:
+                await jump.connect(timeout_s)
+            except HostUnreachable as error:
+                way = f"{error.sentence} It is a jump host on the way to {self.alias}."
+                raise HostUnreachable(way, error.remedy) from None
+            via = jump.connection
+        return via
+
     def _config(self) -> Any:
         return [self._config_path] if self._config_path is not None else ()
 
@@ -217,7 +251,7 @@ class SshHost:
             **agent,
         )
         require_checked(options)
-        for jump in options.tunnel.split(",") if isinstance(options.tunnel, str) else ():
+        for jump in () if self._via is not None else _jumps(options):
             host, login = _address(jump)
             require_checked(
                 await asyncssh.SSHClientConnectionOptions.construct(
@@ -289,6 +323,12 @@ class SshHost:
             self.on_lost(plain(str(error)) if error else "the host closed it")
 
 
+def _jumps(options: asyncssh.SSHClientConnectionOptions) -> tuple[str, ...]:
+    """The hosts to jump over, the nearest first."""
+    jumps = options.tunnel.split(",") if isinstance(options.tunnel, str) else []
+    return tuple(jump for jump in jumps if jump and jump.lower() != "none")
+
+
 def _address(alias: str) -> tuple[str, dict[str, Any]]:
     """The host of `[user@]host[:port]`, and the rest; what is left out the configuration says."""
     match = _ADDRESS.fullmatch(alias)
@@ -297,35 +337,6 @@ def _address(alias: str) -> tuple[str, dict[str, Any]]:
     user, host, port = match.groups()
     login: dict[str, Any] = {"username": user} if user else {}
     return host, login | ({"port": int(port)} if port else {})
-
-
-def classify(error: Exception, fingerprint: str = "") -> tuple[SshFault, str]:
-    """What went wrong before a host answered, and what to say of it."""
-    said = plain(str(error))
-    match error:
-        case asyncssh.HostKeyNotVerifiable() if "revoked" in said:
-            return SshFault.REVOKED_KEY, fingerprint
-        case asyncssh.HostKeyNotVerifiable():
-            return SshFault.UNKNOWN_KEY, fingerprint or said
-        case asyncssh.KeyExchangeFailed() if "host key" in said.lower():
-            return SshFault.CHANGED_KEY, "a key of another type"
-        case asyncssh.PermissionDenied():
-            return SshFault.AUTH_REFUSED, said
-        case asyncssh.ConfigParseError() | asyncssh.KeyImportError():
-            return SshFault.BAD_CONFIG, said
-        case socket.gaierror():
-            return SshFault.NO_SUCH_NAME, error.strerror or said
-        case ConnectionRefusedError():
-            return SshFault.REFUSED, ""
-        case FileNotFoundError() | PermissionError():
-            return SshFault.BAD_CONFIG, f"{error.filename}: {error.strerror}"
-        case ValueError():
-            return SshFault.BAD_CONFIG, said
-        case OSError() if error.errno in _UNREACHABLE:
-            return SshFault.NO_ROUTE, ""
-        case OSError() if error.errno == errno.ETIMEDOUT:
-            return SshFault.TIMED_OUT, ""
-    return SshFault.OTHER, said or type(error).__name__
 
 
 async def _read(reader: asyncssh.SSHReader[bytes]) -> bytes:

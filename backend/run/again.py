@@ -3,7 +3,8 @@
 libvirt's own keepalive ends a migration after 25 to 30 s without an answer (9.0, its defaults). The
 VM then stays whole at its source, and what the operator confirmed is still wanted: so it is
 planned and begun once more, as a migration of its own, when the source reaches the target again.
-Once only, never after an abort, and within the first one's deadline.
+Once only, never after an abort, within the first one's deadline, and only while nobody was told
+otherwise: not after a verdict of `unknown`, nor by an engine that comes long after the promise.
 """
 
 import asyncio
@@ -26,16 +27,29 @@ WAIT_S = 300.0
 LOOK_EVERY_S = 2.0
 LEAST_LEFT_S = 10.0
 """Of the deadline."""
+SILENT_S = 100.0
+"""How long an end may be silent, after a call that lost its link, before the verdict is `unknown`:
+a minute's cut, then a reconnect."""
 
 
-def lost_its_link(judgement: Judgement, samples: Sequence[Sample], call_error: str) -> str:
-    """Why a migration that stayed is to be tried once more; empty when it is not."""
-    if not call_error or judgement.outcome is not Outcome.STAYED or not samples:
+def promise(source: str, target: str) -> str:
+    """The verdict's last sentence, as long as it holds."""
+    return f"It is tried once more when {source} reaches {target} again."
+
+
+def link_lost(samples: Sequence[Sample], call_error: str) -> str:
+    """How a call has lost its link; empty when it ended otherwise."""
+    if not call_error or not samples:
         return ""
     quiet_s = silent_s(samples)
     if quiet_s < LOST_S or samples[-1].remaining_bytes == 0:
         return ""
     return f"nothing could be sent for {seconds(quiet_s)}, and libvirt gave the connection up"
+
+
+def lost_its_link(judgement: Judgement, samples: Sequence[Sample], call_error: str) -> str:
+    """Why a migration that stayed is to be tried once more; empty when it is not."""
+    return link_lost(samples, call_error) if judgement.outcome is Outcome.STAYED else ""
 
 
 class SecondAttempt:
@@ -68,7 +82,7 @@ class SecondAttempt:
         deadline_s = state.deadline_s
         if deadline_s is not None and (deadline_s := self._left_s(deadline_s, begun_s)) <= 0:
             return None
-        held_until = state.at if state.hold and state.at and state.at > time.time() else None
+        held_until = state.at if state.hold and state.at and state.at > self._told.now() else None
         return replace(
             options,
             deadline_s=deadline_s,
@@ -81,9 +95,10 @@ class SecondAttempt:
     def _left_s(deadline_s: float, begun_s: float) -> float:
         return deadline_s - (time.monotonic() - begun_s) - LEAST_LEFT_S
 
-    async def link_is_back(self) -> bool:
-        """Wait for it. False: called off meanwhile, or it took too long (told)."""
-        end_s = time.monotonic() + WAIT_S
+    async def link_is_back(self, promised_s: float = 0.0) -> bool:
+        """Wait for it. False: called off meanwhile, or it took too long (told). `promised_s`: so
+        long ago an engine before this one has promised it."""
+        end_s = time.monotonic() + WAIT_S - promised_s
         while not self._off.is_set() and time.monotonic() < end_s:
             up = self._target.host.state is self._source.host.state is HostState.UP
             if up and await reaches(self._source, self._target):
@@ -105,15 +120,20 @@ class SecondAttempt:
 
     def begun(self, id: str) -> None:
         """The second attempt is there."""
-        self._kept(f"tried again: migration {id}")
+        self._kept(f"tried again: migration {id}", f"It was tried again: migration {id}.")
 
     def end(self, why: str) -> None:
         """There will be none."""
-        self._kept(f"not tried again: {why}")
+        why = why.rstrip(".")
+        self._kept(f"not tried again: {why}", f"It was not tried again: {why}.")
 
-    def _kept(self, note: str) -> None:
-        """The verdict promises nothing any more."""
-        verdict = self._told.state.verdict
-        if verdict is not None and verdict.again:
-            self._told.note("note", note)
-            self._told.update(verdict=replace(verdict, again=False))
+    def _kept(self, note: str, sentence: str) -> None:
+        """The verdict promises nothing any more, and says what became of it."""
+        state = self._told.state
+        verdict = state.verdict
+        if verdict is None or not verdict.again:
+            return
+        self._told.note("note", note)
+        reason = verdict.reason.replace(promise(state.source, state.target), sentence)
+        outlook = state.outlook and replace(state.outlook, reason=reason)
+        self._told.update(verdict=replace(verdict, again=False, reason=reason), outlook=outlook)

@@ -1,7 +1,6 @@
 """What an operator asked for, checked before any host is: what no VM can be moved with."""
 
 import ipaddress
-import time
 from collections.abc import Iterable
 
 from backend.errors import BadInput
@@ -10,11 +9,11 @@ from backend.model import Mode, MoveOptions
 MOST_NAME_BYTES = 255
 
 
-def checked(options: MoveOptions, vm_count: int = 1) -> None:
+def checked(options: MoveOptions, now_s: float, vm_count: int = 1) -> None:
     """Refuse it. Raises BadInput."""
     if options.bandwidth_bytes_s is not None and options.bandwidth_bytes_s <= 0:
         raise BadInput("A bandwidth must be above 0.", "Leave it out for no limit.")
-    if options.at is not None and options.at <= time.time():
+    if options.at is not None and options.at <= now_s:
         raise BadInput("The time for the pause has passed.", "Name one that is still to come.")
     if options.address is not None and not _is_address(options.address):
         raise BadInput(

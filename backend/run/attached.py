@@ -14,7 +14,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import tuning
 from backend.hypervisor.migrate import JobSeen, MigrationOrder, job_seen
-from backend.model import DiskAction, Migration, Outcome, Sample, Tuning, Vm
+from backend.model import DiskAction, Migration, Now, Outcome, Sample, Tuning, Vm
 from backend.plan.running import NOTHING
 from backend.plan.wording import seconds
 from backend.run import conclude
@@ -26,6 +26,7 @@ from backend.run.post_copy import begin_again
 from backend.run.preparing import MakingReady
 from backend.run.publish import Publisher
 from backend.run.settle import ask, reached
+from backend.run.told import as_monotonic
 from backend.run.verdict import Before, Judgement, Standing, standing
 
 log = logging.getLogger(__name__)
@@ -52,16 +53,25 @@ class AttachedRun(MigrationRun):
         vm = Vm(state.uuid, state.vm, state.source, state.state_before)
         super().__init__(begun, source, target, look_on(vm), publisher, elsewhere)
         self._look_on = look_on
+        self._now = begun.now
         self._watching.account.resume(samples)
         self._watching.contested = False
         if state.called_at is not None:
-            self._called = self._told.zero = _monotonic(state.called_at)
+            self._called = self._told.zero = as_monotonic(state.called_at, begun.now())
         self._controls.resume()
         self._helm.resume()
-        self._followed = False
+        self.followed = False
+        """It was seen to its end: its figures are whole but for the gap."""
         self._anothers = False
         """Somebody else moves the VM by now."""
         self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def promised_s(self) -> float:
+        """So long ago its verdict has promised a second attempt."""
+        verdict = self.state.verdict
+        ended = self.state.started + (verdict.wall_s if verdict is not None else 0.0)
+        return max(0.0, self._now() - ended)
 
     async def settle_open(self) -> None:
         """Go on with it, to its verdict. Never raises."""
@@ -83,7 +93,7 @@ class AttachedRun(MigrationRun):
             self._anothers = True
             return
         await self._take_up()
-        self._followed = True
+        self.followed = True
         self._probing = asyncio.create_task(self._see_client())
         await self._aftermath.follow()
         self._returned = time.monotonic()
@@ -113,7 +123,7 @@ class AttachedRun(MigrationRun):
 
     def _is_ours(self, found: JobSeen) -> bool:
         """A recovery of a post-copy is a job of its own, and younger."""
-        later_s = time.time() - found.age_s - (self.state.called_at or 0.0)
+        later_s = self._told.now() - found.age_s - (self.state.called_at or 0.0)
         return self.state.post_copy or later_s <= NEWER_S
 
     async def _seen(self) -> JobSeen | None:
@@ -166,21 +176,23 @@ class AttachedRun(MigrationRun):
         return await super()._settled()
 
     async def _conclude(self, judgement: Judgement) -> None:
-        if judgement.outcome is Outcome.STAYED and not self._call_error and not self._followed:
+        if judgement.outcome is Outcome.STAYED and not self._call_error and not self.followed:
             seen = await conclude.completed_at(self._source, self.state.uuid)
             self._call_error = seen.error if seen is not None else ""
         await super()._conclude(judgement)
 
     def _total_s(self) -> float:
         """Of one that ended unseen: what libvirt says, or what was seen of it."""
-        if self._followed or self._called is None:
+        if self.followed or self._called is None:
             return super()._total_s()
         if self._completed is not None and self._completed.total_ms:
             return self._completed.total_ms / 1000
         return self.samples[-1].t_s if self.samples else 0.0
 
 
-def attached_undertaking(state: Migration, target: HostWatch, ready: MakingReady) -> Undertaking:
+def attached_undertaking(
+    state: Migration, target: HostWatch, ready: MakingReady, now: Now
+) -> Undertaking:
     """All that it was begun with, from what was kept of it."""
     tune = state.tuning or Tuning(state.policy.pause_ms)
     order = MigrationOrder(
@@ -207,9 +219,5 @@ def attached_undertaking(state: Migration, target: HostWatch, ready: MakingReady
         state.autostart,
     )
     prior = replace(NOTHING, allowed_ms=state.policy.pause_ms)
-    return Undertaking(state, order, before, tune, prior, _monotonic(state.started), ready)
-
-
-def _monotonic(at: float) -> float:
-    """Epoch seconds as `time.monotonic()`."""
-    return time.monotonic() - max(0.0, time.time() - at)
+    confirmed = as_monotonic(state.started, now())
+    return Undertaking(state, order, before, tune, prior, confirmed, now, ready)

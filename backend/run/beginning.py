@@ -1,7 +1,5 @@
 """A migration as it begins, from its plan and what the operator asked for."""
 
-import time
-
 from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan, Vm
 from backend.run.verdict import Before
 
@@ -11,6 +9,7 @@ def first_state(
     plan: Plan,
     options: MoveOptions,
     vm: Vm,
+    now_s: float,
     after: str | None = None,
 ) -> Migration:
     """Confirmed now; nothing has been touched."""
@@ -20,7 +19,7 @@ def first_state(
         uuid=plan.uuid,
         source=plan.source,
         target=plan.target,
-        started=time.time(),
+        started=now_s,
         policy=plan.policy,
         mode=plan.mode,
         encrypted=plan.encrypted,
@@ -42,6 +41,7 @@ def first_state(
         persistent=vm.persistent,
         state_before=vm.state,
         address=options.address,
+        asked=options,
     )
 
 

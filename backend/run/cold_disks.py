@@ -20,6 +20,7 @@ from backend.remote.process import AnyHost
 from backend.remote.shell import LocalShell
 from backend.remote.ssh import SshHost
 from backend.run.chain_images import OneImage, images_of
+from backend.run.copied_room import FLATTENED, room_words
 from backend.run.disk_samples import DiskSamples
 from backend.run.mirrors import NEARLY, copied
 from backend.run.new_volumes import NewVolumes
@@ -104,8 +105,8 @@ class ColdDisks:
         else:
             # Its length alone counts: the bytes bring their format with them.
             await self._volumes.make(part, "raw", image.length_bytes)
-        await self._copied(image, part.path)
-        await self._verified(image, part.path, chained)
+        not_reserved = await self._copied(image, part.path)
+        await self._verified(image, part.path, chained, not_reserved)
         await self._volumes.rename(part, final)
 
     async def _sound(self, image: OneImage) -> None:
@@ -118,7 +119,8 @@ class ColdDisks:
                 "Nothing was copied. Repair it, or restore it from a backup, and plan again.",
             )
 
-    async def _copied(self, image: OneImage, path: str) -> None:
+    async def _copied(self, image: OneImage, path: str) -> str:
+        """Why the room that it has reserved was not, if so."""
         state = self._told.state
         order = CopyOrder(
             source_path=image.source,
@@ -131,11 +133,12 @@ class ColdDisks:
             bandwidth_bytes_s=state.bandwidth_bytes_s,
         )
         take = self._taker(image)
-        self._copy = ImageCopy(_host(self._source), _host(self._target), order, take)
+        self._copy = copy = ImageCopy(_host(self._source), _host(self._target), order, take)
         try:
-            await self._copy.run()
+            await copy.run()
         finally:
             self._copy = None
+        return copy.not_reserved
 
     def _taker(self, image: OneImage) -> Callable[[int, int], None]:
         pace, before = DiskPace(), self._done_bytes(image.disk)
@@ -177,7 +180,7 @@ class ColdDisks:
         total = sum(known.get(one.target) or one.allocated_bytes or 0 for one in moves)
         self._samples.take(t_s, self.sent_bytes, total)
 
-    async def _verified(self, image: OneImage, path: str, chained: bool) -> None:
+    async def _verified(self, image: OneImage, path: str, chained: bool, not_reserved: str) -> None:
         """Raises CopyFailed where they are not equal."""
         here, there = _host(self._source), _host(self._target)
         what = "all that the guest sees"
@@ -193,7 +196,9 @@ class ColdDisks:
             await same_guest_content(here, images[0], there, images[1], tell)
         whole = "; put on its chain there, so is all that the guest sees" * (image.top and chained)
         checked = await self._checked(image, path)
-        self._proven(f"{image.label}: {what} is equal {self._where}{whole}; {checked}")
+        more = FLATTENED if image.flattened else ""
+        room = await room_words((here, image.source), (there, path), not_reserved, more)
+        self._proven(f"{image.label}: {what} is equal {self._where}{whole}; {checked}{room}")
 
     def _teller(self, image: OneImage, total_bytes: int) -> Callable[[int], None]:
         def tell(at: int) -> None:

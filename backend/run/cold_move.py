@@ -14,7 +14,7 @@ from backend.fleet.host import HostWatch
 from backend.hypervisor import definitions
 from backend.hypervisor.definitions import WholeVm
 from backend.hypervisor.migrate import MigrationOrder
-from backend.model import CopyRoute, Migration, Mode, Phase, Tuning, VmState
+from backend.model import CopyRoute, Migration, Mode, Now, Phase, Tuning, VmState
 from backend.plan.running import NOTHING
 from backend.remote.hold import Hold
 from backend.run.cold_disks import ColdDisks
@@ -39,6 +39,7 @@ from backend.run.publish import Publisher
 from backend.run.settle import reached
 from backend.run.shutdown import Shutdown
 from backend.run.steps import to_its_end
+from backend.run.told import as_monotonic
 from backend.run.verdict import Before
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,7 @@ def taken_up(
     publisher: Publisher,
     open_moves: OpenMoves,
     ledger: Ledger,
+    now: Now,
 ) -> ColdRun:
     """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
     order = MigrationOrder(
@@ -220,8 +222,8 @@ def taken_up(
     before = Before(
         state.vm, state.source, state.target, True, VmState.SHUT_OFF, state.autostart, state.uuid
     )
-    confirmed = time.monotonic() - max(0.0, time.time() - state.started)
+    confirmed = as_monotonic(state.started, now())
     ready = resumed(ledger, state)
-    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed, ready)
+    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed, now, ready)
     nothing = ColdOrder(CopyRoute.DIRECT, "", (), 0)
     return ColdRun(begun, nothing, source, target, publisher, open_moves)

@@ -8,6 +8,7 @@ from backend.errors import FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, stats
 from backend.model import Migration, Outcome, Outlook, Sample, Verdict, Word
+from backend.run.again import promise
 from backend.run.onlooker import Seen
 from backend.run.verdict import Before, Judgement
 
@@ -163,7 +164,7 @@ def _reason(
 ) -> str:
     """What is true now first, then why."""
     if lost_link:
-        after = f"It is tried once more when {state.source} reaches {state.target} again."
+        after = promise(state.source, state.target)
         return f"{judgement.reason} Its link was lost: {lost_link}. {after}"
     if given_up and judgement.outcome is Outcome.STAYED:
         return f"{judgement.reason} It was {given_up}."

@@ -9,7 +9,7 @@ from backend.hypervisor import domains, migrate
 from backend.model import Control, Migration, Outcome, Phase
 from backend.run.changed import ChangedParameters
 from backend.run.hold import HOLD_PAUSE_MS
-from backend.run.told import Told
+from backend.run.told import Told, as_monotonic
 
 OPERATOR = "operator"
 ENGINE = "engine"
@@ -77,7 +77,7 @@ class Controls:
             if one.action == "pause-limit" and one.by == OPERATOR:
                 self.by_operator = True
             elif one.action == "suspend" and self.told.state.suspended:
-                self.suspended_s = time.monotonic() - max(0.0, time.time() - one.at)
+                self.suspended_s = as_monotonic(one.at, self.told.now())
             elif one.action == "abort" and one.by == ENGINE:
                 self.abort_reason = one.reason
 

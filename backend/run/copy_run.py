@@ -6,7 +6,6 @@ an abort can end, and has its controls.
 
 import asyncio
 import logging
-import time
 from abc import ABC, abstractmethod
 
 from backend.errors import BadInput, FerryError
@@ -29,7 +28,12 @@ class CopyRun(ABC):
     def __init__(self, begun: Undertaking, publisher: Publisher, open_moves: OpenMoves) -> None:
         self._begun = begun
         self._told = Told(
-            begun.state, publisher, begun.confirmed, _controls, open_moves.keep_running
+            begun.state,
+            publisher,
+            begun.confirmed,
+            begun.now,
+            _controls,
+            open_moves.keep_running,
         )
         self._samples = DiskSamples(self._told, publisher)
         self._work: asyncio.Task[None] | None = None
@@ -59,7 +63,7 @@ class CopyRun(ABC):
 
     async def _worked(self) -> str:
         """Take the steps, all or up to an abort or an error: what went wrong, or nothing."""
-        self._told.update(called_at=time.time())
+        self._told.update(called_at=self._told.now())
         self._work = asyncio.create_task(self._move())
         try:
             await asyncio.wait({self._work})

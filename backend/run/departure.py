@@ -27,11 +27,13 @@ class Departure:
         if state.at is None:
             return not state.abort_asked
         starts = state.at - self._takes_s()
-        if starts > time.time():
-            reason = f"starts at {_clock(starts)}, so that the pause falls at {_clock(state.at)}"
+        now_s = self._told.now()
+        if starts > now_s:
+            starting, pausing = _clock(starts, now_s), _clock(state.at, now_s)
+            reason = f"starts at {starting}, so that the pause falls at {pausing}"
             self._told.update(outlook=Outlook(Word.STARTING, reason))
             self._told.note("note", reason)
-        while (left_s := starts - time.time()) > 0 and not self._woken.is_set():
+        while (left_s := starts - self._told.now()) > 0 and not self._woken.is_set():
             try:
                 async with asyncio.timeout(min(left_s, 30.0)):
                     await self._woken.wait()
@@ -47,6 +49,6 @@ class Departure:
         return forecast.total_s.high if self._told.state.hold else forecast.total_s.mid
 
 
-def _clock(at: float) -> str:
-    far = abs(at - time.time()) > 86_400 / 2
+def _clock(at: float, now_s: float) -> str:
+    far = abs(at - now_s) > 86_400 / 2
     return time.strftime("%Y-%m-%d %H:%M:%S" if far else "%H:%M:%S", time.localtime(at))

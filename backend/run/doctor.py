@@ -40,7 +40,7 @@ async def examine(inventory: Inventory, migrations: Sequence[Migration]) -> Exam
     """`migrations`: all that this engine knows of. Never raises for a host."""
     begun_s = time.monotonic()
     await inventory.settled(SETTLE_S)
-    answers = [begun(watch) for watch in inventory.hosts.values()]
+    answers = [begun(watch, inventory.now) for watch in inventory.hosts.values()]
     await asyncio.gather(
         *(ask_host(one) for one in answers), *(ask_reach(one, answers) for one in answers)
     )
@@ -52,12 +52,14 @@ async def examine(inventory: Inventory, migrations: Sequence[Migration]) -> Exam
         *(ask_files(one, candidates) for one in answers),
     )
     facts = replace(
-        _facts(answers, migrations), trust=await asyncio.to_thread(trust_among, answers)
+        _facts(answers, migrations, inventory.now()),
+        trust=await asyncio.to_thread(trust_among, answers),
     )
     bad = doubtful(facts)
     again = await _look_again(facts, answers, migrations, bad) if bad else None
-    now_s = time.time()
-    return Examination(examined(facts, again), now_s, round(time.monotonic() - begun_s, 2))
+    return Examination(
+        examined(facts, again), inventory.now(), round(time.monotonic() - begun_s, 2)
+    )
 
 
 async def _look_again(
@@ -74,10 +76,12 @@ async def _look_again(
     return doubtful(replace(facts, hosts=hosts, moving=_moving(migrations) | facts.moving))
 
 
-def _facts(answers: Iterable[HostAnswers], migrations: Sequence[Migration]) -> FleetFacts:
+def _facts(
+    answers: Iterable[HostAnswers], migrations: Sequence[Migration], now_s: float
+) -> FleetFacts:
     return FleetFacts(
         hosts=tuple(replace(one.checkup, unknown=one.unknown) for one in answers),
-        now=time.time(),
+        now=now_s,
         moving=_moving(migrations),
         open_moves=frozenset(one.id for one in migrations if one.running),
         suspended=frozenset(one.uuid for one in migrations if one.suspended and not one.running),

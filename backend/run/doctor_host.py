@@ -17,7 +17,7 @@ from backend.errors import CallTimedOut, FerryError, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import checkup as there
 from backend.hypervisor.connection import Lane
-from backend.model import HostState
+from backend.model import HostState, Now
 from backend.plan.doctor_facts import Checkup, Copy, Paper, Volume
 from backend.plan.facts import Versions
 from backend.remote import checkup as told
@@ -38,6 +38,7 @@ class HostAnswers:
     """One host's, before the others' are known."""
 
     watch: HostWatch
+    now: Now
     checkup: Checkup
     papers: told.HostPapers | None = None
     pools: tuple[there.PoolLook, ...] | None = None
@@ -62,7 +63,7 @@ class HostAnswers:
         self.checkup = replace(self.checkup, **facts)
 
 
-def begun(watch: HostWatch) -> HostAnswers:
+def begun(watch: HostWatch, now: Now) -> HostAnswers:
     """What is known without asking."""
     identity = watch.identity if watch.host.state is HostState.UP else None
     checkup = Checkup(
@@ -74,7 +75,7 @@ def begun(watch: HostWatch) -> HostAnswers:
         if identity
         else None,
     )
-    return HostAnswers(watch, checkup)
+    return HostAnswers(watch, now, checkup)
 
 
 async def ask_host(of: HostAnswers) -> None:
@@ -199,7 +200,7 @@ async def _ask_papers(of: HostAnswers) -> None:
     shell = of.watch.shell
     if shell is None:
         return
-    asked, asked_s = time.time(), time.monotonic()
+    asked, asked_s = of.now(), time.monotonic()
     of.papers = await of.ask("papers", told.probe_papers(shell, ASK_LIMIT_S))
     if of.papers is not None:
         half_s = (time.monotonic() - asked_s) / 2

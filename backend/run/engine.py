@@ -10,28 +10,31 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from backend.errors import BadInput, FerryError
+from backend.errors import BadInput
 from backend.fleet.config import FleetSettings
 from backend.fleet.inventory import Inventory
 from backend.model import (
     Control,
+    Evacuation,
     Examination,
     FleetSnapshot,
     Migration,
     Mode,
     MoveOptions,
+    Now,
     Past,
     PastFilter,
     Plan,
     Policy,
     Sample,
-    Severity,
     Tuning,
 )
 from backend.plan.own_policies import own_policies
 from backend.plan.policy import BUILT_IN, DEFAULT, checked_pause_ms
 from backend.plan.rules import rules_of
 from backend.run import pool_moves
+from backend.run.advising import Advisor
+from backend.run.attached import AttachedRun
 from backend.run.beginning import before_of, first_state
 from backend.run.cold_move import ColdRun
 from backend.run.doctor import examine
@@ -49,9 +52,11 @@ from backend.run.planning import Planner, check_target
 from backend.run.preparing import Ledger, MakingReady
 from backend.run.publish import Publisher
 from backend.run.recorder import Recorder
+from backend.run.rolls import Rolls
 from backend.run.roster import Roster
 from backend.run.runs import Run
-from backend.run.taking_up import TakingUp
+from backend.run.second_attempts import SecondAttempts
+from backend.run.taking_up import Left, TakingUp
 from backend.run.together import Planned
 
 log = logging.getLogger(__name__)
@@ -70,6 +75,7 @@ class Engine:
         settings: FleetSettings,
         publisher: Publisher,
         agent: Callable[[], str | None],
+        now: Now,
         history: Path | None = None,
         open_moves: Path | None = None,
         journal: Path | None = None,
@@ -79,7 +85,8 @@ class Engine:
         moves that are not done; `journal`: the file of all migrations; `carried(id)`: another
         engine of this process has that one. Raises BadInput for policies that cannot be.
         """
-        self._journal = Journal(journal, settings.key, publisher.trouble)
+        self._now = now
+        self._journal = Journal(journal, now, settings.key, publisher.trouble)
         self._publisher: Publisher = Recorder(
             publisher, self._journal, lambda migration: self.evacuations.saw(migration)
         )
@@ -88,20 +95,36 @@ class Engine:
         self._watching: set[asyncio.Task[None]] = set()
         """Those of somebody else's migrations: the engine need not stay for them."""
         self._inventory = Inventory(
-            settings, agent, self._roster.moving, self._fleet_seen, self._roster.enriched
+            settings, agent, self._roster.moving, self._fleet_seen, self._roster.enriched, now
         )
         own = own_policies(
             settings.policy_tables, {one.name: one for one in BUILT_IN}, settings.path
         )
-        rules_of(settings.rule_tables, [host.name for host in settings.hosts], settings.path)
+        names = [host.name for host in settings.hosts]
+        rules = rules_of(settings.rule_tables, names, settings.path)
         self._history = History(history)
         self._open_moves = OpenMoves(open_moves)
         self._ledger = Ledger()
         self._planner = Planner(self._inventory, self._roster.running_uuids, own, self._history)
         self.evacuations = Evacuations(
-            self, self._inventory, self._planner, self._journal, self._publisher.evacuation
+            self, self._inventory, self._planner, self._journal, self._run_seen
         )
         """Hosts that are emptied, and VMs that are brought home: runs of many migrations."""
+        self.rolls = Rolls(
+            self.evacuations, self._inventory, self._journal, self._publisher.roll, now
+        )
+        """Hosts that are maintained one after the other: each two such runs."""
+        self._second = SecondAttempts(self._planner, self._roster, self._begin_again)
+        self.advisor = Advisor(
+            rules,
+            self._inventory,
+            self._planner,
+            self._journal,
+            self._roster.running_uuids,
+            lambda: self.evacuations.all(),
+            self._publisher.advising,
+        )
+        """What the fleet file's rules say."""
         self._carried = carried
         self._opened = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
@@ -114,6 +137,7 @@ class Engine:
             self._roster.watched_uuids,
             self._roster.new_id,
             self._watch_foreign,
+            now,
         )
 
     @property
@@ -126,7 +150,7 @@ class Engine:
         """Our own migrations without a verdict that is final, and runs that will start more."""
         tidying = (isinstance(run, ColdRun) and run.tidying for run in self._roster.runs.values())
         own = len(self._tasks) - sum(tidying) - len(self._watching)
-        return own + self.evacuations.busy_count
+        return own + self.evacuations.busy_count + self.rolls.busy_count
 
     def begin(self) -> None:
         """Start watching the fleet."""
@@ -135,6 +159,8 @@ class Engine:
 
     async def close(self) -> None:
         """Let go: running migrations go on in the hosts."""
+        await self.rolls.close()
+        await self.advisor.close()
         await self.evacuations.close()
         await self._foreign.close()
         opening = () if self._opening is None else (self._opening,)
@@ -242,6 +268,10 @@ class Engine:
         self._publisher.fleet(fleet)
         self._foreign.look()
 
+    def _run_seen(self, run: Evacuation) -> None:
+        self._publisher.evacuation(run)
+        self.rolls.saw(run)
+
     def _watch_foreign(self, run: ForeignRun) -> None:
         self._keep_running(run, run.run(), f"foreign-{run.state.id}")
 
@@ -263,15 +293,16 @@ class Engine:
         self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
     ) -> Migration:
         plan, vm = planned.plan, planned.vm
-        state = first_state(self._roster.new_id(), plan, options, vm, after)
+        state = first_state(self._roster.new_id(), plan, options, vm, self._now(), after)
         source = self._inventory.host(plan.source)
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)
         tuning = plan.tuning or Tuning(plan.policy.pause_ms)
         wanted = plan.preparations if options.prepare else ()
         ready = MakingReady(self._ledger, wanted, lambda: self._planner.once_more(plan, options))
+        before = before_of(vm, plan)
         begun = Undertaking(
-            state, planned.order, before_of(vm, plan), tuning, planned.prior, confirmed, ready
+            state, planned.order, before, tuning, planned.prior, confirmed, self._now, ready
         )
         elsewhere = self._elsewhere(plan.source, plan.target)
         run: Run
@@ -288,6 +319,9 @@ class Engine:
         self._keep_running(run, self._carry_out(run, planned, options), f"migration-{state.id}")
         return run.state
 
+    def _begin_again(self, planned: Planned, options: MoveOptions, after: str) -> Migration:
+        return self._begin(planned, options, time.monotonic(), after)
+
     async def _open(self) -> None:
         """Take up what engines before this one have left, then look for what others do."""
         try:
@@ -299,12 +333,23 @@ class Engine:
         finally:
             self._opened.set()
             self.evacuations.begin()
+            self.rolls.begin()
             self._foreign.begin()
+            self.advisor.begin()
 
     def _take_up(self, state: Migration, samples: tuple[Sample, ...]) -> None:
         run = self._taking_up.run_of(state, samples)
         if run is not None:
-            self._keep_running(run, run.settle_open(), f"open-{state.id}")
+            self._keep_running(run, self._go_on(run), f"open-{state.id}")
+
+    async def _go_on(self, run: Left) -> None:
+        attached = run if isinstance(run, AttachedRun) else None
+        if attached is None or not attached.second.wanted:
+            await run.settle_open()
+        if attached is not None and attached.followed:
+            self._learn(attached, None)
+        if attached is not None and attached.second.wanted:
+            await self._second.keep_promise(attached)
 
     def _keep_running(self, run: Run, work: Coroutine[Any, Any, None], name: str) -> None:
         """From now on it is one of ours, and its work a task."""
@@ -321,38 +366,16 @@ class Engine:
         await run.run()
         if not isinstance(run, MigrationRun):
             return
-        self._learn(run, planned)
-        if run.second.wanted and await run.second.link_is_back():
-            again = run.second.options(options, run.begun_s)
-            if again is None:
-                run.second.end("its deadline is over")
-            else:
-                await self._try_again(run, again)
+        self._learn(run, planned.in_use_bytes)
+        await self._second.attempt(run, options)
 
-    async def _try_again(self, run: MigrationRun, options: MoveOptions) -> None:
-        """Planned anew, as everything may have changed meanwhile."""
-        state = run.state
-        try:
-            wanted = (f"{state.source}/{state.uuid}",)
-            (planned,) = await self._planner.plan(wanted, state.target, options)
-        except FerryError as error:
-            run.second.end(error.sentence)
-            return
-        blocking = [one for one in planned.plan.findings if one.severity is Severity.BLOCK]
-        if blocking:
-            run.second.end(blocking[0].sentence)
-        elif state.uuid in self._roster.running_uuids():
-            run.second.end("it moves already")
-        elif run.second.wanted:
-            second = self._begin(planned, options, time.monotonic(), after=state.id)
-            run.second.begun(second.id)
-
-    def _learn(self, run: MigrationRun, planned: Planned) -> None:
-        taught = lesson(run, planned.in_use_bytes)
+    def _learn(self, run: MigrationRun, in_use_bytes: int | None) -> None:
+        taught = lesson(run, in_use_bytes, self._now())
         if taught is None:
             return
         self._history.add(taught)
-        if taught.link_bytes_s and run.state.bandwidth_bytes_s is None:
+        alone = self._roster.had_its_link_alone(run.state)
+        if taught.link_bytes_s and alone and run.state.bandwidth_bytes_s is None:
             self._planner.links.learn(
                 taught.source, taught.target, taught.link_bytes_s, run.state.encrypted is not False
             )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from backend.model import Evacuation, Migration, MoveOptions, Plan
+from backend.model import Evacuation, Migration, MoveOptions, Now, Plan
 from backend.run.evacuation_where import Where
 from backend.run.journal_runs import RunRows
 
@@ -35,3 +35,4 @@ class Kit:
     where: Where
     rows: RunRows
     publish: Callable[[Evacuation], None]
+    now: Now

@@ -1,5 +1,6 @@
 """What is said of one move of a run, and of the run's end. Pure."""
 
+import time
 from dataclasses import replace
 
 from backend.model import (
@@ -55,12 +56,19 @@ def summary(run: Evacuation) -> str:
     said = f"{moved} of {len(run.moves)} moved"
     if left:
         said += f"; not moved: {', '.join(left)}"
-    if run.kind is EvacuationKind.EVACUATE:
+    if run.kind is EvacuationKind.EVACUATE and run.wish.maintenance:
         said += (
             f". {run.host} is in maintenance and takes no VM until its VMs return"
             f" (virt-ferry return {run.host}) or `virt-ferry maintenance {run.host} off`"
         )
     return said
+
+
+def too_late(until: float) -> str:
+    """Why a move is not begun; `until` in epoch seconds."""
+    return (
+        f"it would end after {time.strftime('%H:%M', time.localtime(until))}, when the window ends"
+    )
 
 
 def refusal_of(plan: Plan) -> str:

@@ -14,6 +14,11 @@ from backend.model import (
     PhaseState,
 )
 from backend.plan.queue_types import Going, LinkMap, QueuedMove, QueueState, Stage, Timeline
+from backend.plan.timeline import NEARLY_S
+
+TICK_S = 2.0
+"""How often a run looks by itself whether something more may start."""
+SOON_S = 0.3
 
 
 def queue_state(
@@ -26,15 +31,17 @@ def queue_state(
     """`queued`, `migrations`: by the VM's UUID; `now_s`: epoch seconds."""
     waiting = (move for move in run.moves if move.state is MoveState.WAITING)
     moving = (move for move in run.moves if move.state is MoveState.MOVING)
+
+    def known(move: EvacuationMove) -> QueuedMove:
+        limit_bytes_s = run.wish.options.bandwidth_bytes_s
+        found = queued.get(move.uuid) or _bare(move)
+        return replace(found, rank=move.rank, most_bytes_s=limit_bytes_s)
+
     return QueueState(
-        waiting=tuple(
-            replace(queued[move.uuid], rank=move.rank) for move in waiting if move.uuid in queued
-        ),
-        going=tuple(
-            _going(move, queued.get(move.uuid) or _bare(move), migrations.get(move.uuid), now_s)
-            for move in moving
-        ),
+        waiting=tuple(known(move) for move in waiting if move.uuid in queued),
+        going=tuple(_going(move, known(move), migrations.get(move.uuid), now_s) for move in moving),
         links=links,
+        fixed_cap=run.wish.fixed_cap,
         paused=run.state in (EvacuationState.PAUSED, EvacuationState.INTERRUPTED),
     )
 
@@ -64,6 +71,15 @@ def _going(
     left = outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
     rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
     return Going(queued, since_s, Stage.FINISHING if finishing else Stage.COPYING, left, rate)
+
+
+def next_look_s(run: Evacuation, migrations: Mapping[str, Migration]) -> float:
+    """When to ask again what may start, if nothing happens before: sooner where a move is about to
+    leave its link to the next."""
+    moving = (migrations.get(move.uuid) for move in run.in_state(MoveState.MOVING))
+    outlooks = (one.outlook for one in moving if one is not None and one.verdict is None)
+    left_s = [one.left_s.mid - NEARLY_S for one in outlooks if one and one.left_s]
+    return min(TICK_S, max(SOON_S, min(left_s, default=TICK_S)))
 
 
 def foreseen(run: Evacuation, whole: Timeline, now_s: float) -> Evacuation:

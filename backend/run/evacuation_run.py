@@ -7,7 +7,6 @@ like any other; the run only knows its id.
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -25,28 +24,28 @@ from backend.model import (
 )
 from backend.plan.queue import forecast_whole, next_to_start
 from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
+from backend.plan.queue_window import ends_inside
 from backend.run import evacuation_moves as moves
 from backend.run.evacuation_controls import RunControls
+from backend.run.evacuation_flows import Flows
 from backend.run.evacuation_kit import Kit
-from backend.run.evacuation_queue import foreseen, queue_state
+from backend.run.evacuation_queue import foreseen, next_look_s, queue_state
 from backend.run.evacuation_told import ToldRun
 from backend.run.journal_runs import Away
 
 log = logging.getLogger(__name__)
-
-TICK_S = 2.0
-"""How often it looks by itself whether something more may start."""
 
 
 class EvacuationRun:
     """`begin` it, or `find_again` what an engine before has left; `control` it; `close` it."""
 
     def __init__(self, state: Evacuation, kit: Kit) -> None:
-        self._told = ToldRun(state, kit.publish)
+        self._told = ToldRun(state, kit.publish, kit.now)
         self._kit = kit
         self._controls = RunControls(self._told, kit)
         self._queued: dict[str, QueuedMove] = {}
         self._pairs: dict[tuple[str, str], float] = {}
+        self._flows = Flows()
         self._migrations: dict[str, Migration] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -95,7 +94,10 @@ class EvacuationRun:
             move = replace(move, ids=(*move.ids, migration.id), state=MoveState.MOVING)
             self._told.set(move)
         if migration.id == move.id:
+            was = self._migrations.get(move.uuid)
             self._migrations[move.uuid] = migration
+            if was is None or was.phase is not migration.phase:
+                self._changed.set()  # its link may be free
             self._judge(move, migration)
 
     def _is_ours(self, move: EvacuationMove, migration: Migration) -> bool:
@@ -130,7 +132,7 @@ class EvacuationRun:
             uuid=move.uuid,
             vm=move.vm,
             home=self.state.host,
-            since=time.time(),
+            since=self._kit.now(),
             target=migration.target,
             mode=migration.mode,
             run=self.state.id,
@@ -189,7 +191,7 @@ class EvacuationRun:
             self._told.tell()
             await self._kit.rows.keep(self.state)
             try:
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(next_look_s(self.state, self._migrations)):
                     await self._changed.wait()
             except TimeoutError:
                 continue
@@ -231,20 +233,35 @@ class EvacuationRun:
 
     async def _foresee_and_start(self) -> None:
         """The order is computed beside the event loop: it simulates every move."""
-        now_s = time.time()
-        links = self._kit.where.links(self._pairs)
+        now_s = self._kit.now()
+        limit_bytes_s = self.state.wish.options.bandwidth_bytes_s
+        known = self._kit.where.links(self._pairs, limit_bytes_s)
+        links = self._flows.links(known, now_s)
         state = queue_state(self.state, self._queued, self._migrations, links, now_s)
         if not state.waiting and not state.going:
             return
+        for said in self._flows.take(state, self._migrations, now_s):
+            self._told.note(said)
         starts, whole = await asyncio.to_thread(_ordered, state)
         self._told.take_times(foreseen(self.state, whole, now_s))
         for start in starts:
             move = self.state.move_of(start.id)
             if self.busy and move is not None and move.state is MoveState.WAITING:
-                self._start(move, start.reason)
+                if self._ends_inside(move, whole, now_s):
+                    self._start(move, start.reason)
+                else:
+                    self._left_out(move, moves.too_late(self.state.wish.until or now_s))
+
+    def _ends_inside(self, move: EvacuationMove, whole: Timeline, now_s: float) -> bool:
+        until = self.state.wish.until
+        if until is None:
+            return True
+        slot = next((slot for slot in whole.slots if slot.id == move.uuid), None)
+        alone_s = self._queued[move.uuid].alone_s
+        return slot is not None and ends_inside(slot, alone_s, until - now_s)
 
     def _start(self, move: EvacuationMove, why: str) -> None:
-        began = replace(move, state=MoveState.MOVING, began=time.time(), ended=None)
+        began = replace(move, state=MoveState.MOVING, began=self._kit.now(), ended=None)
         self._told.set(began)
         self._told.note(f"{move.vm} begins to move to {move.target}: {why}")
         self._beginning.add(move.uuid)
@@ -311,15 +328,21 @@ class EvacuationRun:
         self._wake()
 
     def _stays(self, move: EvacuationMove, why: str) -> None:
-        ended = replace(move, state=MoveState.STAYED, reason=why, ended=time.time())
+        ended = replace(move, state=MoveState.STAYED, reason=why, ended=self._kit.now())
         self._told.set(ended)
         self._told.note(moves.ended_sentence(ended))
+        self._wake()
+
+    def _left_out(self, move: EvacuationMove, why: str) -> None:
+        out = replace(move, state=MoveState.LEFT_OUT, reason=why)
+        self._told.set(out)
+        self._told.note(moves.ended_sentence(out))
         self._wake()
 
     def _end_if_done(self) -> None:
         if not self.state.state.open or not all(one.state.final for one in self.state.moves):
             return
-        self._told.update(state=EvacuationState.ENDED, ended=time.time())
+        self._told.update(state=EvacuationState.ENDED, ended=self._kit.now())
         self._told.note(moves.summary(self.state))
 
     # -- one that an engine before this one has left -------------------------------------------

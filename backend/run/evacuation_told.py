@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from backend.model import Evacuation, EvacuationMove, EvacuationNote
+from backend.model import Evacuation, EvacuationMove, EvacuationNote, Now
 from backend.run.evacuation_queue import in_order
 
 log = logging.getLogger(__name__)
@@ -20,9 +20,10 @@ MOST_NOTES = 400
 class ToldRun:
     """Every change goes through here."""
 
-    def __init__(self, state: Evacuation, publish: Callable[[Evacuation], None]) -> None:
+    def __init__(self, state: Evacuation, publish: Callable[[Evacuation], None], now: Now) -> None:
         self.state = state
         self._publish = publish
+        self._now = now
         self._told_at = 0.0
 
     def update(self, **fields: Any) -> None:
@@ -46,7 +47,7 @@ class ToldRun:
     def note(self, sentence: str, by: str = "engine") -> None:
         """Something decided or done; clients hear of it next."""
         log.info("run %s: %s", self.state.id, sentence)
-        note = EvacuationNote(time.time(), sentence, by)
+        note = EvacuationNote(self._now(), sentence, by)
         self.update(notes=(*self.state.notes[-MOST_NOTES:], note))
         self.hurry()
 

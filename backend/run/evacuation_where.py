@@ -52,9 +52,15 @@ class Where:
         self._journal = journal
         self._going = going
 
-    def links(self, pairs: Mapping[tuple[str, str], float]) -> LinkMap:
-        """What is known of the wires now."""
-        return LinkMap(dict(pairs), self._wires.all(outward=True), self._wires.all(outward=False))
+    def links(
+        self, pairs: Mapping[tuple[str, str], float], limit_bytes_s: int | None = None
+    ) -> LinkMap:
+        """What is known of the wires now. `limit_bytes_s`: the operator's for each move, which is
+        in what the plans know of the pairs and leaves the rest of a link to others."""
+        known = dict(pairs)
+        if limit_bytes_s is not None:
+            known = {pair: max(rate, self._wires.pair(*pair)) for pair, rate in pairs.items()}
+        return LinkMap(known, self._wires.all(outward=True), self._wires.all(outward=False))
 
     async def drawn_again(self, run: Evacuation) -> Drawn:
         """What still waits, by today's facts, each to the target that was chosen for it.

@@ -44,6 +44,11 @@ class Wires:
         found = self._known.get((host, outward))
         return found[0] if found and time.monotonic() - found[1] < KEPT_S else None
 
+    def pair(self, source: str, target: str) -> float:
+        """What the way between two hosts carries; 0 where it is not known."""
+        found = self._links.rate(source, target)
+        return found.rate_bytes_s if found else 0.0
+
     def all(self, *, outward: bool) -> dict[str, float]:
         """By host."""
         hosts = self._inventory.hosts

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from backend.errors import BadInput
@@ -21,8 +20,10 @@ from backend.model import (
     MoveState,
 )
 from backend.plan.queue import forecast_whole
+from backend.plan.queue_window import fitted
 from backend.run.evacuation_draw import Drawn, draw
 from backend.run.evacuation_kit import Hands, Kit
+from backend.run.evacuation_moves import too_late
 from backend.run.evacuation_queue import foreseen, in_order, queue_state
 from backend.run.evacuation_run import EvacuationRun
 from backend.run.evacuation_survey import EvacuationSurvey
@@ -59,7 +60,7 @@ class Evacuations:
         self._survey = EvacuationSurvey(inventory, planner, rows)
         self._wires = Wires(inventory, planner.links)
         self._where = Where(inventory, self._survey, self._wires, journal, hands.going)
-        self._kit = Kit(hands, self._where, rows, publish)
+        self._kit = Kit(hands, self._where, rows, publish, inventory.now)
         self._runs: dict[str, EvacuationRun] = {}
         self._loading: asyncio.Task[None] | None = None
         self._finding: asyncio.Task[None] | None = None
@@ -152,10 +153,15 @@ class Evacuations:
         considered = await self._survey.of(wish, fresh=fresh)
         drawn = draw(wish, considered, self._inventory.snapshot)
         await self._measure(wish, drawn)
-        now_s = time.time()
+        now_s = self._inventory.now()
         planned = Evacuation(secrets.token_hex(3), wish, moves=drawn.moves, made=now_s)
-        state = queue_state(planned, drawn.queued, {}, self._where.links(drawn.pairs), now_s)
-        if state.waiting:
+        links = self._where.links(drawn.pairs, wish.options.bandwidth_bytes_s)
+        state = queue_state(planned, drawn.queued, {}, links, now_s)
+        if state.waiting and wish.until is not None:
+            fits, whole = await asyncio.to_thread(fitted, state, wish.until - now_s)
+            inside = {move.id for move in fits.waiting}
+            planned = foreseen(_without_late(planned, inside, wish.until), whole, now_s)
+        elif state.waiting:
             whole = await asyncio.to_thread(forecast_whole, state)
             planned = foreseen(planned, whole, now_s)
         return replace(planned, moves=in_order(planned.moves)), drawn
@@ -168,9 +174,11 @@ class Evacuations:
         await self._wires.measure(wish.host, others, outward=away)
 
     async def _begin(self, planned: Evacuation, drawn: Drawn) -> Evacuation:
-        now_s = time.time()
+        now_s = self._inventory.now()
         evacuates = planned.kind is EvacuationKind.EVACUATE
-        kept = await self._maintenance.set(planned.host, evacuates)
+        kept = True
+        if planned.wish.maintenance:
+            kept = await self._maintenance.set(planned.host, evacuates)
         state = replace(planned, state=EvacuationState.RUNNING, started=now_s)
         state = replace(state, moves=tuple(map(_slim, state.moves)))
         kept = await self._rows.keep(state) and kept
@@ -231,6 +239,17 @@ def _as_reviewed(wish: EvacuationWish, planned: Evacuation) -> Evacuation:
     moves = tuple(
         replace(move, state=MoveState.LEFT_OUT, reason=UNFORESEEN, target=None)
         if move.state is MoveState.WAITING and move.uuid not in to_go
+        else move
+        for move in planned.moves
+    )
+    return replace(planned, moves=moves)
+
+
+def _without_late(planned: Evacuation, inside: Collection[str], until: float) -> Evacuation:
+    """What would not end inside the window does not go."""
+    moves = tuple(
+        replace(move, state=MoveState.LEFT_OUT, reason=too_late(until), target=None)
+        if move.state is MoveState.WAITING and move.uuid not in inside
         else move
         for move in planned.moves
     )

@@ -16,7 +16,7 @@ from backend.fleet.host import HostWatch
 from backend.hypervisor import stats
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.migrate import job_seen
-from backend.model import Migration, Outcome, Outlook, Phase, Sample, Word
+from backend.model import Migration, Now, Outcome, Outlook, Phase, Sample, Word
 from backend.run import conclude
 from backend.run.changed import ChangedParameters
 from backend.run.controls import Controls, available
@@ -26,7 +26,7 @@ from backend.run.onlooker import Seen
 from backend.run.operated import Operated
 from backend.run.publish import Publisher
 from backend.run.settle import RECHECK_S, SILENT_S, ask, reached, settle
-from backend.run.told import Told
+from backend.run.told import Told, as_monotonic
 from backend.run.verdict import Before, Judgement, Standing, broken_sentence, standing
 from backend.run.watching import SAMPLE_EVERY_S, Watching
 
@@ -46,12 +46,13 @@ class ForeignRun(Operated):
         state: Migration,
         hosts: Mapping[str, HostWatch],
         publisher: Publisher,
+        now: Now,
         samples: tuple[Sample, ...] = (),
     ) -> None:
         """`hosts`: the fleet's, one of which is its source; `samples`: those that an engine before
         this one has taken."""
-        confirmed = time.monotonic() - max(0.0, time.time() - state.started)
-        self._told = Told(state, publisher, confirmed, available)
+        confirmed = as_monotonic(state.started, now())
+        self._told = Told(state, publisher, confirmed, now, available)
         self._hosts = hosts
         self._source = hosts[state.source]
         self._watching = Watching(self._told, self._source, publisher)
@@ -79,7 +80,7 @@ class ForeignRun(Operated):
         uuid, found = self.state.uuid, None
         with contextlib.suppress(FerryError):
             found = await self._source.call(lambda conn: job_seen(conn, uuid), what="tell its job")
-        if found is not None and not same_job(self.state, found, time.time()):
+        if found is not None and not same_job(self.state, found, self._told.now()):
             await self._conclude(moved_again(self._source.name))
             return
         self._told.unseen(last_s) if found is not None else None
@@ -129,7 +130,7 @@ class ForeignRun(Operated):
         await self._watching.sample()
         sample = self.state.sample
         if self.state.phase is Phase.DISK and sample is not None and sample.pass_number:
-            self._told.update(memory_at=time.time())
+            self._told.update(memory_at=self._told.now())
             self._told.enter(Phase.MEMORY)
         with contextlib.suppress(FerryError):
             await self._controls.deliver_abort()

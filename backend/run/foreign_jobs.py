@@ -6,7 +6,6 @@ before one is taken up.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 
 from backend.errors import FerryError
@@ -14,7 +13,7 @@ from backend.fleet.host import HostWatch
 from backend.hypervisor import tuning
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.migrate import OUTWARD, JobSeen, job_seen
-from backend.model import Vm
+from backend.model import Now, Vm
 from backend.run.foreign import ForeignRun
 from backend.run.foreign_state import first_foreign_state
 from backend.run.publish import Publisher
@@ -32,6 +31,7 @@ class ForeignJobs:
         known: Callable[[], frozenset[str]],
         new_id: Callable[[], str],
         take: Callable[[ForeignRun], None],
+        now: Now,
     ) -> None:
         """`known()`: UUIDs of the VMs whose migration is watched already; `take` has one run."""
         self._hosts = hosts
@@ -39,6 +39,7 @@ class ForeignJobs:
         self._known = known
         self._new_id = new_id
         self._take = take
+        self._now = now
         self._begun = False
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -79,8 +80,8 @@ class ForeignJobs:
             return
         if found is None or vm.uuid in self._known():
             return
-        state = first_foreign_state(self._new_id(), vm, *found, time.time())
-        self._take(ForeignRun(state, self._hosts, self._publisher))
+        state = first_foreign_state(self._new_id(), vm, *found, self._now())
+        self._take(ForeignRun(state, self._hosts, self._publisher, self._now))
 
 
 def _seen(conn: Connection, uuid: str) -> tuple[JobSeen, int | None, int | None] | None:

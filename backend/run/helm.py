@@ -142,7 +142,7 @@ class Helm:
 
     async def _hold(self) -> None:
         state = self._told.state
-        if state.at is not None and time.time() >= state.at - SWITCH_LEAD_S:
+        if state.at is not None and self._told.now() >= state.at - SWITCH_LEAD_S:
             await self._release()
             return
         samples, now_s = self._watching.samples, time.monotonic()

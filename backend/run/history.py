@@ -130,6 +130,7 @@ class History:
                 file.write(b"\n" * self._torn + msgspec.json.encode(move) + b"\n")
             self._torn = False
         except OSError as error:
+            self._torn = True
             log.warning("%s cannot be written: %s", path, error)
 
     def _rewrite(self, path: Path) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from backend.errors import BadInput
-from backend.model import Migration, Past, PastFilter, Sample
+from backend.model import Migration, Now, Past, PastFilter, Sample
 from backend.run import journal_file, journal_rows
-from backend.run.journal_rows import Batch, Whole
+from backend.run.journal_file import transact
+from backend.run.journal_rows import Batch, Whole, write
 
 log = logging.getLogger(__name__)
 
@@ -37,35 +38,49 @@ MOST_ASKED = 1_000_000
 """Migrations in one answer; far more than are kept."""
 CLOSE_S = 3.0
 READ_S = 10.0
+EXPIRE_EVERY_S = 6 * 3600.0
+"""An engine may run for years."""
 
 
 class Journal:
     """One fleet's migrations in the file at `path` (one file for all fleets); None keeps nothing.
 
-    `clock` tells epoch seconds; `on_trouble` is told each new sentence (empty: it is well again).
+    `on_trouble` is told each new sentence (empty: it is well again).
     """
 
     def __init__(
         self,
         path: Path | None,
+        now: Now,
         fleet: str = "",
         on_trouble: Callable[[str], None] = lambda _: None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._fleet = fleet
         self._on_trouble = on_trouble
-        self._clock = clock
+        self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._conn: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the file that is open."""
+        self._expire_s = 0.0
+        """When it is due, by `time.monotonic()`."""
         self._waiting = Batch()
         self._running: dict[str, Migration] = {}
         self._awaiting: list[asyncio.Future[bool]] = []
         self._told = asyncio.Event()
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.trouble = ""
-        """Why it is not being kept, in a sentence; empty when all is well."""
+        self._trouble = ""
+        self._lost = ""
+        """Why a new file had to be begun, for as long as this engine lives."""
+        self._renewed = False
+        """In a new file what runs must be written once more."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not being kept, or what it has lost, in a sentence; empty when all is well."""
+        return self._trouble or self._lost
 
     # -- telling it ----------------------------------------------------------------------------
 
@@ -89,7 +104,7 @@ class Journal:
 
     async def written(self, limit_s: float = CLOSE_S) -> bool:
         """Wait until all that was told is on the disk; False when it cannot be (see `trouble`)."""
-        if self._path is None or self.trouble:
+        if self._path is None or self._trouble:
             return self._path is None
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._awaiting.append(done)
@@ -107,6 +122,8 @@ class Journal:
             await self.written()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            if self._trouble:
+                await self._write()
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
@@ -127,7 +144,7 @@ class Journal:
         return await self._read(lambda conn: journal_rows.known(conn, wanted), False)
 
     async def unended(self) -> tuple[Whole, ...]:
-        """Those that nobody has concluded, oldest first."""
+        """Those that nobody has concluded, or that are to be tried again, oldest first."""
         return await self._read(lambda conn: journal_rows.unended(conn, self._fleet), ())
 
     # -- for what is few and must be there at once ---------------------------------------------
@@ -143,8 +160,8 @@ class Journal:
             return True
         try:
             async with asyncio.timeout(READ_S):
-                await self._in_thread(lambda: journal_rows.transact(self._opened(), work))
-        except (sqlite3.Error, OSError, journal_file.NewerSchemaError, TimeoutError) as error:
+                await self._in_thread(lambda: self._changed(lambda c: transact(c, work)))
+        except (*_TROUBLES, TimeoutError) as error:
             log.warning("writing the journal: %s", error)
             self._say(_sentence(self._path, error, "written"))
             self._tell(urgent=False)
@@ -180,7 +197,7 @@ class Journal:
     async def _keep_writing(self) -> None:
         while True:
             await self._told.wait()
-            if self.trouble:
+            if self._trouble:
                 await asyncio.sleep(AGAIN_S)
             else:
                 await self._gather()
@@ -201,56 +218,90 @@ class Journal:
     async def _write(self) -> bool:
         batch, self._waiting = self._waiting, Batch()
         try:
-            await self._in_thread(lambda: journal_rows.write(self._opened(), self._fleet, batch))
+            await self._in_thread(lambda: self._changed(lambda c: write(c, self._fleet, batch)))
         except _TROUBLES as error:
+            log.warning("writing the journal: %s", error)
             self._waiting = batch.then(self._waiting)
-            await self._mend(error)
+            self._say(_sentence(self._path, error, "written"))
+            self._told.set()
+            return False
+        except Exception:
+            log.exception("writing the journal")
+            rest = journal_rows.sound(batch)
+            self._waiting = rest.then(self._waiting) if rest != batch else self._waiting
+            self._lost = f"The journal {self._path} lacks what it could not take; the log says why."
+            self._on_trouble(self.trouble)
             self._told.set()
             return False
         self._say("")
         return True
 
-    async def _mend(self, error: Exception) -> None:
-        """A broken file is put aside and begun anew; anything else is tried again."""
-        assert self._path is not None
-        path = self._path
-        log.warning("writing the journal: %s", error)
-        broken = isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError) and not isinstance(
-            error, sqlite3.OperationalError
-        )
-        if broken and (aside := await self._in_thread(lambda: self._put_aside(path, error))):
-            self._waiting = Batch(states=dict(self._running)).then(self._waiting)
-            self._on_trouble(
-                f"The journal {path} was broken: it is kept as {aside}, a new one begun."
-            )
-        else:
-            self._say(_sentence(path, error, "written"))
-
     def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
-            self._on_trouble(trouble)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._on_trouble(self.trouble)
 
     # -- in the thread -------------------------------------------------------------------------
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            if self._renewed:
+                self._renewed = False
+                self._waiting = Batch(states=dict(self._running)).then(self._waiting)
+                self._on_trouble(self.trouble)
+                self._tell(urgent=True)
+
+    def _changed(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Done; in a new file where the old one turns out to be broken."""
+        try:
+            work(self._opened())
+        except _TROUBLES as error:
+            if not journal_file.is_broken(error):
+                raise
+            self._put_aside(error)
+            work(self._opened())
 
     def _opened(self) -> sqlite3.Connection:
         assert self._path is not None
+        if self._conn is not None and self._file != _identity(self._path):
+            # SQLite would leave its log behind, where the new file's is to be.
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._close()
+            self._renew(f"The journal {self._path} was moved away or removed while it was open.")
         if self._conn is None:
-            self._conn = journal_file.opened(self._path)
-            gone = journal_file.expire(self._conn, self._clock())
-            log.info("the journal is open; %d old migrations were forgotten", gone)
+            try:
+                self._conn = journal_file.opened(self._path)
+            except _TROUBLES as error:
+                if not journal_file.is_broken(error):
+                    raise
+                self._put_aside(error)
+                self._conn = journal_file.opened(self._path)
+            self._file = _identity(self._path)
+        self._expire(self._conn)
         return self._conn
 
-    def _put_aside(self, path: Path, error: Exception) -> Path | None:
+    def _expire(self, conn: sqlite3.Connection) -> None:
+        """Now and then. It may fail: what it would have forgotten is there the next time."""
+        if time.monotonic() >= self._expire_s:
+            self._expire_s = time.monotonic() + EXPIRE_EVERY_S
+            try:
+                gone = journal_file.expire(conn, self._now())
+            except sqlite3.OperationalError as error:
+                log.warning("forgetting old migrations: %s", error)
+            else:
+                log.info("%d old migrations were forgotten", gone)
+
+    def _put_aside(self, error: Exception) -> None:
+        assert self._path is not None
         self._close()
-        try:
-            return journal_file.put_aside(path, str(error))
-        except OSError as failed:
-            log.warning("putting %s aside: %s", path, failed)
-            return None
+        aside = journal_file.put_aside(self._path, str(error), self._now())
+        self._renew(f"The journal {self._path} was broken: it is kept as {aside}.")
+
+    def _renew(self, why: str) -> None:
+        self._lost = f"{why} A new one is begun, and the history with it."
+        self._renewed = True
 
     def _close(self) -> None:
         conn, self._conn = self._conn, None
@@ -276,7 +327,14 @@ def _weighty(state: Migration) -> tuple[object, ...]:
     )
 
 
-def _sentence(path: Path, error: Exception, what: str) -> str:
+def _identity(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _sentence(path: Path | None, error: Exception, what: str) -> str:
     if isinstance(error, journal_file.NewerSchemaError):
         return (
             f"The journal {path} is a newer version's: it is left alone, and nothing is kept."

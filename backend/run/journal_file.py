@@ -8,8 +8,7 @@ itself (`synchronous = FULL`) before anybody hears that it was kept.
 import logging
 import os
 import sqlite3
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -20,6 +19,10 @@ KEPT_DAYS = 400
 KEPT_COUNT = 20_000
 KEPT_BYTES = 512 * 2**20
 """Retention: by age, by number, by size; the oldest go."""
+FREED_PAGES = 20_000
+"""Given back to the disk at one time: about a second's work."""
+LOG_BYTES = 16 * 2**20
+"""What is kept of the write-ahead log after a large transaction."""
 
 _STEPS = (
     """
@@ -48,12 +51,19 @@ _STEPS = (
         fleet TEXT NOT NULL, host TEXT NOT NULL, since REAL NOT NULL, PRIMARY KEY (fleet, host)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE rolls (
+        id TEXT PRIMARY KEY, fleet TEXT NOT NULL, open INTEGER NOT NULL,
+        started REAL NOT NULL, body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """What makes version n + 1 of the schema from version n; never changed, only added to.
 
 `line`: a `Past` as JSON; `states`: a `Migration`; `samples`: those of one that goes on, a `Sample`
 each; `charts`: those of one that has ended, compressed in one piece; `evacuations`: an
-`Evacuation`; `away`: an `Away`, of a VM that left `home` in an evacuation and is not back.
+`Evacuation`; `away`: an `Away`, of a VM that left `home` in an evacuation and is not back;
+`rolls`: a `Roll`.
 """
 VERSION = len(_STEPS)
 
@@ -62,28 +72,17 @@ class NewerSchemaError(Exception):
     """The file was written by a newer version of this program."""
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """Open it, made or brought up to this version's schema.
-
-    A file that is no journal, or a broken one, is put aside under another name and a new one made.
-
-    Raises:
-        sqlite3.Error, OSError: It cannot be had now.
-        NewerSchemaError: Its schema is not known here; it is left alone.
-    """
-    try:
-        return _opened(path)
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        # The latter: sqlite3 cannot even say what is broken, the damage being part of its words.
-        if isinstance(error, sqlite3.OperationalError) or not path.exists():
-            raise
-        put_aside(path, str(error))
-        return _opened(path)
+def is_broken(error: Exception) -> bool:
+    """It says that the file is no journal, or a damaged one; anything else may pass."""
+    # The latter: sqlite3 cannot even say what is broken, the damage being part of its words.
+    return type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeDecodeError)
 
 
-def put_aside(path: Path, why: str) -> Path:
+def put_aside(path: Path, why: str, now_s: float) -> Path:
     """Keep a broken file, with what belongs to it, under another name."""
-    aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
+    aside = path.with_name(f"{path.name}.broken-{now_s:.0f}")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.name}+")
     log.error("%s is broken (%s): kept as %s", path, why, aside)
     path.rename(aside)
     for suffix in ("-wal", "-shm"):
@@ -93,7 +92,13 @@ def put_aside(path: Path, why: str) -> Path:
     return aside
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def opened(path: Path) -> sqlite3.Connection:
+    """Open it, made or brought up to this version's schema.
+
+    Raises:
+        sqlite3.Error, OSError, UnicodeDecodeError: It cannot be had now, or is broken.
+        NewerSchemaError: Its schema is not known here; it is left alone.
+    """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     conn = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
@@ -101,7 +106,8 @@ def _opened(path: Path) -> sqlite3.Connection:
         conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
-        _bring_up(conn)
+        conn.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        transact(conn, _bring_up)
     except BaseException:
         conn.close()
         raise
@@ -117,40 +123,61 @@ def _check(conn: sqlite3.Connection) -> int:
 
 
 def _bring_up(conn: sqlite3.Connection) -> None:
-    conn.execute("BEGIN IMMEDIATE")
     version = _check(conn)
     for step in _STEPS[version:]:
         for statement in step.split(";"):
             conn.execute(statement)
     conn.execute(f"PRAGMA user_version = {VERSION}")
-    conn.execute("COMMIT")
+
+
+def transact(conn: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """All that `work` does or nothing of it. Raises sqlite3.Error."""
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        work(conn)
+        conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
 
 
 def expire(conn: sqlite3.Connection, now_s: float) -> int:
-    """Forget what is too old, too many or too large; how many went. `now_s`: epoch seconds."""
-    gone = _ids(
+    """Forget what is too old, too many or too large; how many went. `now_s`: epoch seconds.
+
+    Ages are counted from the newest migration at most: a clock that is years ahead makes none old.
+    """
+    newest = conn.execute("SELECT max(started) FROM migrations").fetchone()[0]
+    gone = _forget(
         conn,
         "SELECT id FROM migrations WHERE NOT open AND started < ? UNION "
         "SELECT id FROM (SELECT id FROM migrations WHERE NOT open ORDER BY started DESC"
         " LIMIT -1 OFFSET ?)",
-        (now_s - KEPT_DAYS * 86_400, KEPT_COUNT),
+        (min(now_s, newest or now_s) - KEPT_DAYS * 86_400, KEPT_COUNT),
     )
-    if _size_bytes(conn) > KEPT_BYTES:
-        gone += _ids(
+    while _size_bytes(conn) > KEPT_BYTES and (
+        large := _forget(
             conn,
             "SELECT id FROM migrations WHERE NOT open ORDER BY started"
-            " LIMIT (SELECT count(*) / 4 FROM migrations)",
+            " LIMIT (SELECT 1 + count(*) / 16 FROM migrations)",
         )
-    conn.execute("BEGIN IMMEDIATE")
-    for table in ("migrations", "states", "charts", "samples"):
-        conn.executemany(f"DELETE FROM {table} WHERE id = ?", [(one,) for one in gone])
-    conn.execute("COMMIT")
-    conn.execute("PRAGMA incremental_vacuum")
+    ):
+        gone += large
+    # As a script: `execute` takes one step only, and each step frees one page.
+    conn.executescript(f"PRAGMA incremental_vacuum({FREED_PAGES})")
+    return gone
+
+
+def _forget(conn: sqlite3.Connection, which: str, values: Sequence[object] = ()) -> int:
+    gone = conn.execute(which, values).fetchall()
+
+    def delete(conn: sqlite3.Connection) -> None:
+        for table in ("migrations", "states", "charts", "samples"):
+            conn.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
+
+    if gone:
+        transact(conn, delete)
     return len(gone)
-
-
-def _ids(conn: sqlite3.Connection, query: str, values: Sequence[object] = ()) -> list[str]:
-    return [row[0] for row in conn.execute(query, values)]
 
 
 def _size_bytes(conn: sqlite3.Connection) -> int:

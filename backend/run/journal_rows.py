@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from backend.model import Migration, Outcome, Past, PastFilter, Sample, past_of
+from backend.run.journal_file import transact
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,23 @@ class Batch:
         return Batch(self.states | later.states, self.samples + later.samples)
 
 
+def sound(batch: Batch) -> Batch:
+    """Without what cannot be written at all, which would keep all else from the file."""
+    return Batch(
+        {one: state for one, state in batch.states.items() if _can_be_written(state)},
+        [(one, sample) for one, sample in batch.samples if _can_be_written(sample)],
+    )
+
+
+def _can_be_written(noun: object) -> bool:
+    try:
+        _encode(noun)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        log.error("not kept in the journal: a %s: %s", type(noun).__name__, error)
+        return False
+    return True
+
+
 def write(conn: sqlite3.Connection, fleet: str, batch: Batch) -> None:
     """All of it or nothing. Raises sqlite3.Error."""
     transact(conn, lambda conn: _write(conn, fleet, batch))
@@ -55,20 +73,9 @@ def _write(conn: sqlite3.Connection, fleet: str, batch: Batch) -> None:
         _write_state(conn, fleet, state)
 
 
-def transact(conn: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-    """All that `work` does or nothing of it. Raises sqlite3.Error."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        work(conn)
-        conn.execute("COMMIT")
-    except BaseException:
-        if conn.in_transaction:
-            conn.execute("ROLLBACK")
-        raise
-
-
 def unended(conn: sqlite3.Connection, fleet: str) -> tuple[Whole, ...]:
-    """Those without a verdict that says who owns the VM, oldest first."""
+    """Those without a verdict that says who owns the VM, or whose second attempt is still to come;
+    oldest first."""
     rows = conn.execute(
         "SELECT id, body FROM migrations JOIN states USING (id)"
         " WHERE open AND fleet = ? ORDER BY started",
@@ -127,7 +134,8 @@ def thinned(samples: Sequence[Sample], most: int = KEPT_SAMPLES) -> tuple[Sample
 
 def _write_state(conn: sqlite3.Connection, fleet: str, state: Migration) -> None:
     line, verdict = past_of(state), state.verdict
-    is_open = verdict is None or (verdict.outcome is Outcome.UNKNOWN and verdict.owner is None)
+    unknown = verdict and verdict.outcome is Outcome.UNKNOWN and verdict.owner is None
+    is_open = verdict is None or bool(unknown) or verdict.again
     conn.execute(
         "INSERT INTO migrations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO"
         " UPDATE SET open = excluded.open, target = excluded.target, ended = excluded.ended,"

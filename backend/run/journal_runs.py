@@ -1,4 +1,4 @@
-"""Evacuations, the VMs they sent away, and hosts in maintenance: their rows in the journal.
+"""Evacuations, the VMs they sent away, rolls, and hosts in maintenance: their rows in the journal.
 
 Few and small beside samples, and each must outlive the engine: written at once, waited for.
 """
@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from backend.model import Evacuation, Mode
+from backend.model import Evacuation, Mode, Roll
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Away:
 
 _evacuation = msgspec.json.Decoder(Evacuation).decode
 _away = msgspec.json.Decoder(Away).decode
+_roll = msgspec.json.Decoder(Roll).decode
 
 
 class Rows(Protocol):
@@ -78,6 +79,18 @@ class RunRows:
         query = f"SELECT body FROM evacuations {where} ORDER BY started"
         rows = await self._read(query)
         return tuple(one for row in rows if (one := _decoded(_evacuation, row[0])) is not None)
+
+    async def keep_roll(self, roll: Roll) -> bool:
+        """A roll as it stands."""
+        values = (roll.id, self._journal.fleet, roll.state.open, roll.started or roll.made)
+        return await self._journal.change(
+            lambda conn: _keep_roll(conn, (*values, _encode(roll))),
+        )
+
+    async def rolls(self) -> tuple[Roll, ...]:
+        """Oldest first."""
+        rows = await self._read("SELECT body FROM rolls WHERE fleet = ? ORDER BY started")
+        return tuple(one for row in rows if (one := _decoded(_roll, row[0])) is not None)
 
     async def went(self, away: Away) -> bool:
         """A VM left its home."""
@@ -122,9 +135,18 @@ class RunRows:
 
 def _keep(conn: sqlite3.Connection, row: tuple[object, ...]) -> None:
     conn.execute("INSERT OR REPLACE INTO evacuations VALUES (?, ?, ?, ?, ?, ?)", row)
+    _forget_oldest(conn, "evacuations")
+
+
+def _keep_roll(conn: sqlite3.Connection, row: tuple[object, ...]) -> None:
+    conn.execute("INSERT OR REPLACE INTO rolls VALUES (?, ?, ?, ?, ?)", row)
+    _forget_oldest(conn, "rolls")
+
+
+def _forget_oldest(conn: sqlite3.Connection, table: str) -> None:
     conn.execute(
-        "DELETE FROM evacuations WHERE NOT open AND id IN"
-        " (SELECT id FROM evacuations ORDER BY started DESC LIMIT -1 OFFSET ?)",
+        f"DELETE FROM {table} WHERE NOT open AND id IN"
+        f" (SELECT id FROM {table} ORDER BY started DESC LIMIT -1 OFFSET ?)",
         (KEPT_RUNS,),
     )
 

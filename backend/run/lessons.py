@@ -1,10 +1,9 @@
 """What an ended migration teaches the next forecast."""
 
-import time
 from statistics import median
 
 from backend.model import Outcome, Sample
-from backend.plan.passes import of_memory, passes_seen
+from backend.plan.passes import PassSeen, of_memory, passes_seen
 from backend.run.history import PastMove
 from backend.run.migration import MigrationRun
 
@@ -13,8 +12,9 @@ TELLING_S = 0.4
 """A shorter pass is too few samples long to count what was written in it."""
 
 
-def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
-    """None where it says nothing: nothing was sent, or nobody knows how it ended."""
+def lesson(run: MigrationRun, in_use_bytes: int | None, now_s: float) -> PastMove | None:
+    """None where it says nothing: nothing was sent, or nobody knows how it ended. Of one that an
+    engine before this one began, what nobody watched is left out."""
     state, samples = run.state, tuple(of_memory(run.samples))
     verdict = state.verdict
     if verdict is None or not samples or verdict.outcome not in (Outcome.MOVED, Outcome.STAYED):
@@ -28,7 +28,7 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
         uuid=state.uuid,
         source=state.source,
         target=state.target,
-        ended=time.time(),
+        ended=now_s,
         moved=verdict.outcome is Outcome.MOVED,
         mode=state.mode,
         total_s=verdict.total_s,
@@ -39,6 +39,7 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
             for one in passes
             if one.took_s
             and one.took_s >= TELLING_S
+            and not any(_within(one, gap) for gap in state.gaps)
             and one.dirty_bytes_s is not None
             and one.throttle_percent == 0
             and not state.post_copy
@@ -50,6 +51,11 @@ def lesson(run: MigrationRun, in_use_bytes: int | None) -> PastMove | None:
         forecast_pause_ms=forecast.pause_ms if forecast else None,
         changed_by_hand=run.by_hand or held,
     )
+
+
+def _within(one: PassSeen, gap: tuple[float, float]) -> bool:
+    """Some of the pass was not seen: neither its end nor what was sent in it is known."""
+    return one.start_s < gap[1] and one.start_s + (one.took_s or 0.0) > gap[0]
 
 
 def _empty_bytes(samples: tuple[Sample, ...], in_use_bytes: int | None) -> float | None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from backend.errors import FerryError
-from backend.model import Host
+from backend.model import Host, Now
 from backend.remote.link_probe import LinkProbe, probe_link
 from backend.remote.shell import Shell
 
@@ -50,7 +49,7 @@ class Probed:
 class Links:
     """All pairs of hosts of one fleet. Nothing is kept beyond the engine's life."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, now: Now) -> None:
         self._now = now
         self._learned: dict[tuple[str, str], tuple[float, float, bool]] = {}
         self._probed: dict[tuple[str, str], Probed] = {}

@@ -3,8 +3,6 @@
 Kept in the journal, so the next engine knows them too; every console sees them in the fleet.
 """
 
-import time
-
 from backend.fleet.inventory import Inventory
 from backend.run.journal_runs import RunRows
 
@@ -31,7 +29,7 @@ class Maintenance:
         self._inventory.host(host)
         await self._inventory.maintenance_known.wait()
         if on:
-            self._inventory.maintenance.setdefault(host, time.time())
+            self._inventory.maintenance.setdefault(host, self._inventory.now())
         else:
             self._inventory.maintenance.pop(host, None)
         self._inventory.touch(True)

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from backend.errors import BadInput, FerryError
@@ -19,11 +20,11 @@ from backend.hypervisor import migrate, stats
 from backend.hypervisor.connection import Lane
 from backend.hypervisor.events import EventKind, VmEvent
 from backend.hypervisor.migrate import MigrationOrder
-from backend.model import Control, Migration, Outcome, Phase, Sample, Tuning
+from backend.model import Control, Migration, Now, Outcome, Phase, Sample, Tuning
 from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
-from backend.run import conclude
-from backend.run.again import SecondAttempt, lost_its_link
+from backend.run import again, conclude
+from backend.run.again import SecondAttempt, link_lost, lost_its_link
 from backend.run.changed import ChangedParameters
 from backend.run.cleaning import clean
 from backend.run.contest import Contest
@@ -32,6 +33,7 @@ from backend.run.departure import Departure
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
+from backend.run.meanwhile import Meanwhile
 from backend.run.mirrors import Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
@@ -40,7 +42,7 @@ from backend.run.operated import Operated
 from backend.run.post_copy import Aftermath, begin_again
 from backend.run.preparing import MakingReady, TargetReady
 from backend.run.publish import Publisher
-from backend.run.settle import RECHECK_S, settle
+from backend.run.settle import RECHECK_S, SILENT_S, settle
 from backend.run.told import Told
 from backend.run.verdict import Before, Judgement, found_elsewhere
 from backend.run.watching import SAMPLE_EVERY_S, Watching
@@ -59,6 +61,7 @@ class Undertaking:
     prior: Prior
     confirmed: float
     """`time.monotonic()` of the operator's confirm."""
+    now: Now
     ready: MakingReady | None = None
 
 
@@ -77,7 +80,7 @@ class MigrationRun(Operated):
         """`elsewhere(uuid)`: a third host of the fleet on which that VM runs, if there is one."""
         self.begun = begun
         state = begun.state
-        self._told = Told(state, publisher, begun.confirmed, available)
+        self._told = Told(state, publisher, begun.confirmed, begun.now, available)
         self._order = begun.order
         self._before = begun.before
         self._source = source
@@ -101,6 +104,7 @@ class MigrationRun(Operated):
         self._called: float | None = None
         self._returned: float | None = None
         self._handover = Handover()
+        self._meanwhile = Meanwhile(self._told, self._suspended_by_us)
         self._call_error = ""
         self._completed: stats.CompletedJob | None = None
 
@@ -122,8 +126,10 @@ class MigrationRun(Operated):
 
     async def run(self) -> None:
         """Do it. Never raises: what goes wrong is in the verdict."""
-        self._source.listeners.add(self._on_event)
-        self._target.listeners.add(self._on_event)
+        ends = (self._source, self._target)
+        listeners = [(end, partial(self._on_event, end.name)) for end in ends]
+        for end, listener in listeners:
+            end.listeners.add(listener)
         try:
             await self._move()
         except FerryError as error:
@@ -138,8 +144,8 @@ class MigrationRun(Operated):
             log.exception("verdict of %s", self.state.id)
             await self._conclude(conclude.fault_of_our_own(self._before))
         finally:
-            self._source.listeners.discard(self._on_event)
-            self._target.listeners.discard(self._on_event)
+            for end, listener in listeners:
+                end.listeners.discard(listener)
             await self._onlooker.close()
             await self._watching.close()
 
@@ -180,10 +186,10 @@ class MigrationRun(Operated):
             order = await self._final_order(lane)
             if self.state.abort_asked:
                 return
-            self._told.update(called_at=time.time())
+            self._told.update(called_at=self._told.now())
             await self._told.kept()
             self._called = self._told.zero = time.monotonic()
-            self._told.update(called_at=time.time())
+            self._told.update(called_at=self._told.now())
             if order.copy_disks:
                 self._told.enter(Phase.DISK)
             else:
@@ -255,11 +261,12 @@ class MigrationRun(Operated):
             with contextlib.suppress(FerryError):
                 await self._changed.set_bandwidth(limit)
 
-    def _on_event(self, event: VmEvent) -> None:
+    def _on_event(self, host: str, event: VmEvent) -> None:
         if event.uuid != self.state.uuid or not self.state.running:
             return
         if event.kind is EventKind.LIFECYCLE:
             self._on_lifecycle(event.detail)
+            self._meanwhile.take(host, event.detail)
         if event.kind is EventKind.JOB_COMPLETED and event.stats and self._completed is None:
             self._completed = stats.completed(event.stats)
 
@@ -272,6 +279,9 @@ class MigrationRun(Operated):
             self._told.enter(Phase.SWITCHOVER)
         if detail == "suspended post-copy" and not self.state.post_copy:
             self._told.update(post_copy=True)
+
+    def _suspended_by_us(self) -> bool:
+        return self._controls.suspended_s is not None or self.state.suspended
 
     def _lost_link(self, judgement: Judgement) -> str:
         """Why it is to be tried once more; empty when it is not."""
@@ -301,8 +311,10 @@ class MigrationRun(Operated):
         while True:
             if self.state.running:
                 self._told.enter(Phase.VERIFY)
+            cut = link_lost(self._watching.samples, self._call_error)
+            patience_s = again.SILENT_S if cut and not self.state.post_copy else SILENT_S
             judgement, through = await settle(
-                self._before, self.state.uuid, self._source, self._target
+                self._before, self.state.uuid, self._source, self._target, patience_s
             )
             if through and not await self._controls.wake(judgement.outcome):
                 return judgement
@@ -341,6 +353,8 @@ class MigrationRun(Operated):
             at_target = await conclude.completed_at(self._target, self.state.uuid)
             self._completed = at_target or self._completed
             leftovers += await self._old_images.finish()
+        if befell := self._meanwhile.said(judgement):
+            judgement = replace(judgement, reason=f"{judgement.reason} {befell}")
         known = judgement.outcome is not Outcome.UNKNOWN or judgement.owner is not None
         seen = await self._onlooker.finish(self._target, moved) if known else Seen()
         verdict = conclude.verdict(

@@ -80,7 +80,7 @@ class Mirrors:
         if self.told.state.phase is not Phase.DISK or not sent:
             return False
         self.all_copied()
-        self.told.update(memory_at=time.time())
+        self.told.update(memory_at=self.told.now())
         self.told.enter(Phase.MEMORY)
         return True
 

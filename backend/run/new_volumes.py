@@ -190,6 +190,4 @@ def _remove_unused(conn: Connection, uuid: str, volume: NewVolume) -> None:
     """Refused while a QEMU there holds the VM: it would lose its disk."""
     if domains.presence(conn, uuid).active:
         raise FerryError("That host still holds the VM.", "Look at both hosts.")
-    if volume.state is VolumeState.INTENDED:
-        volumes.refresh(conn, volume.pool)
     volumes.delete(conn, volume.pool, volume.name, volume.path)

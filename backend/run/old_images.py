@@ -9,6 +9,7 @@ from backend.hypervisor import volumes
 from backend.model import DiskMove, Mode
 from backend.plan.wording import memory
 from backend.remote.images import check_image
+from backend.run.copied_room import mirrored_room
 from backend.run.lying_on import needed_by
 from backend.run.mirrors import copied
 from backend.run.settle import ask_both
@@ -87,7 +88,8 @@ class OldImages:
             f"the copy on {self._target.name} is in use: neither its own check nor a comparison of"
             " contents was made"
         )
-        return f"{move.target}: {first}; {checked}; {not_proven}", same
+        room = await mirrored_room(self._source, self._target, move)
+        return f"{move.target}: {first}; {checked}; {not_proven}{room}", same
 
     async def _as_now(self, move: DiskMove) -> DiskMove:
         """As the source's image is now, where libvirt there tells."""

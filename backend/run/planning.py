@@ -58,7 +58,7 @@ class Planner:
         self._moving = moving
         self._own = own_policies
         self._history = history
-        self.links = Links()
+        self.links = Links(inventory.now)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -73,7 +73,7 @@ class Planner:
         `welcome`: as if no target were in maintenance.
         """
         policy_for(options, self._own)
-        checked(options, len(vms))
+        checked(options, self._inventory.now(), len(vms))
         await self._inventory.maintenance_known.wait()
         await self._inventory.settled(SETTLE_S)
         await self._inventory.informed(LOAD_LIMIT_S)

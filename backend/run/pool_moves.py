@@ -1,16 +1,15 @@
 """Moves between the pools of one host: of a VM that runs, and of one that is shut off."""
 
-import time
-
 from backend.fleet.host import HostWatch
 from backend.hypervisor.migrate import MigrationOrder
-from backend.model import Migration, Tuning
+from backend.model import Migration, Now, Tuning
 from backend.plan.running import NOTHING
 from backend.run.idle_disks import IdleDisks
 from backend.run.migration import Undertaking
 from backend.run.open_moves import OpenMoves
 from backend.run.publish import Publisher
 from backend.run.storage_move import StorageRun
+from backend.run.told import as_monotonic
 from backend.run.verdict import Before
 
 PoolMove = StorageRun | IdleDisks
@@ -25,11 +24,11 @@ def begun_so(
 
 
 def taken_up(
-    state: Migration, host: HostWatch, publisher: Publisher, open_moves: OpenMoves
+    state: Migration, host: HostWatch, publisher: Publisher, open_moves: OpenMoves, now: Now
 ) -> PoolMove:
     """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
     order = MigrationOrder(uuid=state.uuid, vm=state.vm, target_uri="")
     before = Before(state.vm, state.source, state.target, persistent=True, uuid=state.uuid)
-    confirmed = time.monotonic() - max(0.0, time.time() - state.started)
-    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed)
+    confirmed = as_monotonic(state.started, now())
+    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed, now)
     return begun_so(begun, host, publisher, open_moves)

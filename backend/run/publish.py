@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Sample
+from backend.model import Advising, Decision, Evacuation, FleetSnapshot, Migration, Roll, Sample
 
 
 class Publisher(Protocol):
@@ -22,6 +22,12 @@ class Publisher(Protocol):
 
     def evacuation(self, run: Evacuation) -> None:
         """A run began, went on or ended."""
+
+    def roll(self, roll: Roll) -> None:
+        """A roll began, went on, stopped or ended."""
+
+    def advising(self, advising: Advising) -> None:
+        """What the rules say from now on."""
 
     def trouble(self, sentence: str) -> None:
         """Something ails the engine itself, and migrations go on; empty: no longer."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Sample
+from backend.model import Advising, Decision, Evacuation, FleetSnapshot, Migration, Roll, Sample
 from backend.run.journal import Journal
 from backend.run.publish import Publisher
 
@@ -42,6 +42,14 @@ class Recorder:
     def evacuation(self, run: Evacuation) -> None:
         """A run began, went on or ended."""
         self._onward.evacuation(run)
+
+    def roll(self, roll: Roll) -> None:
+        """A roll began, went on, stopped or ended."""
+        self._onward.roll(roll)
+
+    def advising(self, advising: Advising) -> None:
+        """What the rules say from now on."""
+        self._onward.advising(advising)
 
     def trouble(self, sentence: str) -> None:
         """Something ails the engine itself, and migrations go on; empty: no longer."""

@@ -77,6 +77,17 @@ class Roster:
             if state.called_at is not None
         }
 
+    def had_its_link_alone(self, state: Migration) -> bool:
+        """No other one used the way out of its source or into its target while it moved."""
+        since = state.called_at or state.started
+        return not any(
+            (other.source == state.source or other.target == state.target)
+            and other.id != state.id
+            and other.called_at is not None
+            and (other.verdict is None or other.started + other.verdict.wall_s > since)
+            for other in self.states(running_only=False)
+        )
+
     def newest_of(self, uuid: str) -> Migration | None:
         """A VM's newest, running or ended."""
         newest = (one.state for one in reversed(self.runs.values()) if one.state.uuid == uuid)

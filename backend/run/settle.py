@@ -59,10 +59,14 @@ async def ask_both(
 
 
 async def settle(
-    before: Before, uuid: str, source: HostWatch, target: HostWatch
+    before: Before,
+    uuid: str,
+    source: HostWatch,
+    target: HostWatch,
+    silent_s: float = SILENT_S,
 ) -> tuple[Judgement, bool]:
     """Ask until the hosts agree, or as long as waiting can help; the last judgement stands, and
-    whether they are through.
+    whether they are through. `silent_s`: so long an end may be silent.
 
     A migration that goes on in the hosts, or waits for its recovery, is the caller's (it has
     samples to take): then it returns at once.
@@ -78,7 +82,7 @@ async def settle(
         # The ends are asked at different instants: both running is believed the second time.
         split_again = judgement.outcome is before_that is Outcome.SPLIT
         waited_s = time.monotonic() - begun
-        if judgement.settled or split_again or waited_s > (SILENT_S if silent else SETTLE_S):
+        if judgement.settled or split_again or waited_s > (silent_s if silent else SETTLE_S):
             return judgement, True
         if standing(at_source, at_target) in (Standing.GOING, Standing.BROKEN):
             return judgement, False

@@ -1,6 +1,7 @@
 """The end of a storage move: what is still ours is ended, the host asked, and a verdict said."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from backend.hypervisor import block_copy, definitions, volumes
 from backend.hypervisor.block_copy import VmSeen
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.target_xml import Changes
-from backend.model import NewVolume, Outcome, Phase, VolumeState
+from backend.model import NewVolume, Outcome, Phase
 from backend.run import conclude
 from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
@@ -74,10 +75,12 @@ class StorageEnd:
             seen = await self._settled()
             judgement = judge_disks(self._told.state.vm, self._host.name, self._moves, seen)
             if seen is not None:
-                self._conclude(judgement, await self._finish(judgement, seen))
-                return
+                with contextlib.suppress(HostUnreachable):
+                    self._conclude(judgement, await self._finish(judgement, seen))
+                    return
             if self._told.state.running and time.monotonic() - asked_s > SILENT_S:
-                self._conclude(judgement, self._volumes.undecided())
+                silent = judge_disks(self._told.state.vm, self._host.name, self._moves, None)
+                self._conclude(silent, self._volumes.undecided())
             await asyncio.sleep(RECHECK_S if not self._told.state.running else 1.0)
 
     async def _settled(self) -> VmSeen | None:
@@ -126,7 +129,8 @@ class StorageEnd:
             self._told.note("note", f"{names}: written into the stored definition")
 
     async def _finish(self, judgement: Judgement, seen: VmSeen) -> tuple[str, ...]:
-        """Check and tidy up as befits the outcome; what is left to do by hand."""
+        """Check and tidy up as befits the outcome; what is left to do by hand. Raises
+        HostUnreachable where that can be begun again."""
         if judgement.outcome is Outcome.MOVED:
             left = await self._snapshots_follow()
             may_remove = (seen.active or seen.persistent) and not left
@@ -149,6 +153,8 @@ class StorageEnd:
                 END_LIMIT_S,
                 "let its snapshots name the new images",
             )
+        except HostUnreachable:
+            raise
         except FerryError as error:
             why = error.sentence.rstrip(".")
             return (
@@ -190,6 +196,4 @@ def remove_copy(conn: Connection, uuid: str, volume: NewVolume) -> None:
             f"A block job still copies {volume.disk} to it.",
             f"End it: virsh blockjob {uuid} {word(volume.disk)} --abort",
         )
-    if volume.state is VolumeState.INTENDED:
-        volumes.refresh(conn, volume.pool)
     volumes.delete(conn, volume.pool, volume.name, volume.path)

@@ -15,6 +15,7 @@ from backend.hypervisor import block_copy, volumes
 from backend.hypervisor.block_copy import VmSeen
 from backend.model import Control, DiskMove, Migration, Phase, Sample
 from backend.plan.wording import memory, rate
+from backend.run.copied_room import fine_enough
 from backend.run.disk_copies import DiskCopies
 from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
@@ -56,7 +57,12 @@ class StorageRun:
     ) -> None:
         self._host = host
         self._told = Told(
-            begun.state, publisher, begun.confirmed, available, open_moves.keep_running
+            begun.state,
+            publisher,
+            begun.confirmed,
+            begun.now,
+            available,
+            open_moves.keep_running,
         )
         self._moves = copied(begun.state.moves)
         self._copies = DiskCopies(self._told, host, publisher)
@@ -144,7 +150,7 @@ class StorageRun:
         if self.state.abort_asked:
             return
         self._end.called_s = self._told.zero = time.monotonic()
-        self._told.update(called_at=time.time())
+        self._told.update(called_at=self._told.now())
         self._told.enter(Phase.DISK, skipped=(Phase.MEMORY,))
         for move in self._moves:
             await self._copy(move)
@@ -171,10 +177,13 @@ class StorageRun:
 
     async def _start(self, move: DiskMove) -> None:
         uuid, path, limit = self.state.uuid, move.destination or "", self.state.bandwidth_bytes_s
+        fine = await fine_enough(self._host, move)
         self._started.append(move)
         try:
             await self._host.call(
-                lambda conn: block_copy.start(conn, uuid, move.target, path, move.format, limit),
+                lambda conn: block_copy.start(
+                    conn, uuid, move.target, path, move.format, limit, fine
+                ),
                 START_LIMIT_S,
                 f"copy {move.target} to {path}",
             )

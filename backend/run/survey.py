@@ -129,8 +129,8 @@ async def _of_pair(asking: Asking) -> Survey:
     )
     if facts.idle:
         facts = await with_layers(asking, await with_images(asking, facts))
-        facts = replace(facts, files_missing=missing_besides(facts))
-    return await with_copies(asking, facts)
+    facts = await with_copies(asking, facts)
+    return replace(facts, files_missing=missing_besides(facts))
 
 
 def _of_vm(asking: Asking, at_source: AtSource | None) -> Survey:

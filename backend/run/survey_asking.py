@@ -55,7 +55,7 @@ class HostAccess(Protocol):
         ...
 
     async def measured(
-        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+        self, uuid: str, min_period_s: int, within_s: float, limit_s: float
     ) -> tuple[Reading, ...]:
         """What a VM writes, once there is a reading so long and so new. Never raises."""
         ...

@@ -1,7 +1,6 @@
 """What is measured for a forecast: memory in use, what the VM writes, what the link carries."""
 
 import asyncio
-import time
 
 from backend.model import Host, Reading, Vm
 from backend.plan.facts import Measures
@@ -64,8 +63,7 @@ async def _memory(asking: Asking) -> int | None:
 
 
 async def _readings(asking: Asking, limit_s: float) -> tuple[Reading, ...]:
-    newer_than_s = time.time() - RECENT_S
-    found = await asking.source.measured(asking.vm.uuid, WANTED_PERIOD_S, newer_than_s, limit_s)
+    found = await asking.source.measured(asking.vm.uuid, WANTED_PERIOD_S, RECENT_S, limit_s)
     if not found:
         asking.unknown["readings"] = (
             f"no reading within {limit_s:g} s" if asking.vm.state.active else "it does not run"

@@ -12,14 +12,13 @@ from types import MappingProxyType
 from backend.hypervisor import volumes
 from backend.hypervisor.domain_xml import DomainConfig
 from backend.hypervisor.host import Network
-from backend.model import DiskAction
 from backend.plan.disks import disk_cases
 from backend.plan.facts import NetworkFacts, PoolFacts, Preparing, Room, Survey
 from backend.plan.preparing import as_prepared, possible
 from backend.remote import probes
-from backend.remote.images import FACTS_LIMIT_S, image_facts
 from backend.remote.rooms import probe_rooms
 from backend.run.survey_asking import PROBE_LIMIT_S, Asking
+from backend.run.survey_mirrored import with_mirrored
 from backend.run.survey_source import AtSource
 
 
@@ -94,24 +93,28 @@ async def _found(asking: Asking, devices: tuple[str, ...]) -> frozenset[str] | N
 
 
 async def with_copies(asking: Asking, facts: Survey) -> Survey:
-    """What lies where copies would go, and the snapshots inside of what is copied.
+    """What lies where copies would go, and what a mirror would find in what is copied.
 
     libvirt does not see every file, so the target itself is asked.
     """
+    paths = _copies(facts)
+    (occupied, sizes), facts = await asyncio.gather(
+        _occupied(asking, paths), with_mirrored(asking, facts)
+    )
+    # It may be more than its image takes, and so go elsewhere.
+    if more := tuple(path for path in _copies(facts) if path not in paths):
+        also, their_sizes = await _occupied(asking, more)
+        occupied, sizes = occupied | also, sizes | their_sizes
+    return replace(facts, occupied=occupied, occupied_bytes=sizes)
+
+
+def _copies(facts: Survey) -> tuple[str, ...]:
+    """Where copies would go, as the target is, and as it would be when it was made ready."""
     ready = as_prepared(facts, possible(facts))
     cases = (*disk_cases(facts), *disk_cases(ready))
     moves = [case.move for case in cases if case.move.destination]
     below = (layer.destination for move in moves for layer in move.layers if not layer.stays)
-    paths = tuple(dict.fromkeys((*(move.destination or "" for move in moves), *below)))
-    (occupied, sizes), snapshots = await asyncio.gather(
-        _occupied(asking, paths), _snapshots(asking, facts)
-    )
-    return replace(
-        facts,
-        occupied=occupied,
-        occupied_bytes=sizes,
-        internal_snapshots=MappingProxyType(snapshots),
-    )
+    return tuple(dict.fromkeys((*(move.destination or "" for move in moves), *below)))
 
 
 async def _occupied(
@@ -131,17 +134,3 @@ async def _occupied(
         "read the sizes of its volumes",
     )
     return frozenset(there), sizes or {}
-
-
-async def _snapshots(asking: Asking, facts: Survey) -> dict[str, int]:
-    """Of qcow2 images that a mirror would copy: libvirt counts only those that it made itself."""
-    copied = [case.move for case in disk_cases(facts) if case.move.action is DiskAction.COPY]
-    mirrored = not facts.idle
-    images = [move for move in copied if move.format == "qcow2"] if mirrored else []
-    shell = asking.shell("snapshots", asking.source) if images else None
-    if shell is None:
-        return {}
-    reads = (image_facts(shell, move.source, move.format) for move in images)
-    found = await asyncio.gather(*(asking.ask("snapshots", read, FACTS_LIMIT_S) for read in reads))
-    read = zip(images, found, strict=True)
-    return {move.target: len(image.snapshots) for move, image in read if image is not None}

@@ -43,11 +43,11 @@ class AtSource:
 
 
 async def ask_source(asking: Asking) -> AtSource | None:
-    uuid, renames = asking.vm.uuid, {one.target for one in asking.options.networks}
+    vm, renames = asking.vm, {one.target for one in asking.options.networks}
     return await asking.call(
         "definition",
         asking.source,
-        lambda conn: _read_source(conn, uuid, renames),
+        lambda conn: _read_source(conn, vm.uuid, renames, answers=not vm.trouble),
         "describe the VM",
     )
 
@@ -62,14 +62,14 @@ def parsed(asking: Asking, at_source: AtSource | None) -> DomainConfig | None:
         return None
 
 
-def _read_source(conn: Connection, uuid: str, renames: set[str]) -> AtSource:
+def _read_source(conn: Connection, uuid: str, renames: set[str], answers: bool) -> AtSource:
     raw, presence = domains.read_config(conn, uuid), domains.presence(conn, uuid)
     job = domains.read_active_job(conn, uuid)
     config = parse_domain(raw.xml)
     cpu_xml = config.cpu_xml
     if presence.active and job is None:
         cpu_xml = parse_domain(cpu.migratable_xml(conn, uuid)).cpu_xml
-    idle = presence.state in (VmState.RUNNING, VmState.PAUSED) and job is None
+    idle = answers and job is None and presence.state in (VmState.RUNNING, VmState.PAUSED)
     paths = _volume_paths(conn, config)
     images = dict(_images(config, paths))
     on = {nic.source for nic in config.nics if nic.kind == "network"}
@@ -78,7 +78,7 @@ def _read_source(conn: Connection, uuid: str, renames: set[str]) -> AtSource:
         presence=presence,
         job=job,
         cpu_xml=cpu_xml,
-        # Asking a QEMU that a job holds would wait for the job.
+        # Asking a QEMU that a job holds would wait for the job; one that hangs, for ever.
         disk_errors=len(conn.lookupByUUIDString(uuid).diskErrors(0)) if idle else 0,
         volumes=paths,
         sizes=volumes.disk_sizes(conn, uuid, images) if idle else {},

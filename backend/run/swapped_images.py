@@ -10,6 +10,7 @@ from backend.hypervisor.volumes import Volume
 from backend.model import DiskMove
 from backend.plan.wording import memory
 from backend.remote.images import ImageCheck, check_image
+from backend.run.copied_room import mirrored_room
 from backend.run.mirrors import copied
 from backend.run.old_images import CHECK_LIMIT_S, DESCRIBE_LIMIT_S, not_removed, remove_image
 from backend.run.told import Told
@@ -76,7 +77,8 @@ class SwappedImages:
             said.append(f"the old image {(await self._checked(move, move.source, False))[0]}")
         else:
             said.append(f"{move.format} has nothing that qemu-img could check")
-        return f"{move.target}: {'; '.join(said)}; {_NOT_PROVEN}", same
+        room = await mirrored_room(self._host, self._host, move)
+        return f"{move.target}: {'; '.join(said)}; {_NOT_PROVEN}{room}", same
 
     async def _described(self, path: str) -> Volume | None:
         try:

@@ -44,12 +44,12 @@ class TakingUp:
         if state.source not in hosts:
             return None
         if state.foreign:
-            return ForeignRun(state, hosts, self.publisher, samples)
+            return ForeignRun(state, hosts, self.publisher, self.inventory.now, samples)
         if state.target not in hosts:
             return None
         if state.mode is Mode.STORAGE:
-            source = hosts[state.source]
-            return pool_moves.taken_up(state, source, self.publisher, self.open_moves)
+            source, now = hosts[state.source], self.inventory.now
+            return pool_moves.taken_up(state, source, self.publisher, self.open_moves, now)
         if state.mode in MOVED_WHILE_OFF:
             return self._cold(state)
         return self._live(state, samples)
@@ -57,7 +57,13 @@ class TakingUp:
     def _cold(self, state: Migration) -> Left:
         source, target = map(self.inventory.host, (state.source, state.target))
         return cold_move.taken_up(
-            state, source, target, self.publisher, self.open_moves, self.ledger
+            state,
+            source,
+            target,
+            self.publisher,
+            self.open_moves,
+            self.ledger,
+            self.inventory.now,
         )
 
     def _live(self, state: Migration, samples: tuple[Sample, ...]) -> Left:
@@ -67,6 +73,7 @@ class TakingUp:
         def look_on(vm: Vm) -> Onlooker:
             return Onlooker(OutageProbe(hosts, source, target, vm, state.address), vm)
 
-        begun = attached_undertaking(state, target, resumed(self.ledger, state))
+        ready = resumed(self.ledger, state)
+        begun = attached_undertaking(state, target, ready, self.inventory.now)
         elsewhere = self.elsewhere(state.source, state.target)
         return AttachedRun(begun, samples, source, target, look_on, self.publisher, elsewhere)

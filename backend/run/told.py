@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from backend.model import Control, Decision, Migration, Outcome, Phase, PhaseState
+from backend.model import Control, Decision, Migration, Now, Outcome, Phase, PhaseState
 from backend.run.publish import Publisher
 from backend.run.turns import Turns
 
@@ -23,6 +23,7 @@ class Told:
         state: Migration,
         publisher: Publisher,
         confirmed: float,
+        now: Now,
         controls: Callable[[Migration], tuple[Control, ...]] = lambda _: (),
         keep: Callable[[Migration], None] | None = None,
     ) -> None:
@@ -34,6 +35,7 @@ class Told:
         self._turns = Turns(state.turns)
         self.zero = confirmed
         """`time.monotonic()` of the confirm, then of the migrate call."""
+        self.now = now
         self._publisher = publisher
 
     @property
@@ -45,7 +47,7 @@ class Told:
         """Change fields of the state."""
         state = replace(self.state, **fields)  # type: ignore[arg-type]
         state = replace(state, controls=self._controls(state))
-        self.state = self._turns.follow(self.state, state, time.time())
+        self.state = self._turns.follow(self.state, state, self.now())
         if self._keep is not None and fields.keys() & _KEPT:
             self._keep(self.state)
         self._publisher.migration(self.state)
@@ -64,7 +66,7 @@ class Told:
     def note(self, action: str, reason: str, by: str = "engine") -> None:
         """Add a decision."""
         t_s = round(time.monotonic() - self.zero, 3)
-        decision = Decision(t_s=t_s, at=time.time(), action=action, reason=reason, by=by)
+        decision = Decision(t_s=t_s, at=self.now(), action=action, reason=reason, by=by)
         self.state = replace(self.state, decisions=_kept((*self.state.decisions, decision)))
         self._publisher.decision(self.state.id, decision)
         self._publisher.migration(self.state)
@@ -99,3 +101,8 @@ def _kept(decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
         return decisions
     oldest = next((n for n, one in enumerate(decisions) if one.action == "note"), 0)
     return (*decisions[:oldest], *decisions[oldest + 1 :])
+
+
+def as_monotonic(at: float, now_s: float) -> float:
+    """Of a time of day that has passed: what `time.monotonic()` was."""
+    return time.monotonic() - max(0.0, now_s - at)

@@ -74,6 +74,8 @@ class Judgement:
     reason: str
     settled: bool = True
     leftovers: tuple[str, ...] = ()
+    seen: End | None = None
+    """What its owner, or whoever holds what is left of it, said."""
 
 
 class Standing(StrEnum):
@@ -232,6 +234,7 @@ def _only_target(before: Before, source: End, target: End) -> Judgement:
         f"It {_verb(target)} on {target.host}; {source.host} "
         + ("keeps only a stale definition." if source.defined else "has nothing of it any more."),
         leftovers=tuple(left),
+        seen=target,
     )
 
 
@@ -249,6 +252,7 @@ def _only_source(before: Before, source: End, target: End) -> Judgement:
         + ("keeps a stale definition." if target.defined else "has nothing of it."),
         settled=not paused,
         leftovers=tuple(left),
+        seen=source,
     )
 
 
@@ -258,12 +262,14 @@ def _none_active(before: Before, source: End, target: End) -> Judgement:
             Outcome.STAYED,
             source.host,
             f"It is {state_words(source)} on {source.host}, and {target.host} has nothing of it.",
+            seen=source,
         )
     if target.defined and not source.defined:
         return Judgement(
             Outcome.MOVED,
             target.host,
             f"It is {state_words(target)} on {target.host}, and {source.host} has nothing of it.",
+            seen=target,
         )
     if source.defined and target.defined:
         return Judgement(

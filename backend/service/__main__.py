@@ -8,17 +8,22 @@ import logging.handlers
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from backend.errors import FerryError, shown
+from backend.model import Now
 from backend.service import paths
 from backend.service.server import Server
 
 IDLE_S = 900.0
 
 
-def main() -> int:
-    """Serve until idle or told to stop. 0 also when another engine already serves."""
+def main(now: Now = time.time) -> int:
+    """Serve until idle or told to stop. 0 also when another engine already serves.
+
+    `now`: the engine's clock, the only one that it has.
+    """
     options = _options()
     os.umask(0o077)
     try:
@@ -37,7 +42,7 @@ def main() -> int:
     os.ftruncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
     _log_to_file(options.foreground)
-    asyncio.run(_serve(options.idle_s, options.ready_fd))
+    asyncio.run(_serve(options.idle_s, options.ready_fd, now))
     return 0
 
 
@@ -52,8 +57,8 @@ def _options() -> argparse.Namespace:
     return options
 
 
-async def _serve(idle_s: float, ready_fd: int | None) -> None:
-    server = Server(idle_s)
+async def _serve(idle_s: float, ready_fd: int | None, now: Now) -> None:
+    server = Server(idle_s, now)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)

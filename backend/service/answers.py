@@ -5,6 +5,8 @@ from backend.model import Migration
 from backend.run.engine import Engine
 from backend.service.protocol import (
     Abort,
+    AdviceChanged,
+    AdviceReply,
     Change,
     Done,
     EvacuationReply,
@@ -13,12 +15,14 @@ from backend.service.protocol import (
     Examined,
     FleetChanged,
     FleetReply,
+    GetAdvice,
     GetFleet,
     GetMigration,
     ListEvacuations,
     ListMigrations,
     ListPast,
     ListPolicies,
+    ListRolls,
     MakePlan,
     MigrationReply,
     MigrationsReply,
@@ -26,10 +30,13 @@ from backend.service.protocol import (
     PastReply,
     PlanEvacuation,
     PlanReply,
+    PlanRoll,
     PoliciesReply,
     Refused,
     Reply,
     Request,
+    RollReply,
+    RollsReply,
     SampleArrived,
     SetBandwidth,
     SetMaintenance,
@@ -37,7 +44,9 @@ from backend.service.protocol import (
     Start,
     Started,
     StartEvacuation,
+    StartRoll,
     SteerEvacuation,
+    SteerRoll,
     TroubleSaid,
     Watch,
 )
@@ -100,12 +109,29 @@ async def _about_runs(engine: Engine, request: Request) -> Reply:
         case SetMaintenance():
             await runs.set_maintenance(request.host, request.on)
             return Done()
+        case GetAdvice():
+            return AdviceReply(await engine.advisor.asked(request.after, settle=request.settle))
+    return await _about_rolls(engine, request)
+
+
+async def _about_rolls(engine: Engine, request: Request) -> Reply:
+    rolls = engine.rolls
+    match request:
+        case PlanRoll():
+            return RollReply(await rolls.plan(request.wish))
+        case StartRoll():
+            return RollReply(await rolls.start(request.wish))
+        case ListRolls():
+            return RollsReply(await rolls.all())
+        case SteerRoll():
+            await rolls.control(request.control)
+            return Done()
     raise BadInput("That request is not known here.")
 
 
 def wanted(watch: Watch, change: Change) -> bool:
     """Whether a connection that watches so wants this change."""
-    if isinstance(change, FleetChanged):
+    if isinstance(change, FleetChanged | AdviceChanged):
         return watch.fleet
     if isinstance(change, TroubleSaid):
         return True

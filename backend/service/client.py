@@ -37,6 +37,7 @@ from backend.service.protocol import (
     decode_from_engine,
     encode,
 )
+from backend.service.run_lock import only_run
 
 __all__ = [
     "BadInput",
@@ -45,6 +46,7 @@ __all__ = [
     "FerryError",
     "difference",
     "fold",
+    "only_run",
     "own_version",
     "start_engine",
     "whole",

@@ -1,15 +1,18 @@
 """Carries what an engine publishes to the connections that watch it: encoded once for all."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from backend.model import Decision, Evacuation, FleetSnapshot, Migration, Sample
+from backend.model import Advising, Decision, Evacuation, FleetSnapshot, Migration, Roll, Sample
 from backend.service.changes import difference, whole
 from backend.service.protocol import (
+    AdviceChanged,
     Change,
     DecisionMade,
     EvacuationChanged,
     MigrationChanged,
     Publish,
+    RollChanged,
     SampleArrived,
     TroubleSaid,
     encode,
@@ -26,12 +29,14 @@ class Hub:
         self._subscribers: set[Subscriber] = set()
         self._fleet = FleetSnapshot()
         self._trouble = ""
+        self._advising = Advising()
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Tell `subscriber` of every change from now on; first, the whole fleet as published."""
         if subscriber in self._subscribers:
             return
-        for change in (whole(self._fleet), TroubleSaid(self._trouble)):
+        now = (whole(self._fleet), TroubleSaid(self._trouble), AdviceChanged(self._advising))
+        for change in now:
             subscriber(change, encode(Publish(change)))
         self._subscribers.add(subscriber)
 
@@ -61,6 +66,16 @@ class Hub:
     def evacuation(self, run: Evacuation) -> None:
         """A run began, went on or ended."""
         self._send(EvacuationChanged(run))
+
+    def roll(self, roll: Roll) -> None:
+        """A roll began, went on, stopped or ended."""
+        self._send(RollChanged(roll))
+
+    def advising(self, advising: Advising) -> None:
+        """What the rules say from now on; told where it is not what was said before."""
+        before, self._advising = self._advising, advising
+        if replace(before, round=0, at=0.0) != replace(advising, round=0, at=0.0):
+            self._send(AdviceChanged(advising))
 
     def trouble(self, sentence: str) -> None:
         """Something ails the engine itself, and migrations go on; empty: no longer."""

@@ -25,32 +25,34 @@ from backend.model import (
     Vm,
 )
 from backend.service.message import Message
+
+# One statement for each name is what ruff would make of these.
+# isort: off
+from backend.service.protocol_rolls import (
+    ListRolls as ListRolls,
+    PlanRoll as PlanRoll,
+    RollChanged as RollChanged,
+    RollReply as RollReply,
+    RollsReply as RollsReply,
+    StartRoll as StartRoll,
+    SteerRoll as SteerRoll,
+)
 from backend.service.protocol_runs import (
+    AdviceChanged as AdviceChanged,
+    AdviceReply as AdviceReply,
     EvacuationChanged as EvacuationChanged,
-)
-from backend.service.protocol_runs import (
     EvacuationReply as EvacuationReply,
-)
-from backend.service.protocol_runs import (
     EvacuationsReply as EvacuationsReply,
-)
-from backend.service.protocol_runs import (
+    GetAdvice as GetAdvice,
     ListEvacuations as ListEvacuations,
-)
-from backend.service.protocol_runs import (
     PlanEvacuation as PlanEvacuation,
-)
-from backend.service.protocol_runs import (
     SetMaintenance as SetMaintenance,
-)
-from backend.service.protocol_runs import (
     StartEvacuation as StartEvacuation,
-)
-from backend.service.protocol_runs import (
     SteerEvacuation as SteerEvacuation,
 )
+# isort: on
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Raised with every change of this schema; an engine and a client must agree."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -199,6 +201,11 @@ Request = (
     | ListEvacuations
     | SteerEvacuation
     | SetMaintenance
+    | PlanRoll
+    | StartRoll
+    | ListRolls
+    | SteerRoll
+    | GetAdvice
     | GetEngine
     | StopEngine
 )
@@ -329,7 +336,14 @@ class TroubleSaid(Message, frozen=True):
 
 
 Change = (
-    FleetChanged | MigrationChanged | SampleArrived | DecisionMade | EvacuationChanged | TroubleSaid
+    FleetChanged
+    | MigrationChanged
+    | SampleArrived
+    | DecisionMade
+    | EvacuationChanged
+    | RollChanged
+    | AdviceChanged
+    | TroubleSaid
 )
 
 Reply = (
@@ -346,6 +360,9 @@ Reply = (
     | Examined
     | EvacuationReply
     | EvacuationsReply
+    | RollReply
+    | RollsReply
+    | AdviceReply
     | EngineReply
 )
 

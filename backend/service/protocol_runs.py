@@ -1,6 +1,7 @@
-"""What is said of runs: hosts that are emptied, VMs that are brought home, maintenance."""
+"""What is said of runs (hosts that are emptied, VMs that are brought home, maintenance) and of the
+rules that ask for them."""
 
-from backend.model import Evacuation, EvacuationControl, EvacuationWish
+from backend.model import Advising, Evacuation, EvacuationControl, EvacuationWish
 from backend.service.message import Message
 
 
@@ -38,6 +39,28 @@ class SetMaintenance(Message, frozen=True):
 
     host: str
     on: bool
+
+
+class GetAdvice(Message, frozen=True):
+    """What the rules say -> AdviceReply.
+
+    `after`: wait for a round later than that; None: decide now, by all that is known.
+    `settle`: first wait until the hosts have answered, and loads are known of as many rounds as
+    the rules ask for.
+    """
+
+    after: int | None = None
+    settle: bool = False
+
+
+class AdviceReply(Message, frozen=True):
+    advising: Advising
+
+
+class AdviceChanged(Message, frozen=True):
+    """The rules say something else from now on."""
+
+    advising: Advising
 
 
 class EvacuationReply(Message, frozen=True):

@@ -19,6 +19,7 @@ import msgspec
 
 from backend.errors import BadInput, FerryError
 from backend.fleet import config
+from backend.model import Now
 from backend.run.engine import Engine
 from backend.service import answers, paths
 from backend.service.client import own_version
@@ -40,6 +41,7 @@ from backend.service.protocol import (
     Publish,
     Reply,
     Request,
+    RollChanged,
     StopEngine,
     Watch,
     Welcome,
@@ -65,13 +67,14 @@ class Served:
 class Server:
     """All connections and the engines they use."""
 
-    def __init__(self, idle_s: float) -> None:
+    def __init__(self, idle_s: float, now: Now) -> None:
         self._idle_s = idle_s
         self._served: dict[config.FleetSettings, Served] = {}
         self._clients: set[Connection] = set()
         self._idle_since = time.monotonic()
         self._stop = asyncio.Event()
-        self._started = time.time()
+        self._now = now
+        self._started = now()
         self.ssh_agent: str | None = os.environ.get("SSH_AUTH_SOCK")
 
     async def serve(self, listener: socket.socket) -> None:
@@ -102,6 +105,7 @@ class Server:
                 settings,
                 hub,
                 lambda: self.ssh_agent,
+                self._now,
                 paths.history_path(),
                 paths.open_moves_path(),
                 paths.journal_path(),
@@ -259,6 +263,7 @@ class Connection:
         states = served.engine.migrations(running_only=False)
         changes: list[Change] = [MigrationChanged(migration) for migration in states]
         changes += map(EvacuationChanged, served.engine.evacuations.known)
+        changes += map(RollChanged, served.engine.rolls.known)
         for change in changes:
             self._publish(change, encode(Publish(change)))
 

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def serving(door: Path | None = None) -> AsyncIterator[Path]:
     """A server of this process's own, and the path of its socket."""
     path = door or paths.socket_path()
-    one = Server(idle_s=float("inf"))
+    one = Server(float("inf"), time.time)
     task = asyncio.create_task(one.serve(paths.listen(path)))
     try:
         yield path

@@ -1,6 +1,7 @@
 """An examination through the engine's door, on libvirt's test driver: no SSH, no QEMU, two names
 of one and the same host."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ uri = "qemu+unix:///system?socket=/no/such/socket"
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Engine]:
-    made = Engine(config.parse(TWO, Path("/fleet.toml")), Hub(), lambda: None)
+    made = Engine(config.parse(TWO, Path("/fleet.toml")), Hub(), lambda: None, time.time)
     made.begin()
     yield made
     await made.close()

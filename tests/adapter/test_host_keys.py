@@ -42,6 +42,9 @@ class Door(asyncssh.SSHServer):
         self._seen.logins.append(username)
         return True
 
+    def connection_requested(self, *_: object) -> bool:
+        return True  # to jump over
+
 
 @asynccontextmanager
 async def serving(
@@ -112,6 +115,10 @@ async def refusal(host: SshHost) -> HostUnreachable:
 ED25519 = asyncssh.generate_private_key("ssh-ed25519")
 OTHER = asyncssh.generate_private_key("ssh-ed25519")
 ECDSA = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+
+
+JUMP = ("Host kvm-a", "  ProxyJump gate", "Host gate", "  HostKeyAlias gate")
+"""Both are the same server; the second is known by a name of its own."""
 
 
 async def test_a_known_key_lets_us_log_in(tmp_path: Path) -> None:
@@ -193,11 +200,58 @@ async def test_to_check_no_key_at_all_is_refused(tmp_path: Path, more: tuple[str
 async def test_an_unknown_key_of_a_jump_host_is_refused_too(tmp_path: Path) -> None:
     seen = Seen()
     async with serving(tmp_path, seen, ED25519) as (port, home):
-        jump = ("Host kvm-a", "  ProxyJump gate", "Host gate", "  HostKeyAlias gate")
-        error = await refusal(client(home, port, "", *jump))
-        assert "with alias gate" in error.sentence
-        assert "not known" in error.sentence
+        error = await refusal(client(home, port, "", *JUMP))
+        assert error.sentence.startswith("gate offered a host key that is not known")
+        assert ED25519.get_fingerprint() in error.sentence
+        assert "a jump host on the way to kvm-a" in error.sentence
+        assert "`ssh gate`" in error.remedy
     assert seen.logins == []
+
+
+async def test_a_changed_key_of_a_jump_host_is_told_with_its_fingerprint(tmp_path: Path) -> None:
+    seen = Seen()
+    async with serving(tmp_path, seen, ED25519) as (port, home):
+        for known in (OTHER, ECDSA):
+            line_of_gate = line(port, known).replace("127.0.0.1", "gate")
+            error = await refusal(client(home, port, line_of_gate, *JUMP))
+            assert error.sentence.startswith("gate offered another host key than the known one")
+            assert ED25519.get_fingerprint() in error.sentence
+    assert seen.logins == []
+
+
+async def test_behind_a_jump_host_the_host_itself_is_checked_too(tmp_path: Path) -> None:
+    seen = Seen()
+    async with serving(tmp_path, seen, ED25519) as (port, home):
+        gate = line(port, ED25519).replace("127.0.0.1", "gate")
+        alone = ("Host kvm-a", "  HostKeyAlias kvm-a", *JUMP)
+        error = await refusal(client(home, port, gate, *alone))
+        assert error.sentence.startswith("kvm-a offered a host key that is not known")
+        assert ED25519.get_fingerprint() in error.sentence
+        assert seen.logins == [USER]
+        both = gate + line(port, ED25519).replace("127.0.0.1", "kvm-a")
+        host = client(home, port, both, *alone)
+        await host.connect()
+        assert seen.logins == [USER] * 3
+        assert (await host.run("anything")).exit_status == 0
+        await host.close()
+        assert seen.connections == 4
+
+
+async def test_a_jump_host_is_logged_in_to_with_the_agent_that_was_given(tmp_path: Path) -> None:
+    """The newest client's, not the one of whoever began the engine."""
+    seen, asked = Seen(), asyncio.Event()
+
+    async def agent_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await _no_keys(reader, writer)
+
+    async with serving(tmp_path, seen, ED25519) as (port, home):
+        agent = await asyncio.start_unix_server(agent_of, str(home / "agent"))
+        gate = line(port, ED25519).replace("127.0.0.1", "gate")
+        config = client(home, port, gate, *JUMP)._config_path
+        await refusal(SshHost("kvm-a", config, str(home / "agent")))
+        assert asked.is_set()
+        agent.close()
 
 
 async def test_a_key_known_for_another_name_of_that_address_does_not_count(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 nothing: what is planned, refused, kept in the journal and found again by the next engine."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,7 +58,7 @@ def journal(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def engine(journal: Path, hub: Hub | None = None) -> AsyncIterator[Ask]:
     """One life of an engine on that journal."""
-    made = Engine(FLEET, hub or Hub(), lambda: None, journal=journal)
+    made = Engine(FLEET, hub or Hub(), lambda: None, time.time, journal=journal)
     made.begin()
     try:
         yield lambda request: answer(made, (), request)
@@ -121,7 +122,7 @@ async def test_nothing_to_bring_home_is_a_sentence(journal: Path) -> None:
 
 async def left_open(journal: Path, *moves: EvacuationMove) -> None:
     """What an engine that was killed in the middle leaves."""
-    written = Journal(journal, FLEET.key)
+    written = Journal(journal, time.time, FLEET.key)
     run = Evacuation(
         "r1", EvacuationWish("one"), EvacuationState.RUNNING, moves, made=1.0, started=1.0
     )

@@ -45,7 +45,7 @@ def recorded() -> tuple[Migration, list[Sample]]:
 async def fill(path: Path, count: int) -> None:
     """As many past migrations, a minute apart, each with the recorded chart."""
     state, samples = recorded()
-    journal = Journal(path, " ".join(FLEET))
+    journal = Journal(path, time.time, " ".join(FLEET))
     verdict = state.verdict or Verdict(
         "x", state.vm, state.source, state.target, Outcome.MOVED, state.target, "", 10.0, 11.0
     )
@@ -77,7 +77,7 @@ async def day(path: Path) -> None:
     """One migration that runs a day, its samples as fast as they are taken."""
     state, samples = recorded()
     process = psutil.Process()
-    journal = Journal(path, "day")
+    journal = Journal(path, time.time, "day")
     journal.migration(replace(state, id="day", verdict=None))
     begun = time.perf_counter()
     for n in range(DAY_SAMPLES):

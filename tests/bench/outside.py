@@ -89,11 +89,12 @@ def stopped(changes: list[tuple[float, str, str]]) -> tuple[float, float] | None
     return None
 
 
-def wire_bytes(host: LabHost) -> int:
-    """What the host has sent over its uplink so far."""
+def wire_bytes(host: LabHost, *, received: bool = False) -> int:
+    """What the host has sent (received) over its uplink so far."""
+    way = "rx" if received else "tx"
     words = ["ip", "-n", host.netns, "-s", "-j", "link", "show", UPLINK]
     done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
-    return int(json.loads(done.stdout)[0]["stats64"]["tx"]["bytes"])
+    return int(json.loads(done.stdout)[0]["stats64"][way]["bytes"])
 
 
 @contextmanager

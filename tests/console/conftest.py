@@ -47,7 +47,30 @@ class Console:
     async def settle(self) -> None:
         """Everything drawn, whatever the pace."""
         self.app.flush()
+        await self.come_to_rest()
+
+    async def resize(self, width: int, height: int) -> None:
+        """Another size of the terminal; nothing but that draws anew."""
+        await self.pilot.resize_terminal(width, height)
+        await self.come_to_rest()
+
+    async def come_to_rest(self) -> None:
+        """Until nothing waits: Textual's pause may end while a busy machine still draws."""
         await self.pilot.pause()
+        while self._waits():
+            await self.pilot._wait_for_screen()
+            self.app.screen._on_timer_update()
+
+    def _waits(self) -> bool:
+        screen = self.app.screen
+        pumps = (self.app, *screen.walk_children(with_self=True))
+        return bool(
+            self.app._resize_event
+            or screen._layout_required
+            or screen._callbacks
+            or screen._dirty_widgets
+            or any(one.message_queue_size for one in pumps)
+        )
 
     @property
     def screen(self) -> FerryScreen:

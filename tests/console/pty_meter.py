@@ -99,6 +99,11 @@ class Meter:
                 self._read(0.05)
         return self._process.wait(0.1)
 
+    def kill(self) -> None:
+        """As a lost terminal, or a crash, would; nothing of it is left."""
+        self._process.kill()
+        self._process.wait()
+
     def cpu_s(self) -> float:
         """User and system time of the process so far."""
         with open(f"/proc/{self._process.pid}/stat") as stat:

@@ -17,12 +17,18 @@ from backend.model import (
     Forecast,
     Mode,
     MoveState,
+    Roll,
+    RollHost,
+    RollState,
+    RollStep,
+    RollWish,
     Way,
 )
 from backend.service.protocol import (
     EvacuationChanged,
     EvacuationReply,
     PlanEvacuation,
+    RollChanged,
     SetMaintenance,
     StartEvacuation,
     SteerEvacuation,
@@ -217,6 +223,22 @@ async def test_an_interrupted_run_is_said_everywhere_and_goes_on_when_told(conso
         (sent,) = c.asked(SteerEvacuation)
         assert isinstance(sent, SteerEvacuation)
         assert sent.control is EvacuationControl.RESUME
+
+
+async def test_a_roll_that_stands_is_said_everywhere(console: Open) -> None:
+    roll = Roll(
+        "o1",
+        RollWish(("kvm-a", "kvm-b"), "true"),
+        RollState.STOPPED,
+        (RollHost("kvm-a", RollStep.HOOK), RollHost("kvm-b")),
+        trouble="The hook on kvm-a ended with exit code 4. \x1b[31mkvm-a is empty.",
+    )
+    async with console("web") as c:
+        await c.publish(RollChanged(roll))
+        assert "The roll is stopped. The hook on kvm-a ended with exit code 4." in c.text
+        assert "\x1b" not in c.text
+        await c.publish(RollChanged(replace(roll, state=RollState.RUNNING, trouble="")))
+        assert "The roll is" not in c.text
 
 
 async def test_a_host_is_put_in_maintenance_by_a_key(console: Open) -> None:

@@ -185,9 +185,14 @@ async def test_of_a_long_list_each_row_is_there_when_it_is_seen(console: Open) -
 
 async def test_an_empty_history_and_a_journal_in_trouble_say_so(console: Open) -> None:
     async with console("web") as c:
-        c.link.answers[ListPast] = PastReply((), "The journal cannot be read (locked).")
+        c.link.answers[ListPast] = PastReply(())
         await c.press("h")
         assert "no VM has been moved yet" in c.text
+        await c.press("escape")
+        c.link.answers[ListPast] = PastReply((), "The journal cannot be read (locked).")
+        await c.press("h")
+        assert "no migration is known" in c.text
+        assert "no VM has been moved yet" not in c.text
         assert "The journal cannot be read (locked)." in c.text
         await c.press("enter", "space")
         assert "There is no migration in this list." in c.text

@@ -152,14 +152,22 @@ async def test_a_resize_loses_nothing(console: Open) -> None:
     async with console("db") as c:
         await opened(c, c.link.when(lambda m: passing(2, m)) + 1)
         before = c.text
-        await c.pilot.resize_terminal(80, 24)
-        await c.settle()
+        await c.resize(80, 24)
         for part in ("LEFT TO SEND", "┊2", "⇢ CONVERGING", "esc leave it running"):
             assert part in c.text
         assert len(c.text.splitlines()) <= 24
-        await c.pilot.resize_terminal(120, 36)
-        await c.settle()
+        await c.resize(120, 36)
         assert c.text == before
+
+
+async def test_a_report_fits_a_terminal_that_has_become_smaller(console: Open) -> None:
+    async with console("web") as c:
+        await opened(c, c.link.length)
+        await c.resize(80, 24)
+        resized = c.text
+        assert len(resized.splitlines()) <= 24
+        await c.settle()
+        assert c.text == resized
 
 
 async def test_escape_leaves_it_running(console: Open) -> None:

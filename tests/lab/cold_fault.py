@@ -1,5 +1,6 @@
-"""An engine of its own that moves one VM cold and meets a fault at one step; run as a process, so
-that the fault may be its own death. Prints the verdict as one JSON line, or dies.
+"""An engine of its own that moves one VM (cold, or its disk between pools) and meets a fault at one
+step; run as a process, so that the fault may be its own death. Prints the verdict as one JSON line,
+or dies.
 
     python -m tests.lab.cold_fault FLEET STATE VM TARGET STEP FAULT POOL
 
@@ -14,12 +15,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from backend.fleet.config import load
 from backend.model import (
+    Advising,
     Decision,
     DiskChoice,
     Evacuation,
@@ -27,6 +30,7 @@ from backend.model import (
     Migration,
     Mode,
     MoveOptions,
+    Roll,
     Sample,
     Verdict,
 )
@@ -37,6 +41,7 @@ from backend.run.engine import Engine
 from backend.run.idle_disks import IdleDisks
 from backend.run.new_volumes import NewVolumes
 from backend.run.storage_end import StorageEnd
+from backend.run.storage_move import StorageRun
 
 VERDICT_LIMIT_S = 150.0
 
@@ -51,6 +56,9 @@ BEFORE: dict[str, tuple[type, str]] = {
     "release": (ColdTarget, "release"),
     "repoint": (IdleDisks, "_define"),
     "follow": (StorageEnd, "_snapshots_follow"),
+    "mirror": (StorageRun, "_start"),
+    "switch": (StorageRun, "_pivot"),
+    "judge": (StorageEnd, "_settled"),
 }
 """A step's name -> the method before which the fault comes."""
 
@@ -75,7 +83,13 @@ class News:
     def decision(self, migration_id: str, decision: Decision) -> None:
         """Nothing."""
 
+    def advising(self, advising: Advising) -> None:
+        """Nothing is shown."""
+
     def evacuation(self, run: Evacuation) -> None:
+        """Nothing."""
+
+    def roll(self, roll: Roll) -> None:
         """Nothing."""
 
     def trouble(self, sentence: str) -> None:
@@ -111,7 +125,7 @@ async def main(
 ) -> None:
     news = News()
     engine = Engine(
-        load(Path(fleet)), news, lambda: None, None, Path(state) / "virt-ferry" / "open"
+        load(Path(fleet)), news, lambda: None, time.time, None, Path(state) / "virt-ferry" / "open"
     )
     engine.begin()
 

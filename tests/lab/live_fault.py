@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,14 @@ async def main(fleet: str, state: str, vm: str, target: str, step: str, *uris: s
         setattr(*BEFORE[step], _die)
     news = News()
     kept = Path(state) / "virt-ferry"
-    engine = Engine(load(Path(fleet)), news, lambda: None, None, kept / "open", kept / "journal.db")
+    engine = Engine(
+        load(Path(fleet)),
+        news,
+        lambda: None,
+        time.time,
+        open_moves=kept / "open",
+        journal=kept / "journal.db",
+    )
     engine.begin()
     plans, started = await engine.start((vm,), target, MoveOptions())
     assert started, [f.sentence for plan in plans for f in plan.findings if f.severity == "block"]

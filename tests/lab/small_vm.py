@@ -34,14 +34,14 @@ class SmallVm:
         """A file of a host as this machine sees it."""
         return outside(self.lab, host, path)
 
-    def make(self, *, snapshots: int = 0) -> None:
-        """Pool, network, image and VM at the source."""
+    def make(self, *, snapshots: int = 0, content: bytes = bytes(range(256))) -> None:
+        """Pool, network, image (full of `content`) and VM at the source."""
         self.make_pool(self.source)
         self.lab.virsh(self.source, "pool-start", POOL)
         self.make_network(self.source)
         self.lab.virsh(self.source, "net-start", NETWORK)
         image = self.outside(self.source, self.image)
-        image.with_suffix(".raw").write_bytes(bytes(range(256)) * (DISK_BYTES // 256))
+        image.with_suffix(".raw").write_bytes(content * (DISK_BYTES // len(content)))
         qemu_img("convert", "-O", "qcow2", image.with_suffix(".raw"), image)
         image.with_suffix(".raw").unlink()
         for number in range(snapshots):

@@ -62,11 +62,17 @@ def mended(lab: Lab) -> Iterator[None]:
 
 
 def meet(
-    lab: Lab, ferry: Ferry, step: str, fault: str, pool: str = "default", target: str = ""
+    lab: Lab,
+    ferry: Ferry,
+    step: str,
+    fault: str,
+    pool: str = "default",
+    target: str = "",
+    vm: str = OFF,
 ) -> Event | None:
     """Move it with a fault; its verdict, or None where the engine died."""
-    to = target or other(lab, OFF)
-    words = (str(ferry.fleet), str(ferry.state), OFF, to, step, fault, pool)
+    to = target or other(lab, vm)
+    words = (str(ferry.fleet), str(ferry.state), vm, to, step, fault, pool)
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab.cold_fault", *words],
         cwd=ROOT,

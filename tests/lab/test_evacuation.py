@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.console.pty_meter import Meter
 from tests.lab.conftest import Lab, eventually
-from tests.lab.ferry import Event, Ferry
+from tests.lab.ferry import COMMAND, Event, Ferry
 from tests.lab.places import (
     HOSTS,
     assert_defined_only_on,
@@ -30,6 +31,8 @@ LIVE, LOCAL, OFF, AUTO, TAGGED, SAVED = (
 )
 ALL = (LIVE, LOCAL, OFF, AUTO, TAGGED, SAVED)
 GO = (LIVE, LOCAL, OFF, AUTO)
+STARTS = (AUTO, OFF)
+"""They start with their host."""
 KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")
 
 
@@ -46,7 +49,8 @@ def mixed(lab: Lab, ferry: Ferry) -> Iterator[None]:
             assert code == 0, events
     lab.virsh(HOST, "metadata", TAGGED, *KEY, "--set", '<vm never="yes"/>')
     lab.virsh(HOST, "snapshot-create-as", SAVED, "kept")
-    lab.virsh(HOST, "autostart", AUTO)
+    for vm in ALL:
+        lab.virsh(HOST, "autostart", vm, *(() if vm in STARTS else ("--disable",)))
     yield
     ferry.run("evacuations", "abort", HOST)
     ferry.run("maintenance", HOST, "off")
@@ -125,7 +129,9 @@ async def test_a_host_is_emptied_and_everything_comes_back(lab: Lab, ferry: Ferr
         assert_defined_only_on(lab, vm, ended[vm]["target"])
     for vm in (TAGGED, SAVED):
         assert_defined_only_on(lab, vm, HOST)
-    assert "enable" in autostart(lab, ended[AUTO]["target"])
+    assert all(autostart(lab, vm, ended[vm]["target"]) is (vm in STARTS) for vm in GO), (
+        "kept on the way"
+    )
 
     host = next(one for one in ferry.json("hosts") if one["name"] == HOST)
     assert host["maintenance_since"] is not None
@@ -138,9 +144,11 @@ async def test_a_host_is_emptied_and_everything_comes_back(lab: Lab, ferry: Ferr
     assert (code, back[-1]["state"]) == (0, "ended"), back[-1]
     assert image_of(lab, LOCAL) == f"{LOCAL}.1.qcow2", "nothing is written over"
     assert sorted(by_vm(back[-1])) == sorted(GO)
-    for vm in ALL:
-        assert_defined_only_on(lab, vm, HOST)
-    assert "enable" in autostart(lab, HOST)
+    home = {one["vm"]: one for one in back if one["event"] == "verdict"}
+    assert {vm: (one["outcome"], one["owner"]) for vm, one in home.items()} == dict.fromkeys(
+        GO, ("moved", HOST)
+    )
+    assert_all_at_home(lab)
     for vm in (LIVE, LOCAL, AUTO, TAGGED, SAVED):
         eventually(lambda vm=vm: lab.vm(vm)["memory_ok"] is True, f"{vm} is whole", 40)  # type: ignore[misc]
     host = next(one for one in ferry.json("hosts") if one["name"] == HOST)
@@ -181,8 +189,41 @@ async def test_a_run_whose_engine_died_goes_on_when_told_and_moves_nothing_twice
         assert_defined_only_on(lab, vm, HOST)
     back, code = await run_of(ferry, "return", HOST)
     assert code == 0, back[-1]
+    assert_all_at_home(lab)
+
+
+async def test_a_console_killed_in_the_middle_ends_nothing(lab: Lab, ferry: Ferry) -> None:
+    set_links(lab, "60mbit")
+
+    def moving() -> bool:
+        open_runs = [one for one in ferry.json("evacuations") if one["state"] == "running"]
+        return any(move["state"] == "moving" for one in open_runs for move in one["moves"])
+
+    with Meter(COMMAND, env=dict(ferry.environment)) as console:
+        console.read_until(b"MIGRATIONS", 60)
+        console.read_until(OFF.encode(), 60)
+        console.press(b"\tje")
+        console.read_until(b"EVACUATE " + HOST.encode(), 60)
+        console.read_until(b"VMs to move", 90)
+        console.press(b"\r")
+        console.read_until(b"in maintenance from then on", 60)
+        console.press(b"y")
+        await asyncio.to_thread(eventually, moving, "the first VM moves", 60)
+        console.kill()
+    async with ferry.following("evacuations", "watch", HOST) as run:
+        first = await run.until(event="evacuation")
+        assert first["state"] == "running"
+        assert any(move["state"] == "waiting" for move in first["moves"]), "in the middle of it"
+        set_links(lab, "1gbit")
+        assert await run.ended() == 1
+    ended = by_vm(run.events[-1])
+    assert {ended[vm]["state"] for vm in GO} == {"moved"}, [one["reason"] for one in ended.values()]
     for vm in GO:
-        assert_defined_only_on(lab, vm, HOST)
+        assert_defined_only_on(lab, vm, ended[vm]["target"])
+        assert len(ended[vm]["ids"]) == 1, "nothing was begun twice"
+    _, code = await run_of(ferry, "return", HOST)
+    assert code == 0
+    assert_all_at_home(lab)
 
 
 async def test_a_paused_run_starts_nothing_and_one_that_is_ended_leaves_the_rest(
@@ -208,5 +249,14 @@ async def test_a_paused_run_starts_nothing_and_one_that_is_ended_leaves_the_rest
     assert {host_of(lab, vm) for vm in ALL} == {HOST}
 
 
-def autostart(lab: Lab, host: str) -> str:
-    return lab.virsh(host, "dominfo", AUTO).split("Autostart:")[1].split("\n")[0]
+def autostart(lab: Lab, vm: str, host: str) -> bool:
+    return "enable" in lab.virsh(host, "dominfo", vm).split("Autostart:")[1].split("\n")[0]
+
+
+def assert_all_at_home(lab: Lab) -> None:
+    """By virsh on every host: where each is defined, whether it runs, and starts with its host."""
+    for vm in ALL:
+        assert_defined_only_on(lab, vm, HOST)
+        state = lab.virsh(HOST, "domstate", vm).strip()
+        assert state == ("shut off" if vm == OFF else "running"), vm
+        assert autostart(lab, vm, HOST) is (vm in STARTS), vm

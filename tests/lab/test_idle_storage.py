@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,12 @@ def test_a_fault_at_a_step(
 
 @pytest.fixture
 def restarting(lab: Lab, host: str) -> Iterator[str]:
+    with daemon_back_again(lab, host) as command:
+        yield command
+
+
+@contextmanager
+def daemon_back_again(lab: Lab, host: str) -> Iterator[str]:
     """A command that kills the host's daemon, which comes back as systemd would see to."""
     script = lab.fleet.parent / "again.sh"
     pid = lab.fleet.parent / "hosts" / host / "run" / "libvirtd.pid"

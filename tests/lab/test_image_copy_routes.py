@@ -1,7 +1,5 @@
 """The ways from host to host: what crosses the wire, what arrives, which one is taken."""
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +9,7 @@ from backend.model import CopyRoute
 from backend.remote.copy_means import copy_means
 from backend.remote.digest import same_guest_content
 from backend.remote.images import check_image, image_facts
+from tests.lab.capture import PATTERN, capture
 from tests.lab.conftest import Lab
 from tests.lab.copy_pair import Pair, paired
 from tests.lab.image_lab import (
@@ -25,8 +24,6 @@ from tests.lab.image_lab import (
 )
 
 pytestmark = pytest.mark.lab
-
-PATTERN = b"a known pattern "
 
 
 @pytest.fixture
@@ -78,52 +75,15 @@ async def test_a_chain_is_flattened_into_one_image(pair: Pair) -> None:
         await same_guest_content(pair.source, ends[0], pair.target, ends[1])
 
 
-CAPTURE = f"""
-import socket, sys, threading, time
-tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
-tap.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
-tap.settimeout(0.2)
-over = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-print("on", flush=True)
-seen = hits = 0
-# What is under way when the copy is over still comes out of the buffer.
-until = None
-while until is None or time.monotonic() < until:
-    if until is None and over.is_set():
-        until = time.monotonic() + 1
-    try:
-        packet = tap.recv(1 << 16)
-    except TimeoutError:
-        continue
-    seen += len(packet)
-    hits += {PATTERN!r} in packet
-print(seen, hits)
-"""
-
-
-async def captured(pair: Pair, encrypted: bool) -> tuple[int, int]:
-    """Bytes that crossed the lab's switch during a copy, and packets with the pattern in them."""
-    tap = await asyncio.create_subprocess_exec(
-        *("ip", "netns", "exec", pair.lab.switch_netns, sys.executable, "-c", CAPTURE),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert tap.stdout is not None
-    await tap.stdout.readline()
-    await pair.copy("pattern", encrypted=encrypted).run()
-    out, _ = await tap.communicate(b"")
-    seen, hits = out.split()
-    return int(seen), int(hits)
-
-
 async def test_a_capture_on_the_switch_shows_no_plaintext(pair: Pair) -> None:
     pair.at_source.file("pattern").write_bytes(PATTERN * (8 * MIB // len(PATTERN)))
-    seen, hits = await captured(pair, encrypted=True)
-    assert seen > 8 * MIB
-    assert hits == 0
-    _, hits = await captured(pair, encrypted=False)
-    assert hits > 100
+    async with capture(pair.lab) as encrypted:
+        await pair.copy("pattern").run()
+    assert encrypted.seen_bytes > 8 * MIB
+    assert encrypted.hits == 0
+    async with capture(pair.lab) as plain:
+        await pair.copy("pattern", encrypted=False).run()
+    assert plain.hits > 100
 
 
 async def test_the_plan_tries_the_way(pair: Pair) -> None:

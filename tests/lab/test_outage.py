@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
@@ -29,7 +30,7 @@ AGREE_MS = 60
 async def fleet(lab: Lab) -> AsyncIterator[Inventory]:
     lab.run("quiet")
     settings = config.load(Path(lab.fleet))
-    made = Inventory(settings, lambda: None, dict, lambda _: None, lambda vm: vm)
+    made = Inventory(settings, lambda: None, dict, lambda _: None, lambda vm: vm, time.time)
     made.begin()
     await made.settled(15)
     try:

@@ -97,16 +97,16 @@ class Pointed:
         return await self.watch.call(function, timeout_s, what)
 
     async def measured(
-        self, uuid: str, min_period_s: int, newer_than_s: float, limit_s: float
+        self, uuid: str, min_period_s: int, within_s: float, limit_s: float
     ) -> tuple[Reading, ...]:
-        return await self.watch.measured(uuid, min_period_s, newer_than_s, limit_s)
+        return await self.watch.measured(uuid, min_period_s, within_s, limit_s)
 
 
 @asynccontextmanager
 async def watched(lab: Lab, sockets: Path) -> AsyncIterator[Fleet]:
     os.chmod(sockets, 0o700)
     watches = [
-        HostWatch(settings, sockets, lambda: None, dict, lambda _urgent: None)
+        HostWatch(settings, sockets, lambda: None, dict, lambda _urgent: None, time.time)
         for settings in load(lab.fleet).hosts
     ]
     for watch in watches:
@@ -259,7 +259,7 @@ async def test_a_dead_target_is_told_at_once(lab: Lab, tmp_path: Path) -> None:
         nowhere = HostSettings(
             "kvm-x", "qemu+tls://kvm-x/system", uri="qemu+unix:///system?socket=/x"
         )
-        dead = HostWatch(nowhere, tmp_path, lambda: None, dict, lambda _urgent: None)
+        dead = HostWatch(nowhere, tmp_path, lambda: None, dict, lambda _urgent: None, time.time)
         dead.begin()
         try:
             async with asyncio.timeout(SOON_S):

@@ -19,7 +19,7 @@ from backend.model import (
 )
 from backend.plan.policy import BALANCED
 from backend.run import again as again_module
-from backend.run.again import LEAST_LEFT_S, SecondAttempt, lost_its_link
+from backend.run.again import LEAST_LEFT_S, SecondAttempt, lost_its_link, promise
 from backend.run.controls import available
 from backend.run.told import Told
 from backend.run.verdict import Judgement
@@ -28,7 +28,16 @@ M = 1 << 20
 STATE = Migration("a1", "db-1", "u-1", "kvm-a", "kvm-b", 1000.0, BALANCED)
 STAYED = Judgement(Outcome.STAYED, "kvm-a", "It runs on kvm-a.")
 PROMISED = Verdict(
-    "a1", "db-1", "kvm-a", "kvm-b", Outcome.STAYED, "kvm-a", "", 40.0, 42.0, again=True
+    "a1",
+    "db-1",
+    "kvm-a",
+    "kvm-b",
+    Outcome.STAYED,
+    "kvm-a",
+    f"It runs on kvm-a. {promise('kvm-a', 'kvm-b')}",
+    40.0,
+    42.0,
+    again=True,
 )
 ERROR = "The connection was closed."
 
@@ -52,7 +61,7 @@ class Watch:
 
 
 def attempt(**changes: Any) -> tuple[Told, SecondAttempt]:
-    told = Told(replace(STATE, **changes), cast("Any", Silent()), 0.0, available)
+    told = Told(replace(STATE, **changes), cast("Any", Silent()), 0.0, time.time, available)
     return told, SecondAttempt(told, cast("Any", Watch("kvm-a")), cast("Any", Watch("kvm-b")))
 
 
@@ -123,6 +132,8 @@ async def test_it_waits_until_the_source_reaches_the_target(monkeypatch: Any) ->
     second.begun("b2")
     assert not second.wanted
     assert told.state.decisions[-1].reason == "tried again: migration b2"
+    assert told.state.verdict is not None
+    assert told.state.verdict.reason == "It runs on kvm-a. It was tried again: migration b2."
 
 
 async def test_an_operator_can_call_it_off(monkeypatch: Any) -> None:
@@ -146,4 +157,13 @@ async def test_a_link_that_does_not_come_back_is_told(monkeypatch: Any) -> None:
     monkeypatch.setattr(again_module, "WAIT_S", 0.0)
     told, second = attempt(verdict=PROMISED)
     assert not await second.link_is_back()
+    assert "did not reach kvm-b again" in told.state.decisions[-1].reason
+    assert told.state.verdict is not None
+    assert "It was not tried again: kvm-a did not reach" in told.state.verdict.reason
+    assert "once more" not in told.state.verdict.reason, "a promise that does not hold any more"
+
+
+async def test_a_promise_of_an_engine_before_this_one_ends_as_early() -> None:
+    told, second = attempt(verdict=PROMISED)
+    assert not await second.link_is_back(again_module.WAIT_S + 1)
     assert "did not reach kvm-b again" in told.state.decisions[-1].reason

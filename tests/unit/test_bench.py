@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.bench import judged
+from tests.bench import evacuation_report, judged
 from tests.bench.cases import MEMORIES_MIB, all_cases, quick_cases
+from tests.bench.evacuation_report import ONE_WIRE, TWO_TARGETS, Moved, Ran, Wire
 from tests.bench.loads import MB, Driven, Load, steady
 from tests.bench.measure import Measured
 from tests.bench.migrate import ABOVE, IDLE, NEAR, quick_rounds
@@ -102,3 +103,40 @@ def test_forecasts_are_judged_by_what_happened() -> None:
     assert judged.judged_right(one) is True
     assert judged.judged_right(_outcome("gentle", converges=True, moved=False)) is False
     assert judged.judged_right(_outcome("balanced", converges=True, moved=True)) is None
+
+
+def emptied(case: str, cap: int | None, total_s: float, pause_ms: int, sent: int = 500) -> Ran:
+    moves = (
+        Moved("db-1", "kvm-a", 0.0, total_s, pause_ms, sent * MB),
+        Moved("off-1", "kvm-c", 0.0, 2.0, None, 0),
+    )
+    wires = (
+        Wire("out", sent * MB, 200_000_000),
+        Wire("in", sent * MB // 2, 100_000_000),
+        Wire("in", sent * MB // 2, 400_000_000),
+    )
+    return Ran(case, 1, cap, 1.0, total_s, None, moves, wires)
+
+
+def test_an_evacuation_is_judged_by_the_better_cap_and_by_the_busiest_wire() -> None:
+    taken = [
+        emptied(ONE_WIRE, None, 24.5, 90),
+        emptied(ONE_WIRE, 1, 25.0, 80),
+        emptied(ONE_WIRE, 2, 40.0, 200, sent=900),
+    ]
+    assert evacuation_report.limit_s(taken) == pytest.approx(20)
+    found = {goal.what: goal.met for goal in evacuation_report.goals(taken)}
+    assert found == {
+        f"{ONE_WIRE}: of the better cap's time": True,
+        f"{ONE_WIRE}: of the limit": False,
+        f"{ONE_WIRE}: worst pause / the better cap's": False,
+    }
+
+
+def test_two_targets_are_to_be_well_below_the_better_cap() -> None:
+    caps = [emptied(TWO_TARGETS, 1, 60.0, 80), emptied(TWO_TARGETS, 2, 40.0, 120)]
+    for total_s, met in ((34.0, True), (34.1, False)):
+        ours = [emptied(TWO_TARGETS, None, total_s, 80) for _ in range(3)]
+        first, pause = evacuation_report.goals([*ours, *caps])
+        assert (first.met, pause.met) == (met, True)
+    assert evacuation_report.goals(ours) == [], "nothing to set it against"

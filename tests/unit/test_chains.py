@@ -157,7 +157,7 @@ def test_what_cannot_be_kept_whole_is_said_with_the_way_out(disk: Disk, says: st
 def test_of_a_running_vm_it_is_said_how_it_would_go() -> None:
     survey = chained()
     live = replace(survey, mode=Mode.LIVE, vm=replace(survey.vm, state=VmState.RUNNING))
-    assert "shut off, it moves whole" in found(live, "storage-not-copied").sentence
+    assert "--flatten, or move it shut off, whole" in found(live, "storage-not-copied").sentence
 
 
 def test_files_that_are_brought_do_not_lack() -> None:

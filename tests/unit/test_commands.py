@@ -266,7 +266,7 @@ def test_what_was_asked_for_is_typed() -> None:
     ("words", "reason"),
     [
         (("--deadline", "soon"), "--deadline: 'soon' is not a span of time"),
-        (("--deadline", "0"), "--deadline: A deadline lies between"),
+        (("--deadline", "0"), "--deadline: A span of time lies between"),
         (("--at", "25:00"), "--at: '25:00' is not a time"),
         (("--bandwidth", "fast"), "--bandwidth: fast is not a rate"),
     ],

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from backend.model import Band, Forecast, Migration
+from backend.model import Band, Forecast, Migration, Now
 from backend.plan.policy import BALANCED
-from backend.run import departure as departure_module
 from backend.run.departure import UNKNOWN_TAKES_S, Departure
 from backend.run.told import Told
 
@@ -25,14 +24,13 @@ class Silent:
 
 
 class Clock:
-    """Stands in for the module `time`; a wait takes no time but its own."""
+    """The engine's; a wait takes no time but its own."""
 
     def __init__(self) -> None:
         self.now_s = 1_000_000.0
         self.waited_s = 0.0
-        self.localtime, self.strftime = time.localtime, time.strftime
 
-    def time(self) -> float:
+    def now(self) -> float:
         return self.now_s
 
 
@@ -46,18 +44,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock.waited_s += span_s
         return timeout(0)
 
-    monkeypatch.setattr(departure_module, "time", clock)
     monkeypatch.setattr(asyncio, "timeout", quick)
     return clock
 
 
-def told(**changes: Any) -> Told:
-    return Told(replace(STATE, **changes), cast("Any", Silent()), 0.0)
+def told(now: Now, **changes: Any) -> Told:
+    return Told(replace(STATE, **changes), cast("Any", Silent()), 0.0, now)
 
 
 async def test_without_a_time_it_goes_at_once(clock: Clock) -> None:
-    assert await Departure(told()).wait()
-    assert not await Departure(told(abort_asked=True)).wait()
+    assert await Departure(told(clock.now)).wait()
+    assert not await Departure(told(clock.now, abort_asked=True)).wait()
     assert clock.waited_s == 0
 
 
@@ -74,7 +71,7 @@ async def test_it_starts_early_by_the_forecast(
     clock: Clock, changes: dict[str, Any], early_s: float
 ) -> None:
     at = clock.now_s + 3600
-    state = told(at=at, **changes)
+    state = told(clock.now, at=at, **changes)
     assert await Departure(state).wait()
     assert clock.now_s == pytest.approx(at - early_s)
     assert state.state.outlook is not None
@@ -83,12 +80,12 @@ async def test_it_starts_early_by_the_forecast(
 
 async def test_a_time_that_is_too_near_or_over_starts_at_once(clock: Clock) -> None:
     for ahead_s in (-500, 0, 10):
-        assert await Departure(told(at=clock.now_s + ahead_s, forecast=FORECAST)).wait()
+        assert await Departure(told(clock.now, at=clock.now_s + ahead_s, forecast=FORECAST)).wait()
     assert clock.waited_s == 0
 
 
 async def test_a_clock_that_is_set_while_waiting_is_noticed(clock: Clock) -> None:
-    state = told(at=clock.now_s + 86_400, forecast=FORECAST)
+    state = told(clock.now, at=clock.now_s + 86_400, forecast=FORECAST)
     waiting = asyncio.create_task(Departure(state).wait())
     await asyncio.sleep(0)
     clock.now_s += 90_000
@@ -97,7 +94,7 @@ async def test_a_clock_that_is_set_while_waiting_is_noticed(clock: Clock) -> Non
 
 
 async def test_an_abort_ends_the_waiting() -> None:
-    state = told(at=time.time() + 3600, forecast=FORECAST)
+    state = told(time.time, at=time.time() + 3600, forecast=FORECAST)
     departure = Departure(state)
     waiting = asyncio.create_task(departure.wait())
     await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """Copies under way: what is made and taken away again, how far they are, what they are worth."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -108,7 +109,7 @@ class Host:
 
 
 def told(published: Published | None = None, **changes: Any) -> Told:
-    return Told(replace(STATE, **changes), cast("Any", published or Published()), 0.0)
+    return Told(replace(STATE, **changes), cast("Any", published or Published()), 0.0, time.time)
 
 
 @pytest.fixture

@@ -124,15 +124,15 @@ def test_what_cannot_be_read_is_refused_with_the_options_name(words: tuple[str, 
 )
 def test_what_no_vm_can_be_moved_with_is_refused(options: MoveOptions) -> None:
     with pytest.raises(BadInput):
-        checked(options)
+        checked(options, 0.0)
 
 
 def test_a_named_volume_is_one_vms_alone() -> None:
     options = MoveOptions(disks=(DiskChoice("vda", "fast", "x"),))
-    checked(options)
+    checked(options, 0.0)
     with pytest.raises(BadInput, match="the disks of 2 VMs"):
-        checked(options, 2)
-    checked(MoveOptions(disks=(DiskChoice("vda", "fast"),)), 2)
+        checked(options, 0.0, 2)
+    checked(MoveOptions(disks=(DiskChoice("vda", "fast"),)), 0.0, 2)
     assert is_name("db 1.qcow2")
     assert not is_name(" x")
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.model import (
+    BackingImage,
     Disk,
     DiskAction,
     DiskChoice,
@@ -32,6 +33,7 @@ VDA = Disk(
 )
 DEFAULT = PoolFacts("default", path="/var/lib/libvirt/images", available_bytes=20 * GIB)
 FAST = PoolFacts("fast", path="/srv/fast", available_bytes=40 * GIB)
+BELOW = BackingImage("/gold/base.raw", "raw", "base.raw", True, GIB, 500 * MIB)
 LVM = PoolFacts("lvm", kind="logical", path="/dev/vg", available_bytes=80 * GIB)
 OFF = PoolFacts("off", active=False, path="/srv/off")
 
@@ -180,6 +182,29 @@ def test_images_that_are_not_copied_yet_say_why(change: dict[str, object], says:
     assert case.move.needed_bytes == 0
     assert blocked(odd) == ["storage-not-copied"]
     assert says in only(odd, "storage-not-copied").sentence
+
+
+def test_while_the_vm_runs_a_chain_becomes_one_image_if_that_is_said() -> None:
+    disk = replace(VDA, backing="/gold/base.raw")
+    refusal = only(survey(disk), "storage-not-copied").sentence
+    assert "--flatten" in refusal
+    assert blocked(survey(disk)) == ["storage-not-copied"]
+    asked = survey(replace(disk, chain=(BELOW,)), flatten=True)
+    move = disk_cases(asked)[0].move
+    assert (move.flattened, move.layers, move.allocated_bytes) == (True, (), 600 * MIB)
+    assert blocked(asked) == []
+    assert "one image" in only(asked, "storage-flattened").sentence
+    known = replace(asked, mirrored_bytes={"vda": 321 * MIB})
+    assert disk_cases(known)[0].move.allocated_bytes == 321 * MIB
+    unknown = survey(disk, flatten=True)
+    assert disk_cases(unknown)[0].move.allocated_bytes == VDA.virtual_bytes
+
+
+def test_what_a_mirror_writes_out_needs_its_room() -> None:
+    compressed = survey(VDA, mirrored_bytes={"vda": 900 * MIB})
+    assert disk_cases(compressed)[0].move.needed_bytes > 900 * MIB
+    reserved = survey(VDA, mirrored_bytes={"vda": 10 * MIB})
+    assert disk_cases(reserved)[0].move.allocated_bytes == VDA.allocated_bytes
 
 
 def test_a_stored_definition_with_another_image_would_be_wrong_at_the_target() -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from backend.hypervisor.migrate import MigrationOrder
 from backend.model import (
     Band,
@@ -18,8 +20,10 @@ from backend.model import (
     HostState,
     Migration,
     Mode,
+    MoveOptions,
     MoveState,
     Outcome,
+    Outlook,
     Plan,
     Policy,
     Severity,
@@ -27,11 +31,12 @@ from backend.model import (
     Vm,
     VmState,
     Way,
+    Word,
 )
 from backend.plan.queue_types import LinkMap, QueuedMove, Slot, Timeline
 from backend.run.evacuation_draw import draw, refusal, why_not
 from backend.run.evacuation_moves import judged, summary
-from backend.run.evacuation_queue import foreseen, in_order, queue_state
+from backend.run.evacuation_queue import foreseen, in_order, next_look_s, queue_state
 from backend.run.evacuation_survey import Considered, next_name
 from backend.run.together import Planned
 
@@ -206,6 +211,33 @@ def test_only_what_waits_and_moves_is_in_the_queue() -> None:
     assert not state.paused
     paused = replace(run, state=EvacuationState.INTERRUPTED)
     assert queue_state(paused, known, {}, LinkMap(), 100.0).paused
+
+
+def test_an_operators_bandwidth_is_each_moves_own() -> None:
+    wish = replace(WISH, options=MoveOptions(bandwidth_bytes_s=10_000_000))
+    moves = (move("a", MoveState.WAITING), move("b", MoveState.MOVING))
+    run = Evacuation("r", wish, EvacuationState.RUNNING, moves, started=80.0)
+    state = queue_state(run, {f"uuid-{name}": queued(name) for name in "ab"}, {}, LinkMap(), 100.0)
+    known = (*state.waiting, *(one.move for one in state.going))
+    assert [one.most_bytes_s for one in known] == [10_000_000] * 2
+
+
+def test_it_is_looked_at_sooner_when_a_move_is_about_to_leave_its_link() -> None:
+    def look_s(*left_s: float | None) -> float:
+        moves = tuple(move(f"m{n}", MoveState.MOVING) for n in range(len(left_s)))
+        outlooks = (
+            Outlook(Word.CONVERGING, "", left_s=None if one is None else Band(0, one, 99))
+            for one in left_s
+        )
+        known = {
+            one.uuid: replace(migration(None), outlook=outlook)
+            for one, outlook in zip(moves, outlooks, strict=True)
+        }
+        return next_look_s(Evacuation("r", WISH, moves=moves), known)
+
+    assert look_s() == look_s(None) == look_s(30.0) == 2.0
+    assert look_s(30.0, 1.7) == pytest.approx(0.7)
+    assert look_s(0.4) == 0.3
 
 
 def test_times_are_told_from_the_runs_start() -> None:

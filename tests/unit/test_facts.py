@@ -16,6 +16,7 @@ from backend.remote.facts import (
     is_uplink,
     local_counters,
     parse_block,
+    waited_us,
 )
 
 BLOCK = [
@@ -51,6 +52,14 @@ def test_rates_are_differences() -> None:
     assert facts.link_in_bytes_s == 1000
     assert facts.link_out_bytes_s == 5000
     assert facts.link_speed_bytes_s == 1_250_000_000
+
+
+def test_pressure_is_the_time_in_which_something_waited() -> None:
+    before, now = parse_block([*BLOCK, "psi 1000000"]), parse_block([*LATER, "psi 1500000"])
+    assert facts_between(before, now).pressure_percent == 25.0
+    assert facts_between(None, now).pressure_percent is None
+    assert facts_between(parse_block(BLOCK), now).pressure_percent is None
+    assert facts_between(now, parse_block([*LATER, "up 103", "psi 9"])).pressure_percent == 0.0
 
 
 def test_a_counter_that_fell_counts_for_nothing() -> None:
@@ -101,6 +110,15 @@ def test_the_script_and_psutil_agree_about_this_machine() -> None:
     assert set(far.interfaces) == set(here.interfaces)
     assert far.memory_free_bytes == pytest.approx(here.memory_free_bytes, rel=0.1)
     assert 0 < far.cpu_busy < far.cpu_total
+    assert (far.waited_us is None) is not Path("/proc/pressure/cpu").exists()
+    assert (here.waited_us is None) is (far.waited_us is None)
+
+
+def test_a_kernel_without_pressure_tells_none(tmp_path: Path) -> None:
+    assert waited_us(tmp_path / "none") is None
+    told = tmp_path / "cpu"
+    told.write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=77\n")
+    assert waited_us(told) == 77
 
 
 def test_only_what_leaves_the_host_is_an_uplink(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ rest is left out or told in a sentence, and nothing else comes out."""
 import asyncio
 import sqlite3
 import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ FEW = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scop
 
 async def kept(path: Path, migration: Migration = LAST) -> None:
     """A journal of one migration that has ended and one that has not."""
-    journal = Journal(path, "lab")
+    journal = Journal(path, time.time, "lab")
     journal.migration(migration)
     for sample in SAMPLES:
         journal.sample(migration.id, sample)
@@ -44,7 +45,7 @@ def _without_verdict(migration: Migration) -> Migration:
 
 async def asked_everything(path: Path) -> None:
     """All that an engine asks of it, and one more thing told to it."""
-    journal = Journal(path, "lab")
+    journal = Journal(path, time.time, "lab")
     for found, samples in [*await journal.unended(), await journal.find(LAST.id) or (LAST, ())]:
         assert isinstance(found, Migration)
         assert all(isinstance(one, Sample) for one in samples)
@@ -73,7 +74,7 @@ def modes(directory: Path) -> dict[str, int]:
 
 
 async def test_its_files_are_its_users_alone(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.db", "lab")
+    journal = Journal(tmp_path / "journal.db", time.time, "lab")
     journal.migration(LAST)
     assert await journal.written()
     found = modes(tmp_path)
@@ -86,7 +87,7 @@ async def test_a_migration_of_harmful_names_comes_back_as_it_was(tmp_path: Path)
     harm = ALL_AT_ONCE.replace("\ud800", "")
     harmful = spoilt(LAST, lambda text: text if text == LAST.id else harm + text)
     await kept(tmp_path / "journal.db", harmful)
-    journal = Journal(tmp_path / "journal.db", "lab")
+    journal = Journal(tmp_path / "journal.db", time.time, "lab")
     found = await journal.find(harmful.id)
     assert found is not None
     assert found[0] == harmful

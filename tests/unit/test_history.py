@@ -1,6 +1,7 @@
 """What past migrations have taught, in a file that may be damaged."""
 
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -65,6 +66,22 @@ def test_half_a_line_costs_that_line_alone(path: Path) -> None:
     assert len(again.past_of("u-1")) == 1
     again.add(move(3))
     assert len(History(path).past_of("u-1")) == 2
+
+
+def test_a_disk_that_was_full_costs_that_line_alone(path: Path) -> None:
+    history = History(path)
+    history.add(move(1))
+    was = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, was[1]))
+    try:
+        history.add(move(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, was)
+    history.add(move(3))
+    history.add(move(4))
+    assert [past.passes for past in History(path).past_of("u-1")] == [
+        ((8.0, 40e6 + n),) for n in (4, 3, 1)
+    ]
 
 
 @pytest.mark.parametrize(

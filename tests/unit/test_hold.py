@@ -40,7 +40,7 @@ STATE = Migration(
 
 
 class Clock:
-    """Stands in for the module `time`."""
+    """The engine's, and stands in for the module `time`."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -104,7 +104,7 @@ class Desk:
     def __init__(self, clock: Clock, state: Migration, tuning: Tuning) -> None:
         self.clock = clock
         self.host, self.published, self.watched = Host(), Published(), Watched()
-        self.told = Told(state, cast("Any", self.published), clock.now_s, available)
+        self.told = Told(state, cast("Any", self.published), clock.now_s, clock.time, available)
         self.controls = Controls(
             self.told, cast("Any", self.host), cast("ChangedParameters", self.host)
         )

@@ -1,5 +1,6 @@
 """A host whose libvirt does not run: told as that, and this machine's is never taken for it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from backend.errors import DaemonStopped, HostUnreachable, from_libvirt
 from backend.fleet import host as host_module
+from backend.fleet import lanes as lanes_module
 from backend.fleet.config import HostSettings
 from backend.fleet.host import HostWatch
 from backend.model import HostState
@@ -39,9 +41,9 @@ class NoLane:
 def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HostWatch:
     Ssh.made = 0
     monkeypatch.setattr(host_module, "SshHost", Ssh)
-    monkeypatch.setattr(host_module, "Lane", NoLane)
+    monkeypatch.setattr(lanes_module, "Lane", NoLane)
     settings = HostSettings("kvm-b", "qemu+tls://kvm-b/system", ssh="kvm-b")
-    return HostWatch(settings, tmp_path, lambda: None, dict, lambda _: None)
+    return HostWatch(settings, tmp_path, lambda: None, dict, lambda _: None, time.time)
 
 
 async def test_without_a_forward_no_libvirt_is_opened_however_often(watch: HostWatch) -> None:

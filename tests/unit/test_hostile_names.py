@@ -345,7 +345,7 @@ def test_what_an_operator_names_is_a_name_or_refused(name: str) -> None:
         MoveOptions(networks=(NetworkChoice("br0", name),)),
     ):
         try:
-            checked(options)
+            checked(options, 0.0)
         except BadInput:
             continue
         assert name.isprintable()

@@ -2,11 +2,8 @@
 
 import asyncio
 import os
-import random
-import signal
 import sqlite3
 import stat
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +83,7 @@ def said() -> Said:
 
 @pytest.fixture
 async def journal(path: Path, said: Said) -> AsyncIterator[Journal]:
-    made = Journal(path, "lab", said.take, clock=lambda: NOW)
+    made = Journal(path, lambda: NOW, "lab", said.take)
     yield made
     await made.close()
 
@@ -98,7 +95,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def again(path: Path, fleet: str = "lab") -> Journal:
-    return Journal(path, fleet, clock=lambda: NOW)
+    return Journal(path, lambda: NOW, fleet)
 
 
 async def test_the_next_engine_finds_what_ran_and_its_chart(journal: Journal, path: Path) -> None:
@@ -184,7 +181,7 @@ async def test_only_its_owner_reads_it(journal: Journal, path: Path) -> None:
 
 
 async def test_no_file_is_no_trouble(said: Said) -> None:
-    journal = Journal(None, "lab", said.take)
+    journal = Journal(None, lambda: NOW, "lab", said.take)
     journal.migration(ended())
     assert await journal.written()
     assert await journal.past(PastFilter()) == ()
@@ -267,7 +264,7 @@ async def test_a_newer_versions_file_is_left_alone(path: Path, said: Said) -> No
     conn.execute(f"PRAGMA user_version = {journal_file.VERSION + 1}")
     conn.close()
     before = content(path)
-    journal = Journal(path, "lab", said.take)
+    journal = Journal(path, lambda: NOW, "lab", said.take)
     journal.migration(ended())
     assert not await journal.written()
     assert "newer version" in said[-1]
@@ -330,51 +327,3 @@ async def test_one_that_runs_all_night_stays_small(
     assert (samples[0], samples[-1]) == (sample(0), sample(999 / 5))
     times = [one.t_s for one in samples]
     assert times == sorted(times)
-
-
-WRITER = """
-import asyncio, sys
-from pathlib import Path
-sys.path[:0] = [{root!r}, {here!r}]
-from test_journal import ended, sample, state
-from backend.run.journal import Journal
-
-async def main():
-    journal = Journal(Path(sys.argv[1]), "lab")
-    for n in range(10_000):
-        one = f"{{sys.argv[2]}}-{{n}}"
-        journal.migration(state(one))
-        for k in range(20):
-            journal.sample(one, sample(k / 5))
-        await asyncio.sleep(0)
-        journal.migration(ended(one))
-        if await journal.written():
-            print(one, flush=True)
-
-asyncio.run(main())
-"""
-
-
-async def test_a_kill_at_any_instant_loses_no_verdict(path: Path) -> None:
-    here = Path(__file__).parent
-    script = WRITER.format(root=str(here.parents[1]), here=str(here))
-    told: list[str] = []
-    for turn in range(6):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", script, str(path), str(turn), stdout=asyncio.subprocess.PIPE
-        )
-        assert process.stdout is not None
-        for _ in range(random.randrange(1, 40)):
-            told.append((await process.stdout.readline()).decode().strip())
-        await asyncio.sleep(random.random() * 0.02)
-        process.send_signal(signal.SIGKILL)
-        told += (await process.stdout.read()).decode().split()
-        await process.wait()
-    journal = await again(path)
-    kept = {line.id for line in await journal.past(PastFilter(limit=10_000))}
-    assert set(told) <= kept
-    assert len(told) >= 6
-    conn = sqlite3.connect(path)
-    assert conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    conn.close()
-    await journal.close()

@@ -1,12 +1,24 @@
 """Runs, VMs away from home and maintenance outlive the engine."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from backend.model import Evacuation, EvacuationState, EvacuationWish, Mode
+from backend.model import (
+    Evacuation,
+    EvacuationState,
+    EvacuationWish,
+    HookEnd,
+    Mode,
+    Roll,
+    RollHost,
+    RollState,
+    RollStep,
+    RollWish,
+)
 from backend.run.journal import Journal
 from backend.run.journal_runs import Away, RunRows
 
@@ -19,7 +31,7 @@ def away(home: str, since: float, uuid: str = "u1") -> Away:
 
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    made = Journal(tmp_path / "journal.db", "lab")
+    made = Journal(tmp_path / "journal.db", time.time, "lab")
     yield made
     await made.close()
 
@@ -31,6 +43,17 @@ async def test_a_run_is_kept_as_it_was_last(journal: Journal) -> None:
     ended = replace(RUN, state=EvacuationState.ENDED, ended=200.0)
     assert await rows.keep(ended)
     assert await rows.runs() == (ended,)
+
+
+async def test_a_roll_is_kept_as_it_was_last(journal: Journal) -> None:
+    rows = RunRows(journal)
+    host = RollHost("kvm-a", RollStep.HOOK, 2.0, ("e1",), "e1", ("u1",), "b", 3.0)
+    roll = Roll("o1", RollWish(("kvm-a",), "true"), RollState.RUNNING, (host,), started=1.0)
+    assert await rows.keep_roll(roll)
+    hooked = replace(host, hook=HookEnd(None, 1.5, ("last",)))
+    ended = replace(roll, state=RollState.ENDED, hosts=(hooked,))
+    assert await rows.keep_roll(ended)
+    assert await rows.rolls() == (ended,)
 
 
 async def test_the_way_home_is_known_until_it_was_gone(journal: Journal) -> None:
@@ -71,7 +94,7 @@ async def test_other_fleets_have_their_own(tmp_path: Path, journal: Journal) -> 
     await rows.keep(RUN)
     await rows.went(away("kvm-a", 1.0))
     await rows.set_maintenance("kvm-a", 10.0)
-    elsewhere = Journal(tmp_path / "journal.db", "other")
+    elsewhere = Journal(tmp_path / "journal.db", time.time, "other")
     theirs = RunRows(elsewhere)
     assert await theirs.runs() == ()
     assert await theirs.away_from("kvm-a") == ()
@@ -82,7 +105,7 @@ async def test_other_fleets_have_their_own(tmp_path: Path, journal: Journal) -> 
 async def test_a_file_that_cannot_be_had_is_said_not_raised(tmp_path: Path) -> None:
     told: list[str] = []
     (tmp_path / "no-directory").write_text("")
-    journal = Journal(tmp_path / "no-directory" / "journal.db", "lab", told.append)
+    journal = Journal(tmp_path / "no-directory" / "journal.db", time.time, "lab", told.append)
     rows = RunRows(journal)
     assert not await rows.keep(RUN)
     assert "cannot be written" in told[0]

@@ -10,6 +10,8 @@ from backend.plan.policy import BALANCED
 from backend.run.history import PastMove
 from backend.run.lessons import lesson
 from backend.run.migration import MigrationRun
+from backend.run.roster import Roster
+from backend.run.runs import Run
 
 MB = 1_000_000
 VERDICT = Verdict("a1", "db-1", "kvm-a", "kvm-b", Outcome.MOVED, "kvm-b", "moved", 12.0, 14.0, 90)
@@ -45,7 +47,7 @@ class Ran:
 
 
 def taught(ran: Ran, in_use_bytes: int | None = 220 * MB) -> PastMove:
-    found = lesson(cast("MigrationRun", ran), in_use_bytes)
+    found = lesson(cast("MigrationRun", ran), in_use_bytes, 2000.0)
     assert found is not None
     return found
 
@@ -85,6 +87,18 @@ def test_a_bandwidth_that_was_set_on_the_way_is_not_the_links() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gap", "passes"), [((4.5, 6.0), 1), ((2.0, 6.0), 0), ((8.2, 9.0), 2), ((3.9, 4.05), 0)]
+)
+def test_a_pass_that_nobody_watched_to_its_end_says_nothing(
+    gap: tuple[float, float], passes: int
+) -> None:
+    found = taught(Ran(state=replace(STATE, gaps=(gap,))), None)
+    assert len(found.passes) == passes
+    assert found.total_s == 12.0, "the rest is as good as ever"
+    assert found.link_bytes_s == pytest.approx(25 * MB)
+
+
+@pytest.mark.parametrize(
     "ran",
     [
         Ran(state=replace(STATE, verdict=None)),
@@ -94,4 +108,28 @@ def test_a_bandwidth_that_was_set_on_the_way_is_not_the_links() -> None:
     ],
 )
 def test_nothing_to_learn(ran: Ran) -> None:
-    assert lesson(cast("MigrationRun", ran), None) is None
+    assert lesson(cast("MigrationRun", ran), None, 2000.0) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "alone"),
+    [
+        ({}, False),
+        ({"target": "kvm-c"}, False),
+        ({"source": "kvm-c"}, False),
+        ({"source": "kvm-c", "target": "kvm-d"}, True),
+        ({"called_at": None}, True),
+        ({"verdict": replace(VERDICT, wall_s=30.0)}, False),
+        ({"verdict": replace(VERDICT, wall_s=14.0)}, True),
+    ],
+)
+def test_what_a_link_carries_is_not_learned_of_a_part_of_it(
+    other: dict[str, object], alone: bool
+) -> None:
+    """Another one used it while this one, called 15 s after that one's start, moved."""
+    mine = replace(STATE, started=1010.0, called_at=1015.0)
+    beside = replace(STATE, id="b2", called_at=1001.0, verdict=None)
+    roster = Roster()
+    for state in (replace(beside, **other), mine):  # type: ignore[arg-type]
+        roster.add(cast("Run", Ran(state)))
+    assert roster.had_its_link_alone(mine) is alone

@@ -103,7 +103,7 @@ def ready(
     **changes: Any,
 ) -> tuple[TargetReady, Told, Silent]:
     silent = Silent()
-    told = Told(replace(STATE, **changes), cast("Any", silent), 0.0)
+    told = Told(replace(STATE, **changes), cast("Any", silent), 0.0, lambda: 1000.0)
     asked = MakingReady(ledger or Ledger(), (POOL, NET), plan or again())
     return TargetReady(told, cast("Any", target), asked), told, silent
 
@@ -125,13 +125,13 @@ async def test_each_is_recorded_before_it_is_done_and_the_new_order_is_taken(
 
 
 async def test_without_preparations_nothing_is_asked() -> None:
-    told = Told(STATE, cast("Any", Silent()), 0.0)
+    told = Told(STATE, cast("Any", Silent()), 0.0, lambda: 1000.0)
     assert await TargetReady(told, cast("Any", Target()), None).make(ORDER) is ORDER
     assert await TargetReady(told, cast("Any", Target()), None).undo() == ()
 
 
 async def test_after_a_wait_for_its_time_it_is_planned_anew() -> None:
-    told = Told(replace(STATE, at=4_000_000_000.0), cast("Any", Silent()), 0.0)
+    told = Told(replace(STATE, at=4_000_000_000.0), cast("Any", Silent()), 0.0, lambda: 1000.0)
 
     def departing(plan: Callable[[], Awaitable[Planned]]) -> TargetReady:
         return TargetReady(told, cast("Any", Target()), MakingReady(Ledger(), (), plan))
@@ -191,7 +191,7 @@ async def test_what_cannot_be_undone_is_left_over_with_how(done: list[str]) -> N
 
 async def test_a_hostile_name_is_quoted_in_what_is_to_be_typed(done: list[str]) -> None:
     evil = replace(NET, name="lan; rm -rf /")
-    told = Told(STATE, cast("Any", Silent()), 0.0)
+    told = Told(STATE, cast("Any", Silent()), 0.0, lambda: 1000.0)
     target = Target(errors=[CallTimedOut("No answer.")])
     one = TargetReady(told, cast("Any", target), MakingReady(Ledger(), (evil,), again()))
     with pytest.raises(CallTimedOut):

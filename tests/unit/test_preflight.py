@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend.model import Disk, Finding, Host, HostState, Job, Nic, Severity, Vm, VmState
+from backend.model import Disk, Finding, Host, HostState, Job, Mode, Nic, Severity, Vm, VmState
 from backend.plan.facts import (
     CpuAnswer,
     Definition,
@@ -75,6 +75,14 @@ def warns(survey: Survey) -> list[str]:
 
 def sentence(survey: Survey, code: str) -> str:
     return next(finding.sentence for finding in preflight(survey) if finding.code == code)
+
+
+def test_a_qemu_that_does_not_answer_blocks_every_way() -> None:
+    survey = replace(GOOD, vm=replace(GOOD.vm, trouble="Its QEMU does not answer."))
+    for mode in (Mode.LIVE, Mode.RESTART, Mode.STORAGE):
+        blocks = {one.code for one in preflight(replace(survey, mode=mode))}
+        assert "qemu-silent" in blocks, mode
+    assert "qemu-silent" not in {one.code for one in preflight(GOOD)}
 
 
 def test_all_is_well_and_every_check_says_so_in_a_fixed_order() -> None:

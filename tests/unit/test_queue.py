@@ -193,6 +193,22 @@ def test_no_more_at_once_than_told() -> None:
     assert len(started(QueueState(moves, (), links, most_at_once=3))) == 3
 
 
+@pytest.mark.parametrize("cap", [1, 2])
+def test_a_fixed_cap_takes_them_as_planned_whatever_their_links(cap: int) -> None:
+    moves = six_mixed()
+    state = QueueState(moves, (), ONE_WIRE, fixed_cap=cap)
+    assert started(state) == [move.id for move in moves[:cap]]
+    hot = live("hot", "b", 250, 60, 48)
+    running = replace(state, going=(Going(hot, 5.0, left_s=20.0),))
+    assert started(running) == [move.id for move in moves[: cap - 1]]
+    finishing = replace(state, going=(Going(hot, 5.0, Stage.FINISHING),))
+    assert len(started(finishing)) == cap - 1, "until its verdict it counts"
+    told = forecast_whole(state)
+    assert [slot.id for slot in told.slots] == [move.id for move in moves]
+    went = play(moves, ONE_WIRE, capped(cap))
+    assert told.total_s.low <= went.total_s <= told.total_s.high
+
+
 def test_the_whole_is_foretold() -> None:
     moves = six_mixed()
     told = forecast_whole(QueueState(moves, (), TWO_TARGETS))

@@ -64,7 +64,7 @@ def host_text(of: HostRow, width: int = 120) -> str:
 
 
 def vm_text(of: VmRow, width: int = 120) -> str:
-    return row(fit_columns(vm_rows.COLUMNS, width), of).text
+    return row(fit_columns(vm_rows.COLUMNS, width), of, note=of.note()).text
 
 
 def test_a_host_that_is_up() -> None:
@@ -149,6 +149,14 @@ def test_a_vm_nobody_owns_needs_the_operator() -> None:
 
 def test_a_vm_on_a_dead_host_is_as_last_seen() -> None:
     assert "? running" in vm_text(VmRow(VM, NOW, host_up=False))
+
+
+def test_a_vm_whose_qemu_is_silent_says_so_in_its_row() -> None:
+    shown = VmRow(replace(VM, trouble="Its QEMU does not answer libvirt."), NOW)
+    text = vm_text(shown)
+    assert "? running" in text
+    assert "Its QEMU does not answer" in text
+    assert VmRow(VM, NOW).note() is None
 
 
 def columns_of(columns: tuple[Column[object], ...], width: int) -> set[str]:

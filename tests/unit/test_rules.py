@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from backend.errors import BadInput
-from backend.model import Band, Tags
+from backend.model import Advice, EvacuationWish, RuleKind, RuleLevel, Tags
 from backend.plan.placement import HostRoom, VmNeed
-from backend.plan.rules import Kind, Level, Measure, Rule, rules_of
+from backend.plan.rules import Measure, Rule, rules_of
 from backend.plan.rules_advice import advise
-from backend.plan.rules_types import Advice, HostLoad, LoadRound, PastMove, RuleFleet
-from backend.plan.rules_window import ends_inside, next_window, window_now
+from backend.plan.rules_types import HostLoad, LoadRound, PastMove, RuleFleet
+from backend.plan.rules_window import next_window, window_now
 
 GIB = 2**30
 HOSTS = ("a", "b", "c")
 FILE = Path("/etc/fleet.toml")
 NOON = datetime(2026, 11, 25, 12, 0)
 """A Wednesday."""
-EVEN = Rule("even", Kind.BALANCE, above_percent=75, rounds=3, gain_percent=10, cooldown_s=600)
+EVEN = Rule("even", RuleKind.BALANCE, above_percent=75, rounds=3, gain_percent=10, cooldown_s=600)
 ROUND_S = 60.0
 
 
@@ -104,7 +104,7 @@ def test_balance_comes_to_rest_and_sends_nobody_back(noise_percent: float) -> No
 
 def test_balance_says_what_and_why() -> None:
     advice = asked(EVEN, BUSY)[0]
-    assert advice.level is Level.ADVISE
+    assert advice.level is RuleLevel.ADVISE
     assert [(move.name, move.source, move.target) for move in advice.moves] == [("x", "a", "c")]
     assert advice.reason == "cpu of a was above 75 % in the last 3 rounds, 90 % on average"
     assert advice.gain == "x to c: a 90 → 40 %, c to 50 %"
@@ -178,7 +178,7 @@ def test_a_group_moves_whole() -> None:
     assert asked(EVEN, only) == ()
 
 
-PACK = Rule("pack", Kind.CONSOLIDATE, below_percent=30, most_percent=65, rounds=3)
+PACK = Rule("pack", RuleKind.CONSOLIDATE, below_percent=30, most_percent=65, rounds=3)
 
 
 def test_an_idle_host_is_emptied_where_all_find_room() -> None:
@@ -192,7 +192,7 @@ def test_an_idle_host_is_emptied_where_all_find_room() -> None:
 
 
 def test_a_vm_follows_its_tag_and_not_back_and_forth() -> None:
-    rule = Rule("home", Kind.FOLLOW, cooldown_s=600)
+    rule = Rule("home", RuleKind.FOLLOW, cooldown_s=600)
     vms = (need("x", "a", 1, tags=Tags(prefer=("b", "c"))), need("y", "c", 1))
     [advice] = asked(rule, vms)
     assert [(move.vm, move.target) for move in advice.moves] == [("x", "b")]
@@ -203,7 +203,7 @@ def test_a_vm_follows_its_tag_and_not_back_and_forth() -> None:
     assert asked(rule, vms, moves=left) == ()
 
 
-NIGHT = Rule("night", Kind.DRAIN, host="a", at_min=22 * 60, until_min=60, days=(2,))
+NIGHT = Rule("night", RuleKind.DRAIN, host="a", at_min=22 * 60, until_min=60, days=(2,))
 
 
 @pytest.mark.parametrize(
@@ -223,13 +223,18 @@ def test_a_window_over_midnight_belongs_to_the_day_it_begins(wall: datetime, is_
     assert [one.drain for one in found] == (["a"] if is_open else [])
 
 
-def test_what_would_not_end_inside_is_not_started() -> None:
+def test_a_drain_names_its_hard_end_and_is_begun_once_in_a_window() -> None:
     wall = datetime(2026, 11, 26, 0, 50)
+    begins, ends = datetime(2026, 11, 25, 22).timestamp(), datetime(2026, 11, 26, 1).timestamp()
+    [advice] = advise((NIGHT,), (), fleet(BUSY), 0.0, wall)
+    assert advice.until == ends
+    assert advice.wish == EvacuationWish("a", until=ends)
     window = window_now(NIGHT, wall)
     assert window is not None
     assert window.left_s(wall) == 600
-    assert ends_inside(window, wall, Band(100, 300, 600))
-    assert not ends_inside(window, wall, Band(100, 300, 601))
+    for since, advised in ((begins - 1, 1), (begins, 0), (float("inf"), 0)):
+        known = fleet(BUSY, emptied={"a": since})
+        assert len(advise((NIGHT,), (), known, 0.0, wall)) == advised
 
 
 def test_the_next_window_is_found_within_a_week() -> None:
@@ -258,10 +263,10 @@ def test_rules_are_read() -> None:
         "home": {"kind": "follow"},
     }
     even, night, pack, home = rules_of(tables, HOSTS, FILE)
-    assert (even.measure, even.above_percent, even.level) == (Measure.MEMORY, 80, Level.ASK)
+    assert (even.measure, even.above_percent, even.level) == (Measure.MEMORY, 80, RuleLevel.ASK)
     assert (night.host, night.at_min, night.until_min, night.days) == ("a", 1320, 90, (6,))
     assert (pack.hosts, pack.rounds) == (("a", "b"), 10)
-    assert (home.kind, home.level) == (Kind.FOLLOW, Level.ADVISE)
+    assert (home.kind, home.level) == (RuleKind.FOLLOW, RuleLevel.ADVISE)
     assert rules_of(None, HOSTS, FILE) == ()
 
 

@@ -1,6 +1,7 @@
 """A storage move from confirm to verdict, on a host that is written down here."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from backend.errors import BadInput, FerryError, HostUnreachable, HypervisorError
-from backend.hypervisor import block_copy, volumes
+from backend.hypervisor import block_copy, definitions, volumes
 from backend.hypervisor.block_copy import DiskSeen, VmSeen
 from backend.hypervisor.migrate import MigrationOrder
 from backend.hypervisor.volumes import Volume
@@ -144,7 +145,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_end, "RECHECK_S", 0.001)
     monkeypatch.setattr(block_copy, "look", lambda host, _uuid, targets: host.look(targets))
 
-    def start(host: Host, _uuid: str, name: str, path: str, _format: str, rate: Any) -> None:
+    def start(
+        host: Host, _uuid: str, name: str, path: str, _format: str, rate: Any, _fine: int | None
+    ) -> None:
         host.rates.append(rate)
         host.mirrors[name] = path
 
@@ -203,7 +206,7 @@ def move(
     published = Published()
     order = MigrationOrder("u-1", "db-1", "")
     before = Before("db-1", "kvm-a", "kvm-a", persistent=True)
-    begun = Undertaking(state, order, before, Tuning(300), NOTHING, 0.0)
+    begun = Undertaking(state, order, before, Tuning(300), NOTHING, 0.0, time.time)
     kept = OpenMoves(folder)
     return StorageRun(begun, cast("Any", host), cast("Any", published), kept), published
 
@@ -416,6 +419,24 @@ async def test_one_that_stays_silent_is_unknown_until_it_answers(
     assert_as_it_was(host)
 
 
+async def test_snapshots_follow_once_a_host_that_was_away_answers_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed: list[str] = []
+    monkeypatch.setattr(
+        definitions, "repoint_snapshots", lambda _host, uuid, _changes: followed.append(uuid)
+    )
+    host = Host(fail={"let its snapshots": DOWN}, active=False)
+    host.stored["vda"] = "/fast/a"
+    left, published = move(host)
+    idle = replace(left.state, idle=True)
+    run = taken_up(idle, cast("Any", host), cast("Any", published), OpenMoves(None), time.time)
+    await run.settle_open()
+    assert run.state.verdict is not None
+    assert (run.state.verdict.outcome, run.state.verdict.leftovers) == (Outcome.MOVED, ())
+    assert followed == ["u-1"]
+
+
 async def test_bandwidth_is_live_and_nothing_else_can_be_done() -> None:
     host = Host()
     run, _ = move(host, VDA, VDB)
@@ -456,7 +477,8 @@ async def test_what_an_engine_left_when_it_died_is_undone_or_finished(
     (left,) = OpenMoves(tmp_path).found()
     assert (left.phase, left.volumes[0].path) == (Phase.DISK, "/fast/a")
     host.on_look = lambda _number: None
-    again = taken_up(left, cast("Any", host), cast("Any", published), OpenMoves(tmp_path))
+    kept = OpenMoves(tmp_path)
+    again = taken_up(left, cast("Any", host), cast("Any", published), kept, time.time)
     await again.settle_open()
     assert again.state.verdict is not None
     if switched:

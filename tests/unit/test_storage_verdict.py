@@ -107,7 +107,7 @@ def test_only_what_was_chosen_moves_and_only_that_is_judged() -> None:
         (replace(HERE, snapshots=2), "saved-snapshots", "would not have"),
         (replace(HERE, internal_snapshots={"vda": 3}), "storage-inside", "3 snapshots lie inside"),
         (defined(replace(VDA, mirrored=True)), "storage-not-copied", "a block job"),
-        (defined(replace(VDA, backing="/images/base")), "storage-not-copied", "chains of images"),
+        (defined(replace(VDA, backing="/images/base")), "storage-not-copied", "as one image alone"),
         (defined(replace(VDA, kind="dir")), "storage-not-copied", "of kind dir"),
         (defined(replace(VDA, kind="block")), "storage-not-copied", "inside a block device"),
         (

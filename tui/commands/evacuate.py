@@ -1,11 +1,10 @@
 """`evacuate`, `return`, `evacuations` and `maintenance`: many moves as one run."""
 
 import argparse
-import asyncio
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from backend.model import (
@@ -19,7 +18,7 @@ from backend.model import (
     Mode,
     MoveState,
 )
-from backend.service.client import BadInput, EngineClient, FerryError
+from backend.service.client import BadInput, EngineClient
 from backend.service.protocol import (
     Change,
     EvacuationChanged,
@@ -37,13 +36,13 @@ from backend.service.protocol import (
     Watch,
 )
 from tui.commands.follow import Follower
+from tui.commands.pausing import EXIT_NEEDS_YOU, until_left
 from tui.commands.session import SETTLE_S, clean, connected, plain, print_json, print_table
 from tui.commands.wanted import run_options
 from tui.render import evacuation_words as words
 from tui.render import units
 
 EXIT_REFUSED = 2
-EXIT_NEEDS_YOU = 3
 _PROGRESS_EVERY_S = 10.0
 
 
@@ -132,8 +131,8 @@ async def _run(kind: EvacuationKind, options: argparse.Namespace, choice: FleetC
         if options.json:
             print_json({**run_json(planned), "event": "plan"})
         else:
-            _print_moves(planned)
-        if not _agreed(options):
+            print_moves(planned)
+        if not agreed(options):
             print("Nothing was touched.", file=sys.stderr)
             return EXIT_REFUSED
         return await _start(client, planned, options)
@@ -146,17 +145,19 @@ async def _wish(
     if options.restart or options.leave or options.place:
         reply = await client.call(GetFleet(settle_s=SETTLE_S))
         assert isinstance(reply, FleetReply)
-        choices = _choices(options, reply.fleet)
+        choices = choices_of(options, reply.fleet)
     return EvacuationWish(
         options.host,
         kind,
         tuple(getattr(options, "to", None) or ()),
         run_options(options),
         choices,
+        options.fixed_cap,
     )
 
 
-def _choices(options: argparse.Namespace, fleet: FleetSnapshot) -> tuple[EvacuationChoice, ...]:
+def choices_of(options: argparse.Namespace, fleet: FleetSnapshot) -> tuple[EvacuationChoice, ...]:
+    """What is wanted of single VMs. Raises BadInput."""
     fields: dict[str, dict[str, Any]] = {}
 
     def of(name: str) -> dict[str, Any]:
@@ -187,14 +188,15 @@ def _print_plan(planned: Evacuation, options: argparse.Namespace) -> int:
     if options.json:
         print_json({**run_json(planned), "event": "plan"})
     else:
-        _print_moves(planned)
+        print_moves(planned)
         print("Nothing was touched.", file=sys.stderr)
     if not planned.moves:
         return 0
     return 0 if not words.staying(planned) else 1 if words.going(planned) else EXIT_REFUSED
 
 
-def _print_moves(run: Evacuation) -> None:
+def print_moves(run: Evacuation) -> None:
+    """A plan, or a run, as a table."""
     print(clean(f"{words.title(run)}: {words.whole(run, time.time())}"))
     rows: list[tuple[object, ...]] = [
         (
@@ -219,7 +221,7 @@ def _span(begins_s: float | None, ends_s: float | None) -> str:
     return f"{begins_s:.0f}–{ends_s:.0f} s"
 
 
-def _agreed(options: argparse.Namespace) -> bool:
+def agreed(options: argparse.Namespace) -> bool:
     """Asked where somebody sits at a terminal; a script has said it by calling."""
     if options.yes or options.json or not sys.stdin.isatty():
         return True
@@ -229,7 +231,7 @@ def _agreed(options: argparse.Namespace) -> bool:
 
 async def _start(client: EngineClient, planned: Evacuation, options: argparse.Namespace) -> int:
     wish = planned.wish
-    pinned = EvacuationWish(wish.host, wish.kind, wish.targets, wish.options, planned.pinned)
+    pinned = replace(wish, choices=planned.pinned)
     await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
     reply = await client.call(StartEvacuation(pinned))
     assert isinstance(reply, EvacuationReply)
@@ -261,7 +263,7 @@ class RunFollower:
         if not self._open:
             return self.run.exit_code
         async for change in changes:
-            self._take(change)
+            self.take(change)
             if not self._open:
                 return self.run.exit_code
             if self.leave_when_quiet and not self.run.in_state(MoveState.MOVING):
@@ -272,7 +274,8 @@ class RunFollower:
     def _open(self) -> bool:
         return self.run.state.open
 
-    def _take(self, change: Change) -> None:
+    def take(self, change: Change) -> None:
+        """Print one change, if it is about this run or its migrations."""
         if isinstance(change, EvacuationChanged) and change.evacuation.id == self.run.id:
             self.run = change.evacuation
             self._show(self.run)
@@ -311,48 +314,22 @@ class RunFollower:
 
 async def _follow(client: EngineClient, follower: RunFollower) -> int:
     """Ctrl-C pauses the queue, a second one leaves it so."""
-    left = asyncio.Event()
-    pauses: set[asyncio.Task[None]] = set()
-    host = follower.run.host
 
     async def pause() -> None:
         try:
             if follower.run.state is EvacuationState.RUNNING:
                 await client.call(SteerEvacuation(follower.run.id, EvacuationControl.PAUSE))
-        except FerryError as error:
-            print(f"virt-ferry: {clean(error)}", file=sys.stderr)
-        follower.leave_when_quiet = True
-        if not follower.run.in_state(MoveState.MOVING):
-            left.set()
+        finally:
+            follower.leave_when_quiet = True
 
-    def interrupted() -> None:
-        if pauses or follower.leave_when_quiet:
-            left.set()
-            return
-        print(
-            "Pausing the queue: what moves goes on, nothing new is started; Ctrl-C again leaves.",
-            file=sys.stderr,
-        )
-        task = asyncio.create_task(pause())
-        pauses.add(task)
-        task.add_done_callback(pauses.discard)
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    reading = asyncio.create_task(follower.follow(client.changes()))
-    leaving = asyncio.create_task(left.wait())
-    code = EXIT_NEEDS_YOU
-    try:
-        await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        code = reading.result() if reading.done() else EXIT_NEEDS_YOU
-    except FerryError as error:
-        print(f"virt-ferry: {clean(error)}", file=sys.stderr)
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        for task in (reading, leaving, *pauses):
-            task.cancel()
-        await asyncio.gather(reading, leaving, *pauses, return_exceptions=True)
+    code = await until_left(
+        follower.follow(client.changes()),
+        pause,
+        lambda: not follower.run.in_state(MoveState.MOVING),
+        "Pausing the queue: what moves goes on, nothing new is started; Ctrl-C again leaves.",
+    )
     if follower.run.state.open:
+        host = follower.run.host
         said = (
             f"`virt-ferry evacuations resume {host}` goes on with it, `... abort {host}` ends it."
         )

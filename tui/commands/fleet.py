@@ -33,6 +33,9 @@ async def vms(options: argparse.Namespace, choice: FleetChoice) -> int:
             ("VM", "HOST", "STATE", "VCPU", "CPU", "MEMORY", "WRITES", "DISKS", "NETWORK"),
             [_vm_row(vm) for vm in fleet.vms],
         )
+    for vm in fleet.vms:
+        if vm.trouble:
+            print(f"virt-ferry: {clean(f'{vm.name}: {vm.trouble}')}", file=sys.stderr)
     for alarm in fleet.alarms:
         print(f"virt-ferry: {clean(alarm.sentence)} {clean(alarm.remedy)}", file=sys.stderr)
     well = not fleet.alarms and all(host.state is HostState.UP for host in fleet.hosts)

@@ -63,7 +63,8 @@ async def history(options: argparse.Namespace, choice: FleetChoice) -> int:
     elif reply.past:
         print_table(_HEADER, [_row(one) for one in reply.past])
     else:
-        print("No such migration is known." if wanted != PastFilter() else "Nothing has moved yet.")
+        sure = wanted == PastFilter() and not reply.trouble
+        print("Nothing has moved yet." if sure else "No such migration is known.")
     return 0
 
 

@@ -62,6 +62,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Those of `evacuate` and `return`."""
     parser.add_argument("host", metavar="HOST")
+    _add_options_of_runs(parser)
+    parser.add_argument(
+        "--place", metavar="VM=HOST", action="append", help="where it goes; repeatable"
+    )
+
+
+def add_roll_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `roll`."""
+    parser.add_argument("host", metavar="HOST", nargs="+", help="in the order of their turn")
+    parser.add_argument(
+        "--hook",
+        metavar="COMMAND",
+        help="run on each host once it is empty; without it the roll waits there until"
+        " `rolls resume`",
+    )
+    parser.add_argument("--hook-within", metavar="TIME", help="at most: 30min")
+    parser.add_argument(
+        "--back-within", metavar="TIME", help="the host answers again by then: 15min"
+    )
+    parser.add_argument(
+        "--reboots", action="store_true", help="the host is back only when it has booted anew"
+    )
+    parser.add_argument("--to", metavar="HOST", action="append", help="only there; repeatable")
+    _add_options_of_runs(parser)
+    parser.set_defaults(place=None)
+
+
+def _add_options_of_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="only say what it would be")
     parser.add_argument("--yes", action="store_true", help="do not ask, also at a terminal")
     parser.add_argument(
@@ -77,13 +105,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="shut it down, move it, start it there; repeatable",
     )
     parser.add_argument(
-        "--place", metavar="VM=HOST", action="append", help="where it goes; repeatable"
-    )
-    parser.add_argument(
         "--remove-source",
         action="store_true",
         help="remove the source's images once the target runs the VM from its own",
     )
+    # For benches: what the computed order is measured against.
+    parser.add_argument("--fixed-cap", type=_count, help=argparse.SUPPRESS)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
 
 
 def run_options(options: argparse.Namespace) -> MoveOptions:
@@ -94,6 +127,11 @@ def run_options(options: argparse.Namespace) -> MoveOptions:
         bandwidth_bytes_s=_typed("--bandwidth", options.bandwidth, units.parse_rate),
         remove_source=options.remove_source,
     )
+
+
+def roll_span(option: str, text: str | None, otherwise: float) -> float:
+    """Seconds of a time limit of a roll. Raises BadInput with the option's name."""
+    return _typed(option, text, typed.parse_span) or otherwise
 
 
 def move_options(options: argparse.Namespace) -> MoveOptions:

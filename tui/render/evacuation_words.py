@@ -60,6 +60,8 @@ def whole(run: Evacuation, now: float) -> str:
         parts[0] = f"{done} of {count} done"
     if run.total_s is not None:
         parts.append(_until(run, now))
+    if run.wish.until is not None:
+        parts.append(f"the window ends {units.clock(run.wish.until)}")
     if run.worst_pause_ms is not None:
         parts.append(f"worst pause {units.milliseconds(run.worst_pause_ms)}")
     return " · ".join(parts)
@@ -80,7 +82,8 @@ def ended(run: Evacuation) -> str:
     took = (run.ended or 0.0) - (run.started or 0.0)
     pauses = [move.pause_ms for move in run.moves if move.pause_ms is not None]
     parts = [f"{moved} of {len(run.moves)} moved in {units.duration(took)}"]
-    parts += [f"longest pause {units.milliseconds(max(pauses))}"] * bool(pauses)
+    if pauses:
+        parts.append(f"longest pause {units.milliseconds(max(pauses))}")
     return " · ".join(parts)
 
 

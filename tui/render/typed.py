@@ -22,7 +22,7 @@ def parse_span(text: str) -> float:
         raise ValueError(f"{text.strip()!r} is not a span of time: write 90s, 10min or 2h.")
     seconds = float(match[1]) * _SPANS[match[2] or "s"]
     if not 1 <= seconds <= DEADLINE_S_MAX:
-        raise ValueError("A deadline lies between 1 s and 7 days.")
+        raise ValueError("A span of time lies between 1 s and 7 days.")
     return seconds
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from backend.model import Disk, Migration, Outcome, Vm, VmState, Word
 from tui.render import units
 from tui.render.ink import Ink, Spans, spans_of
-from tui.render.table import Column
+from tui.render.table import Column, Note
 
 _STATES = {
     VmState.RUNNING: ("●", Ink.OK),
@@ -49,6 +49,12 @@ class VmRow:
         at_source = self.migration is not None and self.vm.host == self.migration.source
         return at_source and outlook is not None and outlook.word is Word.WILL_NOT_CONVERGE
 
+    def note(self) -> Note | None:
+        """Why its figures are old."""
+        if not self.vm.trouble or not self.host_up:
+            return None
+        return Note("cpu", "moved", spans_of((self.vm.trouble, Ink.WARN)))
+
 
 def _state(row: VmRow, width: int) -> Spans:
     if row.moving or row.vm.job:
@@ -58,6 +64,8 @@ def _state(row: VmRow, width: int) -> Spans:
         return spans_of(("✕ needs you", Ink.BAD))
     if not row.host_up:
         return spans_of((f"? {row.vm.state}", Ink.DIM))
+    if row.vm.trouble:
+        return spans_of((f"? {row.vm.state}", Ink.WARN))
     glyph, ink = _STATES[row.vm.state]
     return spans_of((f"{glyph} {row.vm.state}", ink))
 

@@ -115,6 +115,12 @@ class FerryScreen(Screen[None]):
         """Whatever happened while another screen was seen."""
         self.draw_all()
 
+    def on_resize(self) -> None:
+        """Rows that give way to others are counted anew, at the new size; what cannot be seen is
+        not shown in part: a sentence stands over all of it."""
+        self.set_class(bool(self._why_too_little), "-too-little")
+        self.call_after_refresh(self.draw_all)
+
     @on(StoreMoved)
     def _store_moved(self, event: StoreMoved) -> None:
         due = event.at_once or time.monotonic() - self._drawn_at >= self.PACE_S * 0.9
@@ -168,6 +174,8 @@ class FerryScreen(Screen[None]):
             spans = spans_of((f" ✕ {link.sentence} {link.remedy}{again}", Ink.BAD))
         elif self._flash and now < self._flash[2]:
             spans = spans_of((f" {self._flash[0]}", self._flash[1]))
+        elif roll := self.store.roll_that_stands():
+            spans = spans_of((f" ! The roll is {roll.state}. {roll.trouble}", Ink.WARN))
         elif (run := self.store.open_run()) and run.state is EvacuationState.INTERRUPTED:
             said = f" ! The {run.kind} of {run.host} was interrupted: its engine ended. "
             spans = spans_of((f"{said}e on that host shows it, p there goes on with it.", Ink.WARN))
@@ -188,11 +196,6 @@ class FerryScreen(Screen[None]):
         self.draw_all()
 
     # -- acting ---------------------------------------------------------------------------
-
-    def on_resize(self) -> None:
-        """What cannot be seen is not shown in part: a sentence stands over all of it."""
-        self.set_class(bool(self._why_too_little), "-too-little")
-        self.draw_all()
 
     @property
     def _why_too_little(self) -> str:

@@ -53,9 +53,9 @@ class EvacuateScreen(FerryScreen):
         Action("back", "escape", "back", "Back to the fleet; nothing was touched."),
     )
 
-    def __init__(self, host: str, kind: EvacuationKind) -> None:
+    def __init__(self, wish: EvacuationWish) -> None:
         super().__init__()
-        self._wish = EvacuationWish(host, kind)
+        self._wish = wish
         self._planned: Evacuation | None = None
         self._policies: tuple[Policy, ...] = ()
         self._asked = self._answered = 0
@@ -256,7 +256,7 @@ class EvacuateScreen(FerryScreen):
         lines = [line(f" {words.whole(run, self.ferry.clock())}")]
         if stays:
             lines.append(line((f" stay: {', '.join(stays)}", Ink.WARN)))
-        if run.kind is EvacuationKind.EVACUATE:
+        if run.kind is EvacuationKind.EVACUATE and run.wish.maintenance:
             lines.append(line(f" {run.host} is in maintenance from then on: it takes no VM."))
         asked = f" Move {counted(goes, 'VM')}? "
         lines.append(line((asked, Ink.BOLD), ("y", Ink.KEY), " start  ", ("n", Ink.KEY), " back"))

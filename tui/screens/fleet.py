@@ -6,22 +6,22 @@ from typing import ClassVar
 from textual import on
 from textual.widget import Widget
 
-from backend.model import EvacuationKind
+from backend.model import EvacuationKind, EvacuationWish
 from backend.service.protocol import SetMaintenance
 from tui.actions import Action
 from tui.render import headline, host_rows, vm_rows
 from tui.render.host_rows import HostRow
 from tui.render.ink import Ink, Span
 from tui.render.vm_rows import SORTS, VmRow
-from tui.screens.sifting import Sifting
+from tui.screens.advised import Advised
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import PaintedLine
 
 RUN_ACTIONS = ("evacuate", "bring_back", "maintenance")
 
 
-class FleetScreen(Sifting):
-    """Hosts above, VMs below."""
+class FleetScreen(Advised):
+    """Hosts above, VMs below; between them what the rules advise."""
 
     NAME = "fleet"
     SORTS = SORTS
@@ -30,16 +30,9 @@ class FleetScreen(Sifting):
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
         Action("evacuate", "e", "evacuate", "Plan to empty the host under the cursor."),
-        Action(
-            "bring_back", "R", "return", "Plan the way home of what left that host.", footer=False
-        ),
-        Action(
-            "maintenance",
-            "X",
-            "maintenance",
-            "Maintenance on or off: on, no VM goes there.",
-            footer=False,
-        ),
+        Action("bring_back", "R", "return", "Plan the way home of what left it.", footer=False),
+        Action("maintenance", "X", "maintenance", "The host takes no VM, or again.", footer=False),
+        *Advised.ADVICE,
         Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("history", "h", "history", "List every migration that has ended."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
@@ -63,15 +56,17 @@ class FleetScreen(Sifting):
         self._vms: LiveTable[VmRow] = LiveTable(
             vm_rows.COLUMNS,
             lambda row: row.key,
+            note=VmRow.note,
             dim=lambda row: not row.host_up,
             empty="waiting for the engine",
             id="vms",
         )
 
     def body(self) -> Iterable[Widget]:
-        """Two rules, two tables."""
+        """Two rules, two tables, and the advice."""
         yield PaintedLine(lambda w, _: [headline.rule(("HOSTS",), w)], id="hosts-rule")
         yield self._hosts
+        yield self.advice_box()
         yield PaintedLine(lambda w, _: [headline.rule(self._vms_title(), w)], id="vms-rule")
         yield self._vms
 
@@ -80,7 +75,7 @@ class FleetScreen(Sifting):
         self._vms.focus()
 
     def draw(self) -> None:
-        """Both tables."""
+        """Both tables, and the advice."""
         now = self.ferry.clock()
         rows = self.store.vm_rows(now)
         vms_on = {host.name: 0 for host in self.store.fleet.hosts}
@@ -88,6 +83,7 @@ class FleetScreen(Sifting):
             vms_on[row.vm.host] = vms_on.get(row.vm.host, 0) + 1
         hosts = [HostRow(host, vms_on[host.name], now) for host in self.store.fleet.hosts]
         self._fit_hosts(len(hosts))
+        self.draw_advice()
         self._hosts.apply(hosts)
         self._vms.empty = self._why_empty(bool(rows))
         self._vms.apply(self._arranged(rows))
@@ -131,6 +127,8 @@ class FleetScreen(Sifting):
         """Reasons, by action."""
         if name in ("mark", "plan", "open", "sort") and not self.store.filled:
             return self.store.link.sentence or "The fleet is not known yet."
+        if name in ("advice", "next_advice"):
+            return self.why_no_advice(name)
         if name == "doctor":
             return self.needs_engine()
         if name == "plan":
@@ -186,7 +184,7 @@ class FleetScreen(Sifting):
         if run is not None:
             self.ferry.open_evacuation(run.id)
         else:
-            self.ferry.open_evacuate(self._host, kind)
+            self.ferry.open_evacuate(EvacuationWish(self._host, kind))
 
     def do_maintenance(self) -> None:
         """On or off."""
@@ -240,6 +238,8 @@ class FleetScreen(Sifting):
             return
         if current.migration is not None:
             self.ferry.open_migration(current.migration.id)
+        elif current.vm.trouble:
+            self.say(f"{current.vm.name}: {current.vm.trouble}")
         else:
             never = f"{current.vm.name} has not been moved by this engine"
             self.say(f"{never}: m plans a move, h lists earlier ones.")

@@ -72,7 +72,7 @@ class HistoryScreen(Exporting, Sifting):
         reply = await self.ferry.bridge.call(ListPast(PastFilter(limit=self._limit)))
         assert isinstance(reply, PastReply)
         self._past = reply.past
-        self._table.empty = "no VM has been moved yet"
+        self._table.empty = "no migration is known" if reply.trouble else "no VM has been moved yet"
         if reply.trouble:
             self.say(reply.trouble)
         self.draw_all()

@@ -35,9 +35,11 @@ class PlanScreen(PlanLimits):
         Action("back", "escape", "back", "Back to the fleet; nothing was touched."),
     )
 
-    def __init__(self, vms: tuple[Vm, ...]) -> None:
+    def __init__(self, vms: tuple[Vm, ...], target: str = "") -> None:
+        """`target`: the cursor begins there; empty: on the best."""
         super().__init__()
         self._vms = vms
+        self._first = target
         self._plans: tuple[Plan, ...] = ()
         self._made_for = MoveOptions()
         """What the plans at hand were made for."""
@@ -110,6 +112,8 @@ class PlanScreen(PlanLimits):
         rows = [TargetRow(n, tuple(p for p in self._plans if p.target == n)) for n in names]
         rows.sort(key=lambda r: (-len(r.startable), -min((p.fit or 0) for p in r.plans)))
         self._targets.apply(rows)
+        if self._first in names:
+            self._targets.cursor_key, self._first = self._first, ""
         self._draw_target()
 
     def _draw_target(self) -> None:

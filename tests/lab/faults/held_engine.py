@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from backend.model import Now
 from backend.run.migration import MigrationRun
 from backend.run.new_volumes import NewVolumes
 from backend.service import __main__ as service
@@ -43,15 +44,14 @@ def hold(point: str, folder: Path) -> None:
     setattr(owner, name, held)
 
 
-def wrong_clock(folder: Path) -> Callable[[], float]:
+def wrong_clock(folder: Path) -> Now:
     """The machine's, and what a test says that it is wrong by."""
-    right = time.time
 
     def now() -> float:
         wrong_s = 0.0
         with suppress(OSError, ValueError):
             wrong_s = float((folder / "clock").read_text())
-        return right() + wrong_s
+        return time.time() + wrong_s
 
     return now
 
@@ -61,8 +61,7 @@ def main() -> int:
     folder.mkdir(exist_ok=True)
     for point in POINTS:
         hold(point, folder)
-    time.time = wrong_clock(folder)
-    return service.main()
+    return service.main(wrong_clock(folder))
 
 
 if __name__ == "__main__":

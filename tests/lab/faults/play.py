@@ -34,14 +34,17 @@ def scene_of(lab: Lab, ferry: Ferry, vm: str, words: tuple[str, ...]) -> Iterato
         scene.target = next(host for host in HOSTS if host != scene.source)
         checks.set_up_guest(scene)
         scene.begin_engine()
+        scene.mark("its engine and its guest are ready")
         yield scene
     finally:
+        scene.mark("mending")
         let_go(scene)
         scene.close()
         if not checks.all_stands(scene):
             scene.let_go_of_halves()
             lab.up()
         scene.set_writer(0)
+        scene.mark("all stands")
 
 
 async def play(scene: Scene, what: Fault, hold: Held, phase: str) -> Played:
@@ -53,13 +56,17 @@ async def play(scene: Scene, what: Fault, hold: Held, phase: str) -> Played:
     async with scene.ferry.migrating(scene.vm, "--to", scene.target, *hold.words) as running:
         scene.running = running
         await hold.meet(scene)
+        scene.mark(f"{phase} is met")
         await what.happen(scene, phase)
+        scene.mark("it has happened")
         await asyncio.to_thread(let_go, scene)
         if what.mend is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(running.ended(), what.lasts_s)
             await what.mend(scene)
+            scene.mark("it is mended")
         verdict = await scene.verdict()
+        scene.mark("its verdict is known")
     tell(scene, verdict)
     ended = await asyncio.to_thread(checks.ended_as, scene, verdict)
     return Played(verdict, ended, time.monotonic() - began_s)
@@ -83,4 +90,6 @@ async def look(scene: Scene, played: Played) -> None:
     await asyncio.to_thread(scene.undo)
     await asyncio.to_thread(checks.set_right, scene, verdict, ended)
     await asyncio.to_thread(checks.assert_whole, scene)
+    scene.mark("nothing is left, and it is whole")
     await checks.assert_moves_again(scene)
+    scene.mark("it has moved again")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +48,11 @@ class Scene:
     """Commands that run beside, ended with the scene."""
     closing: list[Callable[[], None]] = field(default_factory=list)
     """What is to be undone at its end."""
+    begun_s: float = field(default_factory=time.monotonic)
+
+    def mark(self, what: str) -> None:
+        """When it was so far, for who reads what a cell takes its time for."""
+        print(f"{time.monotonic() - self.begun_s:6.1f} s: {what}")
 
     @property
     def running(self) -> Running:
