@@ -46,7 +46,7 @@ def _way(row: MoveRow, _width: int) -> Spans:
 
 def _when(row: MoveRow, _width: int) -> Spans:
     begins_s, ends_s = row.move.begins_s, row.move.ends_s
-    if begins_s is None or ends_s is None or not row.goes:
+    if begins_s is None or ends_s is None or not (row.goes and words.foreseen(row.move)):
         return spans_of((units.DASH, Ink.DIM))
     return spans_of(f"{begins_s:.0f}–{units.duration(ends_s)}")
 
