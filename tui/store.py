@@ -188,13 +188,13 @@ class Store:
 
     @property
     def migrations(self) -> list[Migration]:
-        """All that are known, oldest first."""
-        return sorted((t.migration for t in self.tracks.values()), key=lambda m: m.started)
+        """All that are known, in the order in which they began: clocks may jump."""
+        return [track.migration for track in self.tracks.values()]
 
     def newest_of(self, vm: Vm) -> Migration | None:
         """The last migration of a VM."""
-        own = [t.migration for t in self.tracks.values() if t.migration.uuid == vm.uuid]
-        return max(own, key=lambda m: (m.running, m.started), default=None)
+        own = [one for one in reversed(self.migrations) if one.uuid == vm.uuid]
+        return next((one for one in own if one.running), own[0] if own else None)
 
     def view(self, id: str, now: float) -> MigrationView | None:
         """A migration for its screen."""

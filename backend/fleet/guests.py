@@ -83,7 +83,24 @@ class Guests:
                 self._silence.see(uuid, stats[uuid].memory_used_bytes is not None, now_s)
             for block in stats[uuid].blocks:
                 self._sizes[uuid, block.target] = block
-            if was is None or was.state.active != stats[uuid].state.active:
+        self._take(stats)
+
+    def take_states(self, records: Sequence[RawStats]) -> None:
+        """What libvirt tells without asking a QEMU: who is there, and in which state. All other
+        figures stay as they were."""
+        stats: dict[str, VmStats] = {}
+        for record in records:
+            self._names[record.uuid] = record.name
+            now, was = vm_statistics(record.raw), self._stats.get(record.uuid)
+            if was is not None and was.state.active == now.state.active:
+                now = replace(was, state=now.state, state_reason=now.state_reason)
+            stats[record.uuid] = now
+        self._take(stats)
+
+    def _take(self, stats: dict[str, VmStats]) -> None:
+        for uuid, now in stats.items():
+            was = self._stats.get(uuid)
+            if was is None or was.state.active != now.state.active:
                 self._stale.add(uuid)
         self._stats = stats
         self._silence.keep([uuid for uuid, one in stats.items() if one.state.active])

@@ -2,6 +2,8 @@
 
 The bulk calls pass by a QEMU that somebody else waits for (NOWAIT); who meets one that has just
 hung waits for it, and then looks again on a new connection. So it costs one look, not the host.
+Where many hang (their storage is gone) the QEMUs are asked more and more seldom: libvirt has few
+threads, and each that waits for one is lost to all.
 """
 
 import asyncio
@@ -27,6 +29,9 @@ POLL_GAP_S = 0.1
 """Between two polls at least, however many events come."""
 POLL_LIMIT_S = 5.0
 """Statistics that take longer than this mean that somebody does not answer."""
+LOOKS_AT_ONCE = 2
+SELDOM_S, MOST_SELDOM_S = 5.0, 60.0
+"""Between looks at the QEMUs, once several have hung; doubled each time."""
 CONFIGS_AT_ONCE = 50
 """Each is two remote calls; the lane serves nobody else meanwhile."""
 
@@ -53,6 +58,8 @@ class Poll:
         self._guests = guests
         self._moving = moving
         self._seen = seen
+        self._next_s = 0.0
+        self._seldom_s = SELDOM_S
 
     async def run(self) -> str:
         """Until the host does not answer in time."""
@@ -69,13 +76,21 @@ class Poll:
                     await self.wake.wait()
 
     async def look(self) -> None:
-        """Once; once more where a QEMU held that up. Raises FerryError."""
-        try:
-            await self._look()
-        except CallTimedOut:
-            if not await self._lanes.renewed(Use.STATISTICS):
-                raise
-            await self._look()
+        """Once; once more where a QEMU held that up, then without any. Raises FerryError."""
+        for _ in range(LOOKS_AT_ONCE if time.monotonic() >= self._next_s else 0):
+            try:
+                await self._look()
+            except CallTimedOut:
+                if not await self._lanes.renewed(Use.STATISTICS):
+                    raise
+            else:
+                self._seldom_s = SELDOM_S
+                return
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + self._seldom_s
+            self._seldom_s = min(MOST_SELDOM_S, 2 * self._seldom_s)
+        self._guests.take_states(await self._ask(domains.read_states, "say what its VMs do"))
+        await self._seen_all()
 
     async def read_new_configs(self) -> None:
         """Definitions that are not known or may have changed. Raises FerryError."""
@@ -94,8 +109,11 @@ class Poll:
         self._guests.take_statistics(raw, time.monotonic())
         if sizes:
             self._guests.sizes_read_at_s = now_s
-        await self.read_new_configs()
         await self._read_jobs()
+        await self._seen_all()
+
+    async def _seen_all(self) -> None:
+        await self.read_new_configs()
         self.looks += 1
         self._seen(self.wake.is_set())
         self.wake.clear()

@@ -92,6 +92,12 @@ def read_statistics(conn: Connection, blocks: bool = False) -> list[RawStats]:
     return [RawStats(dom.UUIDString(), dom.name(), dict(raw)) for dom, raw in records]
 
 
+def read_states(conn: Connection) -> list[RawStats]:
+    """The same of every VM, but only what libvirt tells without asking a QEMU."""
+    records = conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+    return [RawStats(dom.UUIDString(), dom.name(), dict(raw)) for dom, raw in records]
+
+
 def read_configs(conn: Connection, uuids: Collection[str] | None = None) -> list[RawDomain]:
     """The definitions of all VMs, or of those in `uuids`.
 

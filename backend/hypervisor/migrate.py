@@ -185,10 +185,11 @@ def with_documents(conn: Connection, order: MigrationOrder) -> MigrationOrder:
         return order
     dom = conn.lookupByUUIDString(order.uuid)
     stored = dom.XMLDesc(_STORED) if order.persistent else None
+    kept = replace(order.changes, detecting=frozenset())
     return replace(
         order,
         dest_xml=at_target(dom.XMLDesc(_RUNNING), order.changes),
-        persist_xml=None if stored is None else at_target(stored, order.changes),
+        persist_xml=None if stored is None else at_target(stored, kept),
     )
 
 

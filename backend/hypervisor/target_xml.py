@@ -36,9 +36,12 @@ class Changes:
     images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """New path of an image, by its old one: for snapshots, which name images that are now below
     those of their disks."""
+    detecting: frozenset[str] = frozenset()
+    """Disks whose QEMU is to find zeroes in what is written to them, by their name in the guest:
+    for what runs, not for what is stored."""
 
     def __bool__(self) -> bool:
-        return bool(self.disks or self.networks or self.images)
+        return bool(self.disks or self.networks or self.images or self.detecting)
 
 
 def at_target(xml: str, changes: Changes) -> str:
@@ -149,6 +152,7 @@ def _change(domain: Element, changes: Changes, past: bool = False) -> None:
         if device.tagName == "disk":
             path = _path_then(device, changes) if past else _path_now(device, changes)
             _move_disk(device, path)
+            _detect_zeroes(device, changes.detecting)
         elif device.tagName == "interface":
             _rename(device, changes.networks)
 
@@ -164,8 +168,18 @@ def _children(parent: Element, name: str = "") -> list[Element]:
 
 
 def _path_now(disk: Element, changes: Changes) -> str | None:
-    names = (one.getAttribute("dev") for one in _children(disk, "target"))
-    return next((changes.disks.get(name) for name in names), None)
+    return changes.disks.get(_name(disk))
+
+
+def _name(disk: Element) -> str:
+    return next((one.getAttribute("dev") for one in _children(disk, "target")), "")
+
+
+def _detect_zeroes(disk: Element, names: frozenset[str]) -> None:
+    """Where the operator has not said how: a mirror sends what is laid out and never written."""
+    for driver in _children(disk, "driver"):
+        if _name(disk) in names and not driver.hasAttribute("detect_zeroes"):
+            driver.setAttribute("detect_zeroes", "on")
 
 
 def _path_then(disk: Element, changes: Changes) -> str | None:

@@ -13,6 +13,7 @@ from backend.model.advising import (
     RuleLevel,
     RuleLine,
 )
+from backend.model.band import Band
 from backend.model.clock import Now
 from backend.model.disks import (
     BackingImage,
@@ -69,7 +70,6 @@ from backend.model.moving import (
 )
 from backend.model.past import Past, PastFilter, past_of
 from backend.model.planning import (
-    Band,
     Finding,
     Forecast,
     Mode,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.model.band import Band
+
 
 @dataclass(frozen=True, slots=True)
 class DiskChoice:
@@ -131,6 +133,14 @@ class DiskMove:
     """It is a block device at the source, and becomes a raw file."""
     layers: tuple[LayerMove, ...] = ()
     """The images below it, which stay images of their own; the nearest first."""
+    sent_bytes: int | None = None
+    """What a mirror sends of it: more than it holds where room is laid out and never written."""
+    cluster_bytes: int | None = None
+    """Of a qcow2 that a mirror is made of; None: as QEMU likes."""
+    finds_zeroes: bool = False
+    """The target's QEMU looks for zeroes in what comes, until the VM's next start."""
+    takes_s: Band | None = None
+    """How long its copy takes by forecast; of several that are copied at once, each the whole."""
 
     @property
     def needed_bytes(self) -> int:
@@ -144,6 +154,7 @@ class DiskMove:
     def copied_bytes(self) -> int:
         """What is in use of it and of what is copied below it; where that is not known, all."""
         own = self.allocated_bytes or self.virtual_bytes or 0
+        own = max(own, self.sent_bytes or 0)
         below = (one.allocated_bytes or one.length_bytes or 0 for one in self.layers if one.copied)
         return own + sum(below)
 

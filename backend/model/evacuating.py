@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from backend.model.band import Band
 from backend.model.disks import DiskChoice
-from backend.model.planning import Band, Forecast, Mode, MoveOptions
+from backend.model.planning import Forecast, Mode, MoveOptions
 
 
 class EvacuationKind(StrEnum):

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from backend.model.band import Band
 from backend.model.disks import DiskMove, DiskProgress, NewVolume
 from backend.model.fleet import VmState
 from backend.model.planning import (
-    Band,
     Forecast,
     Mode,
     MoveOptions,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.model.band import Band
 from backend.model.disks import DiskChoice, DiskMove, NetworkChoice
 from backend.model.preparing import Preparation
 
@@ -26,15 +27,6 @@ class Finding:
     severity: Severity
     sentence: str
     remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A figure that is not known exactly."""
-
-    low: float
-    mid: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (stored != disk.source, f"its stored definition names another image ({stored})"),
         (not flat and chain, chain),
         (flat and disk.snapshots, f"flattened it would lose its {disk.snapshots} own snapshots"),
-        (disk.encrypted, "it is encrypted, and such images are not copied yet"),
+        (disk.encrypted, _why_sealed(disk, idle)),
         (disk.mirrored, "a block job copies it already"),
         (disk.shareable, "it is shareable: other VMs would go on writing to the old image"),
         (disk.transient, "it is a transient disk"),
@@ -125,7 +125,14 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (disk.virtual_bytes is None and survey.vm.state.active, "its virtual size is not known"),
         (disk.length_bytes is None and idle, "the size of its file is not known"),
     )
-    return next((why for is_so, why in reasons if is_so), "")
+    return next((why for is_so, why in reasons if is_so and why), "")
+
+
+def _why_sealed(disk: Disk, idle: bool) -> str:
+    """Why an encrypted image cannot be copied: byte by byte it can, and without its key."""
+    if not idle:
+        return "it is encrypted: only shut off it can be copied, as it is"
+    return "it is encrypted and lies on other images" if disk.backing else ""
 
 
 def _copy_name(survey: Survey, disk: Disk) -> str:
@@ -163,7 +170,7 @@ def _copied(
 ) -> DiskCase:
     choice = choice_for(survey, disk.target)
     flat = flattened(survey, disk)
-    allocated = _carried(survey, disk, flat)
+    allocated, carried = _in_use(survey, disk, flat), survey.mirrored.get(disk.target)
     own = survey.source_pools.get(disk.target)
     likely = _named(survey, choice.pool if choice else own)
     wanted = needed_bytes(disk.virtual_bytes, allocated)
@@ -184,6 +191,9 @@ def _copied(
         destination=posixpath.join(pool.path, name) if pool else None,
         length_bytes=disk.length_bytes,
         flattened=flat,
+        sent_bytes=carried.data_bytes + carried.laid_out_bytes if carried else None,
+        finds_zeroes=finds_zeroes(survey, disk),
+        cluster_bytes=None if survey.idle else disk.cluster_bytes,
         device=disk.is_device,
         layers=() if flat else chains.layers(survey, disk, pool, made),
         room_bytes=place.room_bytes if pool else None,
@@ -192,16 +202,27 @@ def _copied(
     return DiskCase(disk, move, place)
 
 
-def _carried(survey: Survey, disk: Disk, flat: bool) -> int | None:
+def _in_use(survey: Survey, disk: Disk, flat: bool) -> int | None:
     """What its copy will hold; None: not known."""
-    mirrored, own = survey.mirrored_bytes.get(disk.target), disk.allocated_bytes
+    mirrored, own = survey.mirrored.get(disk.target), disk.allocated_bytes
     if mirrored is not None:
-        return mirrored if flat else max(mirrored, own or 0)
+        written = mirrored.data_bytes
+        written += 0 if finds_zeroes(survey, disk) else mirrored.laid_out_bytes
+        return written if flat else max(written, own or 0)
     if not flat or own is None:
         return own
     if not disk.chain:
         return disk.virtual_bytes
     return min(own + chains.below_bytes(disk), disk.virtual_bytes or own)
+
+
+def finds_zeroes(survey: Survey, disk: Disk) -> bool:
+    """The target's QEMU has to look for zeroes in what comes: else all that is laid out in the
+    source's image would be written out."""
+    mirrored = survey.mirrored.get(disk.target)
+    if mirrored is None or survey.mode is not Mode.LIVE or disk.format != "qcow2":
+        return False
+    return mirrored.laid_out_bytes > 2**20 + mirrored.data_bytes // 20
 
 
 def _own_name(survey: Survey, disk: Disk) -> str:

@@ -193,6 +193,15 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What a mirror finds in an image."""
+
+    data_bytes: int
+    laid_out_bytes: int = 0
+    """Beside that: never written, but carried as if it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exposure:
     """A way on which others could read or change what travels."""
 
@@ -265,8 +274,8 @@ class Survey:
     preparing: Preparing = Preparing()
     internal_snapshots: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Inside the image of a disk that is copied, by its target name."""
-    mirrored_bytes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """What a mirror carries of a disk, images below it included, by its target name."""
+    mirrored: Mapping[str, Mirrored] = field(default_factory=lambda: MappingProxyType({}))
+    """What a mirror finds in a disk, images below it included, by its target name."""
     occupied_bytes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Virtual size of the images at `occupied`, where it is known."""
     unknown: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -36,6 +36,22 @@ def copied(survey: Survey, case: DiskCase) -> Iterator[Finding]:
     yield _will_be_copied(survey, move)
     if move.device:
         yield _of_a_device(survey, move)
+    if move.finds_zeroes:
+        yield warn(
+            "storage-laid-out",
+            "storage",
+            f"{move.target} has {sized((move.sent_bytes or 0) - (move.allocated_bytes or 0))} laid"
+            f" out and never written (preallocation): that is sent as zeroes, and"
+            f" {survey.target.name} does not write it out (detect_zeroes, until its next start)",
+        )
+    if case.disk.encrypted:
+        yield warn(
+            "storage-encrypted",
+            "storage",
+            f"{move.target} is encrypted: it is copied as it is, its key is not;"
+            f" {survey.target.name} needs libvirt's secret of it",
+            "On the source: virsh secret-list; define the same one there, with its value.",
+        )
     yield from _snapshots(survey, move)
     yield from chains.findings(survey, move)
     if place.instead_of:

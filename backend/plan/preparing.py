@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
 
-from backend.model import Disk, DiskAction, Finding, Nic, Preparation, PreparationKind
+from backend.model import Disk, DiskAction, Finding, Mode, Nic, Preparation, PreparationKind
 from backend.plan.disks import DiskCase, choice_for, disk_cases
 from backend.plan.facts import NetworkFacts, PoolFacts, Room, Survey, renamed
 from backend.plan.found import warn
@@ -20,7 +20,7 @@ HOW = "`--prepare` (x on the plan screen) would"
 
 def possible(survey: Survey) -> tuple[Preparation, ...]:
     """In the order in which they are done: pools first, each thing once."""
-    if survey.same_host or not survey.target_up:
+    if not survey.target_up or (survey.same_host and survey.mode is not Mode.STORAGE):
         return ()
     found: dict[tuple[bool, str], Preparation] = {}
     for one in (*_pools(survey), *_networks(survey)):
@@ -151,6 +151,8 @@ def _shared_in(survey: Survey, pool: str) -> frozenset[str]:
 
 
 def _networks(survey: Survey) -> Iterator[Preparation]:
+    if survey.same_host:
+        return
     for was in survey.definition.nics if survey.definition else ():
         nic = renamed(was, survey.networks)
         if nic.kind == "network" and survey.attachments.get(f"network {nic.source}") is False:

@@ -11,11 +11,11 @@ PLAYED_AT_MOST = 40
 
 
 def ends_inside(slot: Slot, alone_s: Band | None, left_s: float) -> bool:
-    """Its late end lies before the window's: by the order, and by its own plan's forecast."""
-    ends_s = slot.end_s.high
-    if alone_s is not None:
-        ends_s = max(ends_s, max(0.0, slot.begin_s) + alone_s.high)
-    return ends_s <= left_s
+    """Its late end lies before the window's: by the order, and by its own plan's forecast; of one
+    that has none nothing is promised."""
+    if alone_s is None:
+        return False
+    return max(slot.end_s.high, max(0.0, slot.begin_s) + alone_s.high) <= left_s
 
 
 def fitted(state: QueueState, left_s: float) -> tuple[QueueState, Timeline]:

@@ -16,7 +16,6 @@ from backend.model import (
     RollState,
     RollStep,
     RollWish,
-    Vm,
 )
 
 _NEXT = {
@@ -180,12 +179,15 @@ def move_words(moves: Sequence[EvacuationMove]) -> str:
     return "; ".join(f"{one.vm}: {one.reason.rstrip('.') or one.state.value}" for one in moves)
 
 
-def still_there(host: str, fleet: FleetSnapshot, wish: RollWish) -> tuple[Vm, ...]:
-    """VMs that run on a host that should be empty."""
+def still_there(host: str, fleet: FleetSnapshot, wish: RollWish) -> tuple[str, ...]:
+    """What runs, or is about to, on a host that should be empty."""
     left = {one.uuid for one in wish.choices if one.leave}
-    return tuple(
-        vm for vm in fleet.vms if vm.host == host and vm.state.active and vm.uuid not in left
-    )
+    runs = [
+        vm.name for vm in fleet.vms if vm.host == host and vm.state.active and vm.uuid not in left
+    ]
+    seen = fleet.host(host)
+    comes = seen is not None and seen.migrations_in > 0
+    return (*runs, *["a VM that is being moved there"] * comes)
 
 
 def stopped(roll: Roll, why: str, marked: Collection[str], *, needs_you: bool = False) -> Roll:

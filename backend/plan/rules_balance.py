@@ -38,8 +38,10 @@ def balance(
         and (loads := held_percent(rule, host.name, rule.measure, rounds, fleet))
         and min(loads) > rule.above_percent
     ]
+    whole = bundles(fleet) if hot else ()
     for load, host in sorted(hot, key=lambda one: (-one[0], one[1].name)):
-        options = list(_options(rule, host, load, rounds, fleet, now))
+        here = tuple(vms for vms in whole if all(vm.host == host.name for vm in vms))
+        options = list(_options(rule, host, load, here, rounds, fleet, now))
         if options:
             return (_told(rule, host, load, min(options, key=_preference)),)
     return ()
@@ -55,13 +57,15 @@ def _options(
     rule: Rule,
     host: HostRoom,
     load: float,
+    here: Sequence[Sequence[VmNeed]],
     rounds: Sequence[LoadRound],
     fleet: RuleFleet,
     now: float,
 ) -> Iterator[_Option]:
     rooms = {room.name: room for room in fleet.hosts}
-    for vms in bundles(fleet):
-        if any(vm.host != host.name or not rested(rule, vm, fleet, now) for vm in vms):
+    for vms in here:
+        too_little = _share(vms, host, rule.measure) < rule.gain_percent
+        if too_little or not all(rested(rule, vm, fleet, now) for vm in vms):
             continue
         for name in targets(vms, fleet)[1]:
             if rule.hosts and name not in rule.hosts:
@@ -76,7 +80,7 @@ def _options(
             left = load - _share(vms, host, rule.measure)
             gain = load - max(left, after)
             if gain >= rule.gain_percent and after <= rule.above_percent - MARGIN_PERCENT:
-                yield _Option(vms, name, left, after, gain)
+                yield _Option(tuple(vms), name, left, after, gain)
 
 
 def _share(vms: Sequence[VmNeed], room: HostRoom, measure: Measure) -> float:

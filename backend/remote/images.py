@@ -17,6 +17,7 @@ CHECK_LIMIT_S = 3600.0
 _MAP_LIMIT_S = 120.0
 _SYNC_LIMIT_S = 900.0
 _BUCKETS = 512
+_NO_KEY = re.compile(r"'(encrypt\.)?key-secret' is required")
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading JSON of another shape than expected raises."""
 
@@ -44,7 +45,8 @@ qemu-img map --output=json -U -f "$2" -- "$1" | awk -v step="$3" '
 match($0, /"start": [0-9]+/) {
   at = substr($0, RSTART + 9, RLENGTH - 9) + 0
   match($0, /"length": [0-9]+/); end = at + substr($0, RSTART + 10, RLENGTH - 10)
-  if ($0 !~ /"data": true/ || $0 ~ /"zero": true/) next
+  if ($0 !~ /"data": true/) next
+  if ($0 ~ /"zero": true/) { laid += end - at; next }
   extents++
   while (at < end) {
     k = int(at / step); upto = (k + 1) * step; if (upto > end) upto = end
@@ -52,7 +54,11 @@ match($0, /"start": [0-9]+/) {
   }
   if (k > last) last = k
 }
-END { printf "%.0f", extents; for (k = 0; k <= last; k++) printf " %.0f", sum[k]; print "" }'
+END {
+  printf "%.0f %.0f", extents, laid
+  for (k = 0; k <= last; k++) printf " %.0f", sum[k]
+  print ""
+}'
 """
 
 
@@ -100,6 +106,8 @@ class ImageFacts:
     """What it calls the one below it: a path, perhaps a relative one."""
     below_format: str | None = None
     """None: it does not say."""
+    cluster_bytes: int | None = None
+    """None: its format has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,8 @@ class ImageCheck:
     """Places that could not be checked."""
     has_checks: bool = True
     """False: the format (raw) has nothing that could be checked."""
+    sealed: bool = False
+    """It is encrypted, and nobody here has its key."""
 
     @property
     def clean(self) -> bool:
@@ -121,6 +131,8 @@ class ImageCheck:
     @property
     def words(self) -> str:
         """As the part of a sentence that follows what was checked."""
+        if self.sealed:
+            return "is encrypted, so qemu-img cannot check it"
         if not self.has_checks:
             return "has a format that qemu-img has no check for"
         if self.corruptions:
@@ -138,6 +150,9 @@ class DataMap:
     step_bytes: int
     extents: int
     parts: tuple[int, ...]
+    laid_out_bytes: int = 0
+    """Beside that: what has its place in the image, and was never written (qcow2's preallocation of
+    metadata). Who copies by clusters takes it for data."""
 
     @property
     def data_bytes(self) -> int:
@@ -195,6 +210,7 @@ def _facts(one: dict[str, Any], length: int, backing: tuple[ImageFacts, ...] = (
         bool(one.get("dirty-flag")),
         below=one.get("backing-filename"),
         below_format=one.get("backing-filename-format"),
+        cluster_bytes=int(one["cluster-size"]) if "cluster-size" in one else None,
     )
 
 
@@ -219,6 +235,8 @@ async def check_image(
     # 0 clean, 2 corruptions, 3 leaks, 63 a format without checks; else it could not check.
     if done.exit_status == 63:
         return ImageCheck(has_checks=False)
+    if done.exit_status == 1 and _NO_KEY.search(done.stderr):
+        return ImageCheck(has_checks=False, sealed=True)
     if done.exit_status not in (0, 2, 3):
         raise _failed(shell, path, "cannot be checked", done)
     return parse_check(shell.name, done.stdout)
@@ -292,10 +310,10 @@ async def data_map(shell: Shell, path: str, format: str, length_bytes: int) -> D
     step = max(1, -(-length_bytes // _BUCKETS))
     done = await _script(shell, _MAP, path, format, str(step), timeout_s=_MAP_LIMIT_S)
     figures = [int(word) for word in done.stdout.split() if word.isdigit()]
-    if done.exit_status != 0 or not figures or (figures[0] == 0 and done.stderr.strip()):
+    if done.exit_status != 0 or len(figures) < 2 or (figures[0] == 0 and done.stderr.strip()):
         parts = [step] * (length_bytes // step) + [length_bytes % step]
         return DataMap(step, 1, tuple(parts))
-    return DataMap(step, figures[0], tuple(figures[1:]))
+    return DataMap(step, figures[0], tuple(figures[2:]), figures[1])
 
 
 def absolute(path: str) -> str:

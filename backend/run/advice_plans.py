@@ -1,5 +1,6 @@
 """Advised moves are planned before anybody is told of them: what cannot be is not advised."""
 
+import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ from backend.run.planning import Planner
 
 KEPT_S = 600.0
 """A forecast is good for so long, and so is a refusal: a plan asks both hosts, and their link."""
+
+LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,12 @@ class AdvicePlans:
         """By UUID; those that can be."""
         names = tuple(f"{move.source}/{move.vm}" for move in moves)
         try:
-            planned = await self._planner.plan(names, target, MoveOptions())
-        except FerryError as error:
+            async with asyncio.timeout(LIMIT_S):
+                planned = await self._planner.plan(names, target, MoveOptions())
+        except (FerryError, TimeoutError) as error:
+            silent = f"its hosts did not answer within {LIMIT_S:.0f} s"
             for move in moves:
-                self._refuse(move, error.sentence)
+                self._refuse(move, error.sentence if isinstance(error, FerryError) else silent)
             return {}
         found: dict[str, Plan] = {}
         for move, one in zip(moves, planned, strict=True):

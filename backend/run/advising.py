@@ -154,7 +154,8 @@ class Advisor:
         said = []
         needed, have = rounds_needed(self._rules), len(self._rounds)
         if have < needed:
-            said.append(f"loads are known of {have} of {needed} rounds of {ROUND_S:.0f} s")
+            rounds = f"{needed} round{'s' * (needed != 1)} of {ROUND_S:.0f} s"
+            said.append(f"loads are known of {have} of {rounds}")
         if self._journal.trouble:
             said.append(f"no moves while past ones are not known: {self._journal.trouble}")
         if self._moving():

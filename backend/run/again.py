@@ -27,7 +27,7 @@ WAIT_S = 300.0
 LOOK_EVERY_S = 2.0
 LEAST_LEFT_S = 10.0
 """Of the deadline."""
-SILENT_S = 100.0
+CUT_SILENT_S = 100.0
 """How long an end may be silent, after a call that lost its link, before the verdict is `unknown`:
 a minute's cut, then a reconnect."""
 
@@ -73,6 +73,14 @@ class SecondAttempt:
         in_time = state.deadline_s is None or self._left_s(state.deadline_s, begun_s) > 0
         first = state.after is None and state.verdict is None  # nobody was told otherwise
         return first and not by_abort and not state.suspended and in_time
+
+    def withheld(self, call_error: str, lost: str) -> str:
+        """What the call said, and that there is no second attempt where `lost` would call for one
+        but the verdict had to be `unknown` meanwhile."""
+        verdict = self._told.state.verdict
+        if not lost or verdict is None or self._told.state.abort_asked:
+            return call_error
+        return f"{call_error} It is not tried again by itself: it was not known where it runs."
 
     def options(self, options: MoveOptions, begun_s: float) -> MoveOptions | None:
         """As the first one was asked for and changed meanwhile, with what is left of its deadline;

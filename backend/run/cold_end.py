@@ -171,12 +171,17 @@ class ColdEnd:
         return (f"it may be shut off on {there}: virsh start {state.uuid} there",)
 
     async def _running_again(self, after_crash: bool) -> tuple[str, ...]:
-        """What was shut down for the move runs again at its source."""
-        if self._told.state.mode is not Mode.RESTART or after_crash:
+        """What was shut down for the move runs again at its source; an engine that comes later
+        does not know whether it still should."""
+        uuid, source = self._told.state.uuid, self._definition.source
+        if self._told.state.mode is not Mode.RESTART:
             return ()
+        if after_crash:
+            end = await ask(source, uuid)
+            off = end is not None and not end.active
+            return (f"it is shut off on {source.name}: virsh start {uuid} there",) * off
         if self._progress.stopped_s is None:
             return ()
-        uuid, source = self._told.state.uuid, self._definition.source
         try:
             await source.call(
                 lambda conn: definitions.start(conn, uuid), START_LIMIT_S, "start the VM"

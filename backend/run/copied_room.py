@@ -68,9 +68,11 @@ def _why_more(move: DiskMove) -> str:
     if move.flattened:
         return FLATTENED
     pieces = "data goes in pieces of 64 KiB, holes within one are filled"
-    return pieces if move.format == "raw" else f"{pieces}, and compressed clusters are written out"
+    if move.format == "raw":
+        return pieces
+    return f"{pieces}; what is compressed, or laid out and never written, is written out"
 
 
 def _why_less(move: DiskMove) -> str:
     """Raw images hold nothing but what the guest sees."""
-    return "" if move.format == "raw" else "what the guest has given up did not go along"
+    return "" if move.format == "raw" else "what the guest does not see of it did not go along"

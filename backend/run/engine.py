@@ -43,7 +43,7 @@ from backend.run.foreign import ForeignRun
 from backend.run.foreign_jobs import ForeignJobs
 from backend.run.history import History
 from backend.run.journal import Journal
-from backend.run.lessons import lesson
+from backend.run.lessons import lesson, rate_here
 from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
 from backend.run.open_moves import OpenMoves
@@ -365,6 +365,8 @@ class Engine:
         await self._publisher.kept()
         await run.run()
         if not isinstance(run, MigrationRun):
+            if seen_bytes_s := rate_here(run.state):
+                self._planner.links.learn_here(run.state.source, seen_bytes_s)
             return
         self._learn(run, planned.in_use_bytes)
         await self._second.attempt(run, options)

@@ -64,11 +64,12 @@ def summary(run: Evacuation) -> str:
     return said
 
 
-def too_late(until: float) -> str:
-    """Why a move is not begun; `until` in epoch seconds."""
-    return (
-        f"it would end after {time.strftime('%H:%M', time.localtime(until))}, when the window ends"
-    )
+def too_late(move: EvacuationMove, until: float) -> str:
+    """Why it is not begun; `until` in epoch seconds."""
+    end = time.strftime("%H:%M", time.localtime(until))
+    if move.forecast is None or move.forecast.total_s is None:
+        return f"it is not known how long it takes, and the window ends at {end}"
+    return f"it would not end before {end}, when the window ends"
 
 
 def refusal_of(plan: Plan) -> str:

@@ -250,7 +250,7 @@ class EvacuationRun:
                 if self._ends_inside(move, whole, now_s):
                     self._start(move, start.reason)
                 else:
-                    self._left_out(move, moves.too_late(self.state.wish.until or now_s))
+                    self._left_out(move, moves.too_late(move, self.state.wish.until or now_s))
 
     def _ends_inside(self, move: EvacuationMove, whole: Timeline, now_s: float) -> bool:
         until = self.state.wish.until

@@ -248,7 +248,7 @@ def _as_reviewed(wish: EvacuationWish, planned: Evacuation) -> Evacuation:
 def _without_late(planned: Evacuation, inside: Collection[str], until: float) -> Evacuation:
     """What would not end inside the window does not go."""
     moves = tuple(
-        replace(move, state=MoveState.LEFT_OUT, reason=too_late(until), target=None)
+        replace(move, state=MoveState.LEFT_OUT, reason=too_late(move, until), target=None)
         if move.state is MoveState.WAITING and move.uuid not in inside
         else move
         for move in planned.moves

@@ -19,6 +19,7 @@ from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
 from backend.run.new_volumes import NewVolumes
 from backend.run.open_moves import OpenMoves
+from backend.run.preparing import TargetReady
 from backend.run.publish import Publisher
 from backend.run.settle import reached
 from backend.run.steps import to_its_end
@@ -45,7 +46,10 @@ class IdleDisks(CopyRun):
         self._disks = ColdDisks(
             self._told, host, host, CopyRoute.LOCAL, "", self._volumes, self._samples
         )
-        self._end = StorageEnd(self._told, begun, host, self._volumes, open_moves, self._proven)
+        self._ready = TargetReady(self._told, host, begun.ready)
+        self._end = StorageEnd(
+            self._told, begun, host, self._volumes, open_moves, self._ready, self._proven
+        )
         self._earlier = False
 
     async def run(self) -> None:
@@ -83,6 +87,7 @@ class IdleDisks(CopyRun):
 
     async def _move(self) -> None:
         self._told.enter(Phase.PREPARE, skipped=(Phase.MEMORY,))
+        await to_its_end(self._ready.make(self._begun.order))
         stop_if_asked(self.state)
         async with locked(self._host, [move.source for move in self._moves]) as lock:
             await must_be_off(self._host, self.state)

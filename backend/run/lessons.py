@@ -2,12 +2,14 @@
 
 from statistics import median
 
-from backend.model import Outcome, Sample
+from backend.model import Migration, Mode, Outcome, Sample
 from backend.plan.passes import PassSeen, of_memory, passes_seen
 from backend.run.history import PastMove
 from backend.run.migration import MigrationRun
 
 PAGE_BYTES = 4096
+TELLING_BYTES = 32 << 20
+"""A shorter copy is mostly its beginning and end."""
 TELLING_S = 0.4
 """A shorter pass is too few samples long to count what was written in it."""
 
@@ -56,6 +58,18 @@ def lesson(run: MigrationRun, in_use_bytes: int | None, now_s: float) -> PastMov
 def _within(one: PassSeen, gap: tuple[float, float]) -> bool:
     """Some of the pass was not seen: neither its end nor what was sent in it is known."""
     return one.start_s < gap[1] and one.start_s + (one.took_s or 0.0) > gap[0]
+
+
+def rate_here(state: Migration) -> float | None:
+    """What a copy between pools of a host got through; None where it says nothing."""
+    verdict = state.verdict
+    if state.mode is not Mode.STORAGE or state.idle or verdict is None:
+        return None
+    limited = any(decision.action == "bandwidth" for decision in state.decisions)
+    whole = verdict.outcome is Outcome.MOVED and verdict.sent_bytes >= TELLING_BYTES
+    if not whole or limited or state.bandwidth_bytes_s is not None or verdict.total_s <= 0:
+        return None
+    return verdict.sent_bytes / verdict.total_s
 
 
 def _empty_bytes(samples: tuple[Sample, ...], in_use_bytes: int | None) -> float | None:

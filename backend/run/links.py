@@ -60,6 +60,15 @@ class Links:
         if rate_bytes_s > 0:
             self._learned[source, target] = (rate_bytes_s, self._now(), encrypted)
 
+    def learn_here(self, host: str, rate_bytes_s: float) -> None:
+        """What a copy between two pools of one host got through."""
+        self.learn(host, host, rate_bytes_s, encrypted=False)
+
+    def here(self, host: str) -> float | None:
+        """What the last one did, if that was not too long ago."""
+        found = self.rate(host, host)
+        return found.rate_bytes_s if found and found.origin is LinkOrigin.LEARNED else None
+
     def rate(
         self, source: str, target: str, cards: tuple[Host, Host] | None = None
     ) -> LinkRate | None:

@@ -23,13 +23,14 @@ from backend.hypervisor.migrate import MigrationOrder
 from backend.model import Control, Migration, Now, Outcome, Phase, Sample, Tuning
 from backend.plan.post_copy import stalled_ms
 from backend.plan.running import Prior
-from backend.run import again, conclude
-from backend.run.again import SecondAttempt, link_lost, lost_its_link
+from backend.run import conclude
+from backend.run.again import CUT_SILENT_S, SecondAttempt, link_lost, lost_its_link
 from backend.run.changed import ChangedParameters
 from backend.run.cleaning import clean
 from backend.run.contest import Contest
 from backend.run.controls import Controls, available
 from backend.run.departure import Departure
+from backend.run.halves import Halves
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
@@ -103,6 +104,7 @@ class MigrationRun(Operated):
         self.second = SecondAttempt(self._told, source, target)
         self._called: float | None = None
         self._returned: float | None = None
+        self._halves = Halves(self._told, source, target)
         self._handover = Handover()
         self._meanwhile = Meanwhile(self._told, self._suspended_by_us)
         self._call_error = ""
@@ -228,6 +230,10 @@ class MigrationRun(Operated):
         """Sample until the call returned; remember what it said."""
         while not call.done():
             await self._look(call)
+            if await self._halves.apart(self._watching.samples) and not call.done():
+                call.cancel()
+                self._call_error = f"Its call on {self.state.source} would not have returned."
+                return
         try:
             call.result()
         except FerryError as error:
@@ -283,12 +289,6 @@ class MigrationRun(Operated):
     def _suspended_by_us(self) -> bool:
         return self._controls.suspended_s is not None or self.state.suspended
 
-    def _lost_link(self, judgement: Judgement) -> str:
-        """Why it is to be tried once more; empty when it is not."""
-        if not self.second.allowed(self.state.abort_asked, self.begun_s):
-            return ""
-        return lost_its_link(judgement, self._watching.samples, self._call_error)
-
     # -- the verdict ---------------------------------------------------------------------------
 
     async def _verify(self) -> None:
@@ -312,7 +312,7 @@ class MigrationRun(Operated):
             if self.state.running:
                 self._told.enter(Phase.VERIFY)
             cut = link_lost(self._watching.samples, self._call_error)
-            patience_s = again.SILENT_S if cut and not self.state.post_copy else SILENT_S
+            patience_s = CUT_SILENT_S if cut and not self.state.post_copy else SILENT_S
             judgement, through = await settle(
                 self._before, self.state.uuid, self._source, self._target, patience_s
             )
@@ -357,12 +357,14 @@ class MigrationRun(Operated):
             judgement = replace(judgement, reason=f"{judgement.reason} {befell}")
         known = judgement.outcome is not Outcome.UNKNOWN or judgement.owner is not None
         seen = await self._onlooker.finish(self._target, moved) if known else Seen()
+        lost = lost_its_link(judgement, self._watching.samples, self._call_error)
+        again = self.second.allowed(self.state.abort_asked, self.begun_s)
         verdict = conclude.verdict(
             self.state,
             judgement,
-            call_error=self._call_error,
+            call_error=self._call_error if again else self.second.withheld(self._call_error, lost),
             given_up=self._controls.abort_reason,
-            lost_link=self._lost_link(judgement),
+            lost_link=lost if again else "",
             completed=self._completed,
             passes=self._watching.account.passes(self._completed),
             total_s=self._total_s(),

@@ -95,6 +95,7 @@ def changes(facts: Survey, moves: Sequence[DiskMove]) -> Changes:
             for was, new in moved_images(move).items()
             if was != new
         },
+        detecting=frozenset(move.target for move in _copied(moves) if move.finds_zeroes),
         networks={was: new for was, new in facts.networks.items() if was in used},
     )
 

@@ -20,7 +20,7 @@ from backend.model import (
     Severity,
     Vm,
 )
-from backend.plan.disk_time import idle_forecast, with_disks
+from backend.plan.disk_time import each_timed, idle_forecast, with_disks
 from backend.plan.disks import disk_cases, pools_for_images
 from backend.plan.facts import Survey
 from backend.plan.modes import MOVED_WHILE_OFF, mode_of
@@ -149,7 +149,9 @@ class Planner:
         policy = policy_for(options, self._own, vm.policy)
         if facts.mode is Mode.STORAGE:
             uri = source.source_uri
-            return disks_planned(facts, uri, policy, options, self._own_job(vm, own))
+            return disks_planned(
+                facts, uri, policy, options, self._own_job(vm, own), self.links.here(source.name)
+            )
         preparations = possible(facts)
         if options.prepare:
             facts = as_prepared(facts, preparations)
@@ -236,6 +238,7 @@ def _when_off(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
     )
     return replace(
         plan,
+        disks=each_timed(plan.disks, seen.link_bytes_s, idle=True),
         forecast=idle_forecast(copied_bytes(plan.disks), seen.link_bytes_s),
         remarks=remarks,
         deadline_s=None,
@@ -245,6 +248,7 @@ def _when_off(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
 def _with_forecast(plan: Plan, seen: Foreseen, options: MoveOptions) -> Plan:
     return replace(
         plan,
+        disks=each_timed(plan.disks, seen.link_bytes_s, idle=False),
         forecast=with_disks(seen.forecast, copied_bytes(plan.disks), seen.link_bytes_s),
         tuning=seen.tuning,
         remarks=(

@@ -7,6 +7,7 @@ from backend.plan.running import NOTHING
 from backend.run.idle_disks import IdleDisks
 from backend.run.migration import Undertaking
 from backend.run.open_moves import OpenMoves
+from backend.run.preparing import Ledger, resumed
 from backend.run.publish import Publisher
 from backend.run.storage_move import StorageRun
 from backend.run.told import as_monotonic
@@ -24,11 +25,17 @@ def begun_so(
 
 
 def taken_up(
-    state: Migration, host: HostWatch, publisher: Publisher, open_moves: OpenMoves, now: Now
+    state: Migration,
+    host: HostWatch,
+    publisher: Publisher,
+    open_moves: OpenMoves,
+    ledger: Ledger,
+    now: Now,
 ) -> PoolMove:
     """A move that an engine which died has left as `state`; `settle_open` brings it to its end."""
     order = MigrationOrder(uuid=state.uuid, vm=state.vm, target_uri="")
     before = Before(state.vm, state.source, state.target, persistent=True, uuid=state.uuid)
     confirmed = as_monotonic(state.started, now())
-    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed, now)
+    ready = resumed(ledger, state)
+    begun = Undertaking(state, order, before, Tuning(0), NOTHING, confirmed, now, ready)
     return begun_so(begun, host, publisher, open_moves)

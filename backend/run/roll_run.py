@@ -193,6 +193,8 @@ class RollRun:
         command = self.roll.wish.hook
         if command and (watch.shell is None or booted is None):
             raise TroubleError(f"No command can be run on {host.host} now: the hook was not begun")
+        if command:
+            await self._steps.until_empty(host)  # it may have stood here for hours
         boot_id = booted.boot_id if booted else ""
         host = replace(host, boot_id=boot_id, hook_began=self._kit.now(), hook=None)
         self._set(course.set_host(self.roll, host))

@@ -61,7 +61,14 @@ class MovingSteps:
             stays = course.staying(ended, self._told().wish)
             if stays:
                 raise _trouble(f"{host.host} could not be emptied", stays)
-        await self._until(lambda: not self._there(host), lambda: self._not_empty(host))
+        await self.until_empty(host)
+
+    async def until_empty(self, host: RollHost) -> None:
+        """Raises TroubleError where something runs on it."""
+        await self._until(
+            lambda: not self._there(host),
+            lambda: f"{host.host} is not empty: on it is {', '.join(self._there(host))}",
+        )
 
     async def bring_home(self, host: RollHost) -> None:
         """Raises TroubleError where one of its VMs is not back."""
@@ -148,10 +155,7 @@ class MovingSteps:
 
     def _there(self, host: RollHost) -> tuple[str, ...]:
         wish = self._told().wish
-        return tuple(vm.name for vm in course.still_there(host.host, self._kit.fleet(), wish))
-
-    def _not_empty(self, host: RollHost) -> str:
-        return f"{host.host} is not empty: {', '.join(self._there(host))} runs on it"
+        return course.still_there(host.host, self._kit.fleet(), wish)
 
     def _away(self, host: RollHost) -> set[str]:
         """UUIDs of those that left it and are not seen on it."""

@@ -19,6 +19,7 @@ from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
 from backend.run.new_volumes import NewVolumes
 from backend.run.open_moves import OpenMoves
+from backend.run.preparing import TargetReady
 from backend.run.settle import RECHECK_S, SILENT_S
 from backend.run.storage_verdict import in_use, judge_disks, to_store, unfinished
 from backend.run.swapped_images import SwappedImages
@@ -40,6 +41,7 @@ class StorageEnd:
         host: HostWatch,
         new: NewVolumes,
         open_moves: OpenMoves,
+        ready: TargetReady,
         proven: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
         """`proven()`: what was shown of each copy before it was used; None: the VM ran."""
@@ -48,6 +50,7 @@ class StorageEnd:
         self._host = host
         self._volumes = new
         self._open = open_moves
+        self._ready = ready
         self._moves = copied(begun.state.moves)
         self._images = SwappedImages(told, host, proven)
         self.failed = ""
@@ -80,7 +83,7 @@ class StorageEnd:
                     return
             if self._told.state.running and time.monotonic() - asked_s > SILENT_S:
                 silent = judge_disks(self._told.state.vm, self._host.name, self._moves, None)
-                self._conclude(silent, self._volumes.undecided())
+                self._conclude(silent, self._undecided())
             await asyncio.sleep(RECHECK_S if not self._told.state.running else 1.0)
 
     async def _settled(self) -> VmSeen | None:
@@ -133,11 +136,19 @@ class StorageEnd:
         HostUnreachable where that can be begun again."""
         if judgement.outcome is Outcome.MOVED:
             left = await self._snapshots_follow()
+            self._ready.keep()
             may_remove = (seen.active or seen.persistent) and not left
             return (*left, *await self._images.finish(may_remove))
         if judgement.outcome is Outcome.STAYED:
-            return await self._volumes.remove(keep=in_use(self._moves, seen))
-        return self._volumes.undecided()
+            used = in_use(self._moves, seen)
+            removed = await self._volumes.remove(keep=used)
+            if used:
+                self._ready.keep()
+            return (*removed, *await self._ready.undo())
+        return self._undecided()
+
+    def _undecided(self) -> tuple[str, ...]:
+        return (*self._volumes.undecided(), *self._ready.undecided())
 
     async def _snapshots_follow(self) -> tuple[str, ...]:
         """Snapshots of a VM that was shut off name its images too; what of that is not done."""

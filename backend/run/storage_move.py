@@ -21,6 +21,7 @@ from backend.run.migration import Undertaking
 from backend.run.mirrors import copied
 from backend.run.new_volumes import NewVolumes
 from backend.run.open_moves import OpenMoves
+from backend.run.preparing import TargetReady
 from backend.run.publish import Publisher
 from backend.run.settle import reached
 from backend.run.storage_end import StorageEnd, remove_copy
@@ -67,7 +68,9 @@ class StorageRun:
         self._moves = copied(begun.state.moves)
         self._copies = DiskCopies(self._told, host, publisher)
         self._volumes = NewVolumes(self._told, host, remove_copy)
-        self._end = StorageEnd(self._told, begun, host, self._volumes, open_moves)
+        self._begun = begun
+        self._prepared = TargetReady(self._told, host, begun.ready)
+        self._end = StorageEnd(self._told, begun, host, self._volumes, open_moves, self._prepared)
         self._started: list[DiskMove] = []
         self._ready: set[str] = set()
         self._wake = asyncio.Event()
@@ -146,6 +149,7 @@ class StorageRun:
 
     async def _move(self) -> None:
         self._told.enter(Phase.PREPARE)
+        await self._prepared.make(self._begun.order)
         await self._volumes.create()
         if self.state.abort_asked:
             return

@@ -79,12 +79,17 @@ async def _of_disks(asking: Asking) -> Survey:
     facts = _of_vm(asking, at_source)
     if at_source is None or not facts.same_host:
         return facts
+    pools, config = await ask_pools(asking), parsed(asking, at_source)
     facts = replace(
         facts,
         source_pools=at_source.pools,
         stored_sources=at_source.stored,
-        target_pools=await ask_pools(asking),
+        target_pools=pools,
     )
+    if config is not None:
+        config = replace(config, nics=())
+        preparing = await ask_preparing(asking, config, at_source, pools, None)
+        facts = replace(facts, preparing=preparing)
     if facts.idle:
         facts = await with_copy_route(asking, await with_images(asking, facts))
     return await with_copies(asking, facts)

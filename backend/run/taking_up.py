@@ -49,7 +49,9 @@ class TakingUp:
             return None
         if state.mode is Mode.STORAGE:
             source, now = hosts[state.source], self.inventory.now
-            return pool_moves.taken_up(state, source, self.publisher, self.open_moves, now)
+            return pool_moves.taken_up(
+                state, source, self.publisher, self.open_moves, self.ledger, now
+            )
         if state.mode in MOVED_WHILE_OFF:
             return self._cold(state)
         return self._live(state, samples)

@@ -111,6 +111,13 @@ def standing(source: End | None, target: End | None) -> Standing:
     return Standing.GOING if target.in_post_copy or target.job else Standing.OVER
 
 
+def lost_half(source: End, target: End) -> bool:
+    """The source's QEMU has ended without having handed over all of the memory. One that has says
+    that it was shut off because it migrated, or nothing any more."""
+    ended = source.defined and not source.active and not source.handed_over
+    return ended and target.in_post_copy
+
+
 def judge(before: Before, source: End | None, target: End | None) -> Judgement:
     """Decide from both ends. Never a guess: an end that did not answer means `unknown`."""
     if source is None or target is None:
@@ -154,19 +161,21 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
         if target.in_post_copy or target.job:
             return _undecided(f"{before.vm} is still moving: {target.host} fetches its memory.")
         return _both_active(before, source, target)
-    if target.active and target.state_reason != _FAILED:
+    if target.active and target.state_reason != _FAILED and not lost_half(source, target):
         return _undecided(
             f"{before.vm} runs on {target.host}, which has not said that it is whole."
         )
     held, gone = (source, target) if source.active else (target, source)
-    stale = [
-        f"a second definition on {gone.host}: virsh undefine {before.word} there"
-    ] * gone.defined
+    stale = [f"a second definition on {gone.host}: virsh undefine {before.word} there"] * (
+        gone.defined and held.defined
+    )
     return Judgement(
         Outcome.LOST,
         None,
         f"Half of its memory was on {gone.host}, where its QEMU has ended: what {held.host} holds"
-        " cannot run on. Do not resume it; destroy it and start the VM from its disks.",
+        f" cannot run on. Certain: it runs nowhere now, and its disks are as it wrote them last."
+        " Lost: what was only in its memory; it starts as after a power cut. Do not resume it;"
+        " destroy it and start the VM from its disks.",
         settled=False,
         leftovers=(f"half a VM on {held.host}: virsh destroy {before.word} there", *stale),
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from backend.errors import FerryError
+from backend.errors import CallTimedOut, FerryError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains
 from backend.hypervisor.connection import Lane
@@ -33,6 +33,9 @@ NOTE_EVERY_S = 1.0
 """Passes may end with every sample: not each of them is told."""
 OTHERS_S = 0.25
 """A job that is so much older than our call is not ours: ours begins after it."""
+STUCK_S, MOST_STUCK_S = 2.0, 10.0
+"""After a sample that was not answered in time: its libvirt may keep a thread waiting for each,
+and has not many."""
 JUDGE_EVERY_S = 1.0
 """Between passes; a pass that ends is judged at once."""
 
@@ -56,6 +59,8 @@ class Watching:
         self._source = source
         self._publisher = publisher
         self._lane: Lane | None = None
+        self._stuck = 0
+        self._next_s = 0.0
         self._judged_s = -JUDGE_EVERY_S
         self._noted_s = -NOTE_EVERY_S
 
@@ -72,6 +77,8 @@ class Watching:
     async def sample(self) -> bool:
         """Look once; True when a pass has ended. A source that does not answer is told, and is no
         error."""
+        if time.monotonic() < self._next_s:
+            return False
         uuid = self._told.state.uuid
         limit_s = SAMPLE_LIMIT_S + self._told.limit_ms / 1000
         try:
@@ -79,9 +86,12 @@ class Watching:
             raw = await lane.call(
                 lambda conn: domains.read_job(conn, uuid), limit_s, "say how far it is"
             )
-        except FerryError:
+        except FerryError as error:
+            self._stuck += isinstance(error, CallTimedOut)
+            self._next_s = time.monotonic() + min(MOST_STUCK_S, STUCK_S * self._stuck)
             self._silent()
             return False
+        self._stuck = 0
         self._heard()
         t_s = time.monotonic() - self._told.zero
         if raw is not None and self.contested:

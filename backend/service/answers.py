@@ -1,5 +1,7 @@
 """One reply for each request about a fleet."""
 
+from heapq import merge
+
 from backend.errors import BadInput
 from backend.model import Migration
 from backend.run.engine import Engine
@@ -141,10 +143,11 @@ def wanted(watch: Watch, change: Change) -> bool:
 
 
 def _all(engine: Engine, others: tuple[Engine, ...], running_only: bool) -> tuple[Migration, ...]:
-    """This fleet's, and what still runs of others."""
-    elsewhere = (one for other in others for one in other.migrations(running_only=True))
-    found = (*elsewhere, *engine.migrations(running_only=running_only))
-    return tuple(sorted(found, key=lambda migration: migration.started))
+    """This fleet's, and what still runs of others: each fleet's as they began, whatever the clock
+    has done meanwhile."""
+    elsewhere = (other.migrations(running_only=True) for other in others)
+    own = engine.migrations(running_only=running_only)
+    return tuple(merge(*elsewhere, own, key=lambda migration: migration.started))
 
 
 async def _start(engine: Engine, request: Start) -> Reply:

@@ -96,9 +96,9 @@ async def test_rounds_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advising, "LOOK_S", 0.01)
     async with engine(EVEN) as made:
         first = await asked(made)
-        assert any("rounds of" in note for note in first.notes)
+        assert any("loads are known of" in note for note in first.notes)
         settled = await asked(made, settle=True)
-        assert not any("rounds of" in note for note in settled.notes)
+        assert not any("loads are known of" in note for note in settled.notes)
         assert settled.advice == (), "the test driver tells no load"
         later = await asked(made, after=settled.round)
         assert later.round > settled.round

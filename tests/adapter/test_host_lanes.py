@@ -127,7 +127,44 @@ async def test_the_vm_at_which_the_jobs_got_stuck_is_told(
     guests = Guests("kvm-a", {})
     monkeypatch.setattr(guests, "unheard", told.extend)
     poll = Poll("kvm-a", lanes, guests, dict, lambda _: None)
-    with pytest.raises(CallTimedOut):
-        await poll.look()
+    await poll.look()
     (vm,) = guests.vms
     assert told == [vm.uuid, vm.uuid], "it was asked again, as nobody heeded"
+
+
+async def test_where_many_hang_the_host_stays_up_and_the_qemus_are_left_alone(
+    lanes: Lanes, release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def read(_conn: Connection, blocks: bool = False) -> list[domains.RawStats]:
+        nonlocal asked
+        asked += 1
+        release.wait(20)
+        return []
+
+    monkeypatch.setattr(domains, "read_statistics", read)
+    monkeypatch.setattr("backend.fleet.poll.POLL_LIMIT_S", 0.3)
+    guests, up = Guests("kvm-a", {}), asyncio.Event()
+    poll = Poll("kvm-a", lanes, guests, dict, lambda _: up.set())
+    for _ in range(3):
+        await poll.look()
+    assert asked == 2, "the third look is too soon after the first"
+    assert [(vm.name, vm.state.value) for vm in guests.vms] == [("test", "running")]
+    assert up.is_set()
+    assert not lanes.lost.done()
+
+
+async def test_a_libvirt_that_tells_nothing_at_all_is_not_up(
+    lanes: Lanes, release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_conn: Connection, blocks: bool = False) -> list[domains.RawStats]:
+        release.wait(20)
+        return []
+
+    for name in ("read_statistics", "read_states"):
+        monkeypatch.setattr(domains, name, read)
+    monkeypatch.setattr("backend.fleet.poll.POLL_LIMIT_S", 0.3)
+    poll = Poll("kvm-a", lanes, Guests("kvm-a", {}), dict, lambda _: None)
+    with pytest.raises(CallTimedOut):
+        await poll.look()

@@ -74,8 +74,6 @@ LEARN_S = 35.0
 SETTLE_S = 8.0
 """After a return, before the next run is planned."""
 BUSY_LOAD = 3.0
-QUIET_LIMIT_S = 90.0
-"""So long a quieter machine is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +88,13 @@ class Counters:
 class Bench:
     """Prepares the host, empties it and brings its VMs home, again and again."""
 
-    def __init__(self, bench: BenchLab, out: Path | None) -> None:
+    def __init__(self, bench: BenchLab, out: Path | None, quiet_s: float) -> None:
+        """`quiet_s`: so long a quieter machine is waited for before each run."""
         self.bench = bench
         self.taken: list[Ran] = []
         self.troubles: list[str] = []
         self._out = out
+        self._quiet_s = quiet_s
         self._hosts = {host.name: host for host in bench.lab.hosts}
 
     def prepare(self) -> None:
@@ -156,7 +156,7 @@ class Bench:
     def _round(self, case: Case, number: int, caps: Sequence[int | None]) -> None:
         places = self._placement()
         for cap in caps:
-            load = _quiet()
+            load = _quiet(self._quiet_s)
             try:
                 found = self._empty(case, number, cap, places, load)
             except BenchError as error:
@@ -312,9 +312,9 @@ def _moves(run: dict[str, Any]) -> tuple[Moved, ...]:
     )
 
 
-def _quiet() -> float:
+def _quiet(limit_s: float) -> float:
     """Wait, within bounds, for others to be done; the load average of the last minute."""
-    deadline = time.monotonic() + QUIET_LIMIT_S
+    deadline = time.monotonic() + limit_s
     while (load := os.getloadavg()[0]) > BUSY_LOAD and time.monotonic() < deadline:
         time.sleep(2)
     return load
@@ -325,7 +325,7 @@ def main() -> int:
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     bench = BenchLab(options.lab, host_count=3)
-    run = Bench(bench, options.out)
+    run = Bench(bench, options.out, options.quiet_s)
     with tempfile.TemporaryDirectory(prefix="vf-bench-") as state:
         os.environ["XDG_STATE_HOME"] = state
         bench.up(HOME_LINK)
@@ -358,6 +358,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-n", type=int, default=2, metavar="N", help="rounds (default 2)")
     names = [case.name for case in CASES]
     parser.add_argument("--case", action="append", choices=names, help="only this one")
+    parser.add_argument(
+        "--quiet-s", type=float, default=90, help="the most it waits for others to be done (90)"
+    )
     parser.add_argument("--lab", default="evb", help="the lab; one that is up is reused")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON of every run")
     return parser

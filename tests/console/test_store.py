@@ -40,6 +40,16 @@ def holding(*changes: Change) -> Store:
     return store
 
 
+def test_a_clock_that_jumps_back_reorders_nothing() -> None:
+    later = replace(MOVE, id="m-2", started=40.0)
+    store = holding(*(MigrationChanged(one) for one in (MOVE, later, MOVE)))
+    assert [one.id for one in store.migrations] == ["m-1", "m-2"]
+    assert store.newest_of(VM) == later
+    ended = MigrationChanged(replace(later, verdict=MOVED))
+    store.take(ended)
+    assert store.newest_of(VM) == MOVE, "the one that still runs"
+
+
 def test_a_progress_never_falls_whatever_is_forecast() -> None:
     store = holding(MigrationChanged(MOVE))
     shown = []

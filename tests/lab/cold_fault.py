@@ -2,7 +2,7 @@
 step; run as a process, so that the fault may be its own death. Prints the verdict as one JSON line,
 or dies.
 
-    python -m tests.lab.cold_fault FLEET STATE VM TARGET STEP FAULT POOL
+    python -m tests.lab.cold_fault FLEET STATE VM TARGET STEP FAULT POOL [MODE]
 
 TARGET `-`: its disk moves to that pool of its own host.
 
@@ -35,11 +35,13 @@ from backend.model import (
     Verdict,
 )
 from backend.run.cold_disks import ColdDisks
+from backend.run.cold_move import ColdRun
 from backend.run.cold_state import SmallState
 from backend.run.cold_target import ColdTarget
 from backend.run.engine import Engine
 from backend.run.idle_disks import IdleDisks
 from backend.run.new_volumes import NewVolumes
+from backend.run.shutdown import Shutdown
 from backend.run.storage_end import StorageEnd
 from backend.run.storage_move import StorageRun
 
@@ -56,6 +58,8 @@ BEFORE: dict[str, tuple[type, str]] = {
     "release": (ColdTarget, "release"),
     "repoint": (IdleDisks, "_define"),
     "follow": (StorageEnd, "_snapshots_follow"),
+    "shut-down": (Shutdown, "down"),
+    "start": (ColdRun, "_start_there"),
     "mirror": (StorageRun, "_start"),
     "switch": (StorageRun, "_pivot"),
     "judge": (StorageEnd, "_settled"),
@@ -121,7 +125,14 @@ def _die() -> None:
 
 
 async def main(
-    fleet: str, state: str, vm: str, target: str, step: str, fault: str, pool: str
+    fleet: str,
+    state: str,
+    vm: str,
+    target: str,
+    step: str,
+    fault: str,
+    pool: str,
+    wanted: str | None = None,
 ) -> None:
     news = News()
     engine = Engine(
@@ -143,7 +154,7 @@ async def main(
     aborting: list[asyncio.Task[None]] = []
     hold_before(step, happen)
     own_host = target == "-"
-    mode = Mode.STORAGE if own_host else None
+    mode = Mode.STORAGE if own_host else Mode(wanted) if wanted else None
     options = MoveOptions(disks=(DiskChoice("vda", pool),), mode=mode)
     plans, started = await engine.start((vm,), None if own_host else target, options)
     if not started:
@@ -167,4 +178,4 @@ async def main(
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:8]))
+    asyncio.run(main(*sys.argv[1:9]))

@@ -69,10 +69,11 @@ def meet(
     pool: str = "default",
     target: str = "",
     vm: str = OFF,
+    mode: str = "",
 ) -> Event | None:
     """Move it with a fault; its verdict, or None where the engine died."""
     to = target or other(lab, vm)
-    words = (str(ferry.fleet), str(ferry.state), vm, to, step, fault, pool)
+    words = (str(ferry.fleet), str(ferry.state), vm, to, step, fault, pool, *mode.split())
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab.cold_fault", *words],
         cwd=ROOT,

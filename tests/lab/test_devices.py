@@ -29,6 +29,8 @@ class OnDevice:
     target: str
     device: str
     content: bytes
+    file: Path
+    """What its device is made of."""
 
     def start(self) -> None:
         self.lab.virsh(self.source, "start", NAME)
@@ -60,7 +62,7 @@ def vm(lab: Lab) -> Iterator[OnDevice]:
         document = lab.fleet.parent / "device.xml"
         document.write_text(domain(device))
         lab.virsh(source, "define", str(document))
-        yield OnDevice(lab, source, target, device, content)
+        yield OnDevice(lab, source, target, device, content, file)
     finally:
         for host in HOSTS:
             lab.virsh(host, "destroy", NAME, check=False)
@@ -134,6 +136,34 @@ def test_live_it_becomes_a_raw_file(ferry: Ferry, vm: OnDevice) -> None:
     assert COPY in vm.lab.virsh(vm.target, "domblklist", NAME, "--inactive")
     vm.lab.virsh(vm.target, "destroy", NAME)
     assert vm.copy_at(vm.target).read_bytes() == vm.content
+
+
+@pytest.mark.parametrize("mode", ["cold", "live", "storage"])
+def test_a_device_that_cannot_be_read_to_its_end_stays(
+    ferry: Ferry, vm: OnDevice, mode: str
+) -> None:
+    """Its kernel answers with an I/O error from there on."""
+    if mode != "cold":
+        vm.start()
+    state = "shut off" if mode == "cold" else "running"
+    vm.seen_by(ferry, state)
+    os.truncate(vm.file, BYTES // 2)
+    where = ("--mode", mode) if mode == "storage" else ("--to", vm.target)
+    events, code = ferry.migrate(NAME, *where, "--disk", "vda=default")
+    verdict = events[-1]
+    assert (code, verdict["outcome"], verdict["owner"]) == (1, "stayed", vm.source), verdict
+    assert verdict["leftovers"] == []
+    print(verdict["reason"])
+    for host in (vm.source, vm.target):
+        assert not vm.copy_at(host).exists()
+    assert_defined_only_on(vm.lab, NAME, vm.source)
+    assert vm.lab.virsh(vm.source, "domstate", NAME).strip() == state
+    assert vm.disk_at(vm.source) == vm.device
+    vm.file.write_bytes(vm.content)
+    assert vm.lab.virsh(vm.source, "domblkerror", NAME, check=False).strip() in (
+        "",
+        "No errors found",
+    )
 
 
 @pytest.mark.parametrize("runs", [True, False])

@@ -191,3 +191,25 @@ def test_what_is_damaged_is_not_moved(lab: Lab, ferry: Ferry, host: str) -> None
     assert code in (1, 2), said
     assert image.name in said
     assert (disk_of(lab, host), files_in(lab, host, SECOND)) == (HOME, [])
+
+
+def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry, host: str) -> None:
+    tight = "/mnt/tight"
+    in_host(lab, host, "mkdir", "-p", tight)
+    in_host(lab, host, "mount", "-t", "tmpfs", "-o", "size=150m", "tight", tight)
+    lab.virsh(host, "pool-create-as", "tight", "dir", "--target", tight)
+    before = outside(lab, host, HOME).read_bytes()
+    try:
+        namespace = f"/run/vferry/{lab.name}/{host}.mnt"
+        fill = f"nsenter --mount={namespace} -- fallocate -l 100M {tight}/fill"
+        verdict = meet(lab, ferry, "copy", fill, "tight", target="-")
+        assert verdict is not None
+        assert (verdict["outcome"], verdict["leftovers"]) == ("stayed", []), verdict
+        assert "space" in verdict["reason"]
+        assert in_host(lab, host, "ls", tight).split() == ["fill"]
+    finally:
+        lab.virsh(host, "pool-destroy", "tight", check=False)
+        in_host(lab, host, "umount", tight)
+    assert outside(lab, host, HOME).read_bytes() == before
+    assert disk_of(lab, host) == HOME
+    assert may_start(lab, host)

@@ -23,7 +23,8 @@ LOST_IN_A_MIRROR = ("snapshots", "larger")
 """Refused while the VM runs, for their snapshots; tested elsewhere."""
 UNLIKE = {
     "raw-sparse": "data goes in pieces of 64 KiB",
-    "compressed": "compressed clusters are written out",
+    "compressed": "what is compressed",
+    "metadata": "laid out and never written, is written out",
     "cluster-4k": "data goes in pieces of 64 KiB",
     "backing": "what it lay on is in it now",
 }
@@ -151,6 +152,8 @@ def assert_the_same(verdict: Event, name: str, shape: Shape, old: Path, new: Pat
     assert "backing-filename" not in info
     if shape.format == "qcow2":
         qemu_img("check", new)
+        before = json.loads(qemu_img("info", "--output=json", "-f", "qcow2", old))
+        assert info["cluster-size"] == before["cluster-size"]
     (said,) = [one for one in verdict["disks"] if one.startswith(f"{name}:")]
     was, now = allocated(old), allocated(new)
     print(

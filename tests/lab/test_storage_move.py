@@ -354,7 +354,9 @@ def test_the_plan_says_what_would_happen(lab: Lab, ferry: Ferry, host: str) -> N
     (plan,) = plans
     assert (plan["source"], plan["target"], plan["mode"]) == (host, host, "storage")
     assert plan["blocked"] is False
-    assert plan["forecast"] is None
+    (disk,) = [one for one in plan["disks"] if one["action"] == "copy"]
+    assert plan["forecast"]["total_s"] == disk["takes_s"]
+    assert disk["takes_s"]["high"] > disk["takes_s"]["low"] > 0
     assert {finding["check"] for finding in plan["findings"]} == {
         "host",
         "state",
@@ -364,3 +366,43 @@ def test_the_plan_says_what_would_happen(lab: Lab, ferry: Ferry, host: str) -> N
     assert plan["disks"][0]["destination"] == f"{SECOND}/{VM}.qcow2"
     assert f"blockcopy {VM} vda {SECOND}/{VM}.qcow2 --format qcow2 --pivot" in plan["virsh"]
     assert not outside(lab, host, f"{SECOND}/{VM}.qcow2").exists()
+
+
+async def test_a_pool_that_is_off_is_started_for_it_and_stopped_again_if_it_stays(
+    lab: Lab, ferry: Ferry, host: str
+) -> None:
+    path = "/var/lib/libvirt/third"
+    lab.virsh(host, "pool-define-as", "third", "dir", "--target", path)
+    lab.virsh(host, "pool-build", "third")
+    try:
+        words = (VM, *STORAGE, "--disk", "vda=third")
+        assert "--prepare" in refused(ferry, VM, "--disk", "vda=third")
+        async with ferry.migrating(*words, "--prepare", "--bandwidth", CRAWL) as running:
+            await running.until(event="disk", done_bytes=lambda done: done > 2_000_000)
+            assert state_of(lab, host, "third") == "active"
+            done = await asyncio.to_thread(ferry.run, "abort", VM)
+            assert done.returncode == 0, done.stderr
+            verdict = await running.verdict()
+        assert_stayed(lab, host, verdict)
+        assert state_of(lab, host, "third") == "inactive"
+        events, code = await asyncio.to_thread(ferry.migrate, *words, "--prepare")
+        assert (code, events[-1]["outcome"], events[-1]["leftovers"]) == (0, "moved", [])
+        assert state_of(lab, host, "third") == "active"
+        (plan,) = ferry.json("plan", VM, *STORAGE, "--disk", "vda=second")
+        assert "copy before" in plan["forecast"]["basis"]
+        events, code = await asyncio.to_thread(
+            ferry.migrate, VM, *STORAGE, "--disk", "vda=default:back.qcow2"
+        )
+        assert (code, events[-1]["outcome"]) == (0, "moved"), events[-1]
+        total, band = events[-1]["total_s"], events[-1]["forecast"]["total_s"]
+        print(f"forecast {band['low']:.1f}-{band['high']:.1f} s, took {total:.1f} s")
+    finally:
+        go_home(lab, host)
+        lab.virsh(host, "pool-destroy", "third", check=False)
+        lab.virsh(host, "pool-undefine", "third")
+        in_host(lab, host, "rm", "-rf", path)
+
+
+def state_of(lab: Lab, host: str, pool: str) -> str:
+    rows = (line.split() for line in lab.virsh(host, "pool-list", "--all").splitlines())
+    return next(row[1] for row in rows if row[:1] == [pool])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.conftest import Lab
+from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Ferry
 from tests.lab.places import host_of, other
 from tests.lab.test_moves import assert_only_on, slow_links
@@ -91,3 +91,34 @@ async def test_a_second_migration_of_it_is_refused(lab: Lab, ferry: Ferry) -> No
         assert "idle-1" in second.stderr
         verdict = await running.verdict()
     assert verdict["outcome"] == "moved"
+
+
+@pytest.mark.long
+async def test_a_qemu_that_hangs_makes_only_its_own_row_old(lab: Lab, ferry: Ferry) -> None:
+    host, target = host_of(lab, "idle-1"), other(lab, "idle-1")
+    lab.run("vm", "web-1", "--write", "0")
+    if (home := host_of(lab, "web-1")) != host:
+        assert ferry.migrate("web-1", "--to", host)[1] == 0, home
+    qemu = int((lab.fleet.parent / "hosts" / host / "run" / "qemu/idle-1.pid").read_text())
+    seen: set[str] = set()
+
+    def troubles() -> dict[str, str]:
+        seen.update(one["state"] for one in ferry.json("hosts"))
+        return {vm["name"]: vm["trouble"] for vm in ferry.json("vms") if vm["trouble"]}
+
+    assert troubles() == {}
+    os.kill(qemu, signal.SIGSTOP)
+    try:
+        told = "its row says so"
+        await asyncio.to_thread(eventually, lambda: set(troubles()) == {"idle-1"}, told, 40)
+        refused = ferry.run("migrate", "idle-1", "--to", target)
+        assert refused.returncode == 2
+        assert "does not answer libvirt" in refused.stdout + refused.stderr
+        events, code = ferry.migrate("web-1", "--to", target)
+        assert (code, events[-1]["outcome"]) == (0, "moved"), events[-1]
+    finally:
+        os.kill(qemu, signal.SIGCONT)
+    await asyncio.to_thread(eventually, lambda: troubles() == {}, "it answers again", 40)
+    assert seen == {"up"}, "its host was never lost"
+    events, code = ferry.migrate("idle-1", "--to", target)
+    assert code == 0, events[-1]

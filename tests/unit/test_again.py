@@ -100,6 +100,16 @@ def test_once_never_after_an_abort_and_within_the_deadline() -> None:
     assert not attempt(deadline_s=45.0)[1].allowed(False, now_s - 40)
 
 
+def test_what_was_unknown_meanwhile_is_not_tried_again_and_says_so() -> None:
+    unknown = replace(PROMISED, outcome=Outcome.UNKNOWN, again=False)
+    second = attempt(verdict=unknown)[1]
+    assert not second.allowed(False, time.monotonic())
+    assert "not tried again by itself" in second.withheld(ERROR, "the link was cut")
+    assert second.withheld(ERROR, "") == ERROR
+    assert attempt(verdict=unknown, abort_asked=True)[1].withheld(ERROR, "cut") == ERROR
+    assert attempt()[1].withheld(ERROR, "cut") == ERROR
+
+
 def test_it_is_asked_for_alike_with_what_is_left_of_the_deadline() -> None:
     asked = MoveOptions(policy="gentle", pause_ms=200, at=123.0, hold=True)
     first = attempt(deadline_s=300.0, hold=True)[1]

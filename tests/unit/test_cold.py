@@ -135,6 +135,16 @@ def test_what_forbids_a_move_of_a_vm_that_does_not_run(survey: object, code: str
     assert code in blocking(preflight(survey))  # type: ignore[arg-type]
 
 
+def test_an_encrypted_image_is_copied_as_it_is_and_its_key_is_asked_for() -> None:
+    sealed = replace(IMAGE, encrypted=True)
+    survey = idle(disk=sealed)
+    assert blocking(preflight(survey)) == []
+    (found,) = [one for one in preflight(survey) if one.code == "storage-encrypted"]
+    assert "kvm-b needs libvirt's secret" in found.sentence
+    on_others = idle(disk=replace(sealed, backing="/srv/base.qcow2"))
+    assert blocking(preflight(on_others)) == ["storage-not-copied"]
+
+
 def test_what_it_needs_to_run_only_warns_while_it_stays_off() -> None:
     short = replace(GOOD.target, memory_used_bytes=GOOD.target.memory_bytes)
     off, restart = idle(), idle(VmState.RUNNING, Mode.RESTART)

@@ -14,14 +14,16 @@ from backend.model import (
     Finding,
     Host,
     HostState,
+    Mode,
     Severity,
     Vm,
     VmState,
 )
 from backend.model.disks import needed_bytes
 from backend.plan.disks import Trouble, choose_pool, disk_cases
-from backend.plan.facts import Definition, DiskProof, PoolFacts, Survey
+from backend.plan.facts import Definition, DiskProof, Mirrored, PoolFacts, Survey
 from backend.plan.preflight import needs_unsafe, preflight
+from backend.run.ordering import changes
 
 GIB, MIB = 2**30, 2**20
 VDA = Disk(
@@ -168,7 +170,7 @@ def test_a_file_that_is_there_is_never_written_over(there: dict[str, object]) ->
         ({"kind": "dir"}, "kind dir"),
         ({"kind": "block"}, "inside a block device"),
         ({"backing": "/base.qcow2"}, "it lies on /base.qcow2"),
-        ({"encrypted": True}, "encrypted"),
+        ({"encrypted": True}, "only shut off it can be copied"),
         ({"mirrored": True}, "a block job"),
         ({"shareable": True}, "shareable"),
         ({"device": "lun"}, "a lun"),
@@ -194,17 +196,31 @@ def test_while_the_vm_runs_a_chain_becomes_one_image_if_that_is_said() -> None:
     assert (move.flattened, move.layers, move.allocated_bytes) == (True, (), 600 * MIB)
     assert blocked(asked) == []
     assert "one image" in only(asked, "storage-flattened").sentence
-    known = replace(asked, mirrored_bytes={"vda": 321 * MIB})
+    known = replace(asked, mirrored={"vda": Mirrored(321 * MIB)})
     assert disk_cases(known)[0].move.allocated_bytes == 321 * MIB
     unknown = survey(disk, flatten=True)
     assert disk_cases(unknown)[0].move.allocated_bytes == VDA.virtual_bytes
 
 
 def test_what_a_mirror_writes_out_needs_its_room() -> None:
-    compressed = survey(VDA, mirrored_bytes={"vda": 900 * MIB})
+    compressed = survey(VDA, mirrored={"vda": Mirrored(900 * MIB)})
     assert disk_cases(compressed)[0].move.needed_bytes > 900 * MIB
-    reserved = survey(VDA, mirrored_bytes={"vda": 10 * MIB})
+    reserved = survey(VDA, mirrored={"vda": Mirrored(10 * MIB)})
     assert disk_cases(reserved)[0].move.allocated_bytes == VDA.allocated_bytes
+
+
+def test_what_is_laid_out_is_sent_and_not_written_out_at_the_target() -> None:
+    laid_out = survey(VDA, mirrored={"vda": Mirrored(100 * MIB, 900 * MIB)})
+    move = disk_cases(laid_out)[0].move
+    assert move.finds_zeroes
+    assert move.allocated_bytes == 100 * MIB
+    assert move.copied_bytes == 1000 * MIB
+    assert "900 M laid out" in only(laid_out, "storage-laid-out").sentence
+    assert changes(laid_out, (move,)).detecting == {"vda"}
+    here = replace(laid_out, mode=Mode.STORAGE, choices=(DiskChoice("vda", "fast"),))
+    assert disk_cases(here)[0].move.allocated_bytes == 1000 * MIB
+    assert not disk_cases(here)[0].move.finds_zeroes
+    assert not disk_cases(survey())[0].move.finds_zeroes
 
 
 def test_a_stored_definition_with_another_image_would_be_wrong_at_the_target() -> None:

@@ -220,3 +220,12 @@ async def test_what_is_not_base64_is_written_nowhere(tmp_path: Path) -> None:
     with pytest.raises(CopyFailed, match="cannot be read to its end"):
         await copy_tail(Lying(), "/x", SHELL, str(target), (0, 12))
     assert target.read_bytes() == b""
+
+
+async def test_without_its_key_an_encrypted_image_is_not_checked(qemu_img: Path) -> None:
+    said = "qemu-img: Could not open 'x': Parameter 'encrypt.key-secret' is required for cipher\n"
+    (qemu_img / "complains").write_text(said)
+    (qemu_img / "exits").write_text("1")
+    found = await check_image(SHELL, str(qemu_img / "x"), "qcow2")
+    assert found.clean
+    assert found.words == "is encrypted, so qemu-img cannot check it"

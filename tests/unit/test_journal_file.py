@@ -17,7 +17,8 @@ from backend.run.journal_runs import Away, RunRows
 from tests.unit.test_journal import BEGUN, NOW, Said, ended, sample, spoil, state
 
 OLD = Path(__file__).parent / "journals"
-"""Of each version a file that its own code has written from real migrations, as SQL."""
+"""Of each version a file that its own code has written from real migrations, as SQL: the schema's
+next one needs `python -m tests.unit.write_journal`."""
 YEAR_S = 365 * 86_400.0
 
 
@@ -53,7 +54,7 @@ def restored(path: Path, version: int) -> None:
 
 def test_each_version_has_its_file() -> None:
     wanted = {f"version-{version}.sql" for version in range(1, journal_file.VERSION + 1)}
-    assert {one.name for one in OLD.iterdir()} == wanted
+    assert {one.name for one in OLD.iterdir()} == wanted, "see tests/unit/write_journal.py"
 
 
 @pytest.mark.parametrize("version", range(1, journal_file.VERSION + 1))
@@ -90,8 +91,9 @@ async def test_an_older_versions_file_is_brought_forward(
     conn.close()
 
 
-async def test_runs_of_the_second_version_go_on(path: Path) -> None:
-    restored(path, 2)
+@pytest.mark.parametrize("version", range(2, journal_file.VERSION + 1))
+async def test_runs_of_an_older_version_go_on(path: Path, version: int) -> None:
+    restored(path, version)
     journal = opened(path)
     rows = RunRows(journal)
     (run,) = await rows.runs()
@@ -99,6 +101,17 @@ async def test_runs_of_the_second_version_go_on(path: Path) -> None:
     (away,) = await rows.away_from("kvm-a")
     assert (away.vm, away.target, away.mode) == ("web-9", "kvm-b", Mode.LIVE)
     assert await rows.maintenance() == {"kvm-a": BEGUN}
+    assert [roll.id for roll in await rows.rolls()] == ["e5e5e5"] * (version >= 3)
+    await journal.close()
+
+
+async def test_rolls_of_the_third_version_go_on(path: Path) -> None:
+    restored(path, 3)
+    journal = opened(path)
+    (roll,) = await RunRows(journal).rolls()
+    assert (roll.id, roll.state, roll.wish.hosts) == ("e5e5e5", "running", ("kvm-a", "kvm-b"))
+    assert roll.current is not None
+    assert (roll.current.step, roll.current.hook, len(roll.current.left)) == ("hook", None, 1)
     await journal.close()
 
 

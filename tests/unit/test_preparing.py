@@ -67,6 +67,16 @@ ON_LAN = replace(
 )
 
 
+BETWEEN_POOLS = replace(
+    LOCAL,
+    target=LOCAL.source,
+    mode=Mode.STORAGE,
+    choices=(DiskChoice("vda", "slow"),),
+    target_pools=(OWN, PoolFacts("slow", path="/srv/slow", active=False)),
+    preparing=Preparing(rooms={"/srv/slow": THERE}),
+)
+
+
 def kinds(survey: Survey) -> list[tuple[PreparationKind, str]]:
     return [(one.kind, one.name) for one in possible(survey)]
 
@@ -296,3 +306,15 @@ def test_snapshots_inside_an_image_forbid_only_a_live_copy() -> None:
     known = replace(VDA, length_bytes=120 * MIB)
     cold = replace(inside, mode=Mode.COLD, definition=Definition(disks=(known,)))
     assert not blocks(cold, "storage")
+
+
+def test_between_pools_of_a_host_the_wanted_one_is_started() -> None:
+    assert kinds(BETWEEN_POOLS) == [(PreparationKind.START_POOL, "slow")]
+    blocked = [f for f in preflight(BETWEEN_POOLS) if f.severity is Severity.BLOCK]
+    assert [one.code for one in blocked] == ["storage-pool-inactive"]
+    assert "--prepare" in blocked[0].remedy
+    ready = as_prepared(BETWEEN_POOLS, possible(BETWEEN_POOLS))
+    assert [f for f in preflight(ready) if f.severity is Severity.BLOCK] == []
+    assert disk_cases(ready)[0].move.destination == "/srv/slow/db-1.qcow2"
+    live_on_itself = replace(BETWEEN_POOLS, mode=Mode.LIVE)
+    assert possible(live_on_itself) == ()

@@ -47,7 +47,8 @@ def test_so_many_go_as_end_in_time() -> None:
 
 def test_the_later_of_two_forecasts_counts() -> None:
     slot = Slot("x", 10.0, Band(80, 90, 100), None, 1.0)
-    assert ends_inside(slot, None, 100)
-    assert not ends_inside(slot, None, 99)
+    assert ends_inside(slot, Band(1, 2, 3), 100)
+    assert not ends_inside(slot, Band(1, 2, 3), 99)
+    assert not ends_inside(slot, None, 1000), "nothing is known of it"
     assert ends_inside(slot, Band(50, 70, 90), 100)
     assert not ends_inside(slot, Band(50, 70, 91), 100)

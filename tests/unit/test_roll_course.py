@@ -107,7 +107,10 @@ def test_only_what_runs_there_keeps_a_host_from_being_empty() -> None:
         )
     )
     wish = replace(WISH, choices=(EvacuationChoice("uuid-stay", leave=True),))
-    assert [one.name for one in course.still_there("kvm-a", fleet, wish)] == ["on"]
+    assert course.still_there("kvm-a", fleet, wish) == ("on",)
+    coming = replace(fleet, vms=(), hosts=(replace(HOSTS[0], migrations_in=1),))
+    assert course.still_there("kvm-a", coming, wish) == ("a VM that is being moved there",)
+    assert course.still_there("kvm-b", coming, wish) == ()
 
 
 @pytest.mark.parametrize(

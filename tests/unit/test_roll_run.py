@@ -408,8 +408,19 @@ async def test_a_vm_that_was_started_there_meanwhile_keeps_the_hook_from_running
         world.places["new"] = "kvm-a"
         world.finish("e1")
         roll = await r.until(RollState.STOPPED)
-    assert "kvm-a is not empty: new runs on it" in roll.trouble
+    assert "kvm-a is not empty: on it is new" in roll.trouble
     assert not hooks(log)
+
+
+async def test_a_hook_that_is_tried_again_hours_later_meets_no_vm_either(tmp_path: Path) -> None:
+    world, log = World(), tmp_path / "log"
+    async with rolling(world, roll_of(f"echo ran >>{log}; exit 1")) as r:
+        await r.until(RollState.STOPPED)
+        world.places["new"] = "kvm-a"
+        await r.run.control(RollControl.RESUME)
+        roll = await r.until(RollState.STOPPED)
+        assert "kvm-a is not empty: on it is new" in roll.trouble
+    assert hooks(log) == ["ran"]
 
 
 async def test_who_left_before_stays_away_when_the_others_come_home() -> None:

@@ -102,6 +102,45 @@ def test_balance_comes_to_rest_and_sends_nobody_back(noise_percent: float) -> No
     assert after[-1] == busiest[-1]
 
 
+RECORDED: dict[str, tuple[str, list[float]]] = {
+    "x": ("a", [4.0] * 20),
+    "y": ("a", [2.0] * 3 + [4.0] * 2 + [2.2, 2.6, 2.6, 2.2] + [3.0] * 11),
+    "z": ("a", [1.2] * 20),
+    "w": ("b", [3.0] * 13 + [6.8] * 5 + [3.0] * 2),
+    "u": ("b", [0.9] * 20),
+    "v": ("c", [1.0] * 20),
+}
+"""CPUs that each VM used in each of 20 rounds, and the host it was on at first: a spike of two
+rounds (3, 4), a load that trembles about the threshold (5-8), one that is there to stay (from 9
+on), and one on b (13-17) of which no move would take enough away."""
+
+
+def test_balance_on_a_recorded_load_of_20_rounds() -> None:
+    where = {name: host for name, (host, _) in RECORDED.items()}
+    seen: list[LoadRound] = []
+    moves: list[PastMove] = []
+    told: dict[int, Advice] = {}
+    for number in range(20):
+        used = {name: trace[number] for name, (_, trace) in RECORDED.items()}
+        vms = tuple(need(name, where[name], used[name]) for name in RECORDED)
+        seen.append(load_round(number * ROUND_S, vms))
+        for advice in advise(
+            (EVEN,), seen, fleet(vms, moves=tuple(moves)), (number + 1) * ROUND_S, NOON
+        ):
+            told[number] = advice
+            for move in advice.moves:
+                where[move.vm] = move.target
+                moves.append(PastMove(move.vm, move.source, move.target, (number + 1) * ROUND_S))
+    loads = {number: {one.name: one.cpu_percent for one in seen[number].hosts} for number in told}
+    assert list(told) == [11], "not in the spike, nor the trembling, nor where too little is gained"
+    assert loads[11]["a"] == pytest.approx(82)
+    assert told[11].reason == "cpu of a was above 75 % in the last 3 rounds, 82 % on average"
+    assert told[11].gain == "x to c: a 82 → 42 %, c to 50 %"
+    assert told[11].gain_percent == pytest.approx(32)
+    assert [(one.vm, one.source, one.target) for one in moves] == [("x", "a", "c")]
+    assert all((one.cpu_percent or 0) <= EVEN.above_percent for one in seen[-1].hosts)
+
+
 def test_balance_says_what_and_why() -> None:
     advice = asked(EVEN, BUSY)[0]
     assert advice.level is RuleLevel.ADVISE

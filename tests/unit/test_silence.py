@@ -81,6 +81,17 @@ def test_a_call_that_got_stuck_at_one_is_told_at_once() -> None:
     assert seen.to_ask_for_jobs() == ("u-web-1",)
 
 
+def test_states_alone_leave_the_other_figures_as_they_were() -> None:
+    seen = guests((1.0, (record("db-1"), record("web-1"))))
+    seen.take_states([record("db-1", heard=False, state=PAUSED), record("new", heard=False)])
+    found = {vm.name: vm for vm in seen.vms}
+    assert set(found) == {"db-1", "new"}, "who is not told of is gone"
+    assert found["db-1"].state.value == "paused"
+    assert found["db-1"].memory_used_bytes == 4096 * 1024
+    assert troubles(seen) == {"db-1": "", "new": ""}
+    assert "u-new" in seen.without_config()
+
+
 def test_what_is_gone_is_forgotten() -> None:
     silence = Silence()
     for uuid in ("a", "b"):

@@ -32,6 +32,7 @@ from backend.run import disk_copies, storage_end, storage_move
 from backend.run.migration import Undertaking
 from backend.run.open_moves import OpenMoves
 from backend.run.pool_moves import taken_up
+from backend.run.preparing import Ledger
 from backend.run.storage_move import StorageRun
 from backend.run.verdict import Before
 
@@ -154,7 +155,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def end(host: Host, _uuid: str, name: str) -> bool:
         return host.mirrors.pop(name, None) is not None
 
-    def create(host: Host, _pool: str, name: str, _format: str, _size: int) -> str:
+    def create(host: Host, _pool: str, name: str, *_more: object) -> str:
         host.files.add(f"/fast/{name}")
         return f"/fast/{name}"
 
@@ -430,7 +431,9 @@ async def test_snapshots_follow_once_a_host_that_was_away_answers_again(
     host.stored["vda"] = "/fast/a"
     left, published = move(host)
     idle = replace(left.state, idle=True)
-    run = taken_up(idle, cast("Any", host), cast("Any", published), OpenMoves(None), time.time)
+    run = taken_up(
+        idle, cast("Any", host), cast("Any", published), OpenMoves(None), Ledger(), time.time
+    )
     await run.settle_open()
     assert run.state.verdict is not None
     assert (run.state.verdict.outcome, run.state.verdict.leftovers) == (Outcome.MOVED, ())
@@ -478,7 +481,7 @@ async def test_what_an_engine_left_when_it_died_is_undone_or_finished(
     assert (left.phase, left.volumes[0].path) == (Phase.DISK, "/fast/a")
     host.on_look = lambda _number: None
     kept = OpenMoves(tmp_path)
-    again = taken_up(left, cast("Any", host), cast("Any", published), kept, time.time)
+    again = taken_up(left, cast("Any", host), cast("Any", published), kept, Ledger(), time.time)
     await again.settle_open()
     assert again.state.verdict is not None
     if switched:

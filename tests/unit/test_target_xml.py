@@ -133,3 +133,14 @@ def test_names_already_in_the_document_survive(name: str) -> None:
     serial = re.sub(r"[<>&]", "", name)
     text = at_target(LIVE.replace("keep &amp; this", serial), MOVED)
     assert parse_xml(text).findtext("devices/disk/serial") == serial
+
+
+def test_only_what_runs_looks_for_zeroes() -> None:
+    changed = parse_xml(at_target(LIVE, Changes(detecting=frozenset({"vda"}))))
+    found = {
+        disk.find("target").get("dev"): driver.get("detect_zeroes")  # type: ignore[union-attr]
+        for disk in changed.iterfind("devices/disk")
+        for driver in disk.iterfind("driver")
+    }
+    assert found.pop("vda") == "on"
+    assert set(found.values()) <= {None}

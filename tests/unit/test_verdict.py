@@ -23,6 +23,7 @@ POST_COPY_IN = End("", True, True, VmState.RUNNING, "post-copy", "migration in")
 FAILED_IN = replace(POST_COPY_IN, state_reason="post-copy failed")
 ARRIVED = End("", True, True, VmState.RUNNING, "migrated")
 LEFT = End("", True, False, VmState.SHUT_OFF, "migrated")
+DIED = End("", True, False, VmState.SHUT_OFF, "crashed")
 PAUSED = End("", defined=True, active=True, state=VmState.PAUSED)
 
 
@@ -109,6 +110,10 @@ def test_an_owner_always_has_the_vm() -> None:
         (LEFT, ARRIVED, Outcome.MOVED, "dst", Standing.OVER),
         (LEFT, POST_COPY_IN, Outcome.UNKNOWN, None, Standing.OVER),
         (LEFT, FAILED_IN, Outcome.LOST, None, Standing.OVER),
+        # The source's QEMU was killed: what is at the target waits for it, and does not know.
+        (DIED, POST_COPY_IN, Outcome.LOST, None, Standing.OVER),
+        (DIED, replace(POST_COPY_IN, state=VmState.PAUSED), Outcome.LOST, None, Standing.OVER),
+        (DIED, ARRIVED, Outcome.MOVED, "dst", Standing.OVER),
         (NOTHING, FAILED_IN, Outcome.LOST, None, Standing.OVER),
         (FAILED_OUT, NOTHING, Outcome.LOST, None, Standing.OVER),
         (POST_COPY_OUT, DEFINED, Outcome.LOST, None, Standing.OVER),
@@ -120,7 +125,7 @@ def test_post_copy(
     judgement = judge(BEFORE, at("src", source), at("dst", target))
     assert (judgement.outcome, judgement.owner) == (outcome, owner)
     assert standing(at("src", source), at("dst", target)) is stands
-    assert judgement.settled is (source is LEFT and target is ARRIVED)
+    assert judgement.settled is (source in (LEFT, DIED) and target is ARRIVED)
 
 
 def test_broken_names_both_hosts_and_forbids_to_destroy() -> None:

@@ -127,7 +127,7 @@ class _Running:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         wait_s = 1.0
-        began = False
+        began = gone = False
         while not self._stop.is_set():
             try:
                 async with connected(self._choice) as client:
@@ -135,11 +135,15 @@ class _Running:
                     if not began:
                         await self._begin(client)
                         began = True
+                    elif gone:
+                        self._log.say("engine-back", "the engine is there again")
+                    gone = False
                     if await self._served(client):
                         return self._work.code
             except EngineUnavailable as error:
                 if not began:
                     raise
+                gone = True
                 self._lost()
                 self._log.say("engine-gone", f"{error} Trying again in {wait_s:.0f} s.")
                 with contextlib.suppress(TimeoutError):

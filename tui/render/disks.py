@@ -27,8 +27,10 @@ def disk_words(disk: DiskMove, target: str) -> list[str]:
     if disk.destination is None:
         return [f"copy {size} ({disk.format}) from {disk.source}: no place yet"]
     room = f"{units.size(disk.room_bytes)} free in pool {disk.pool}"
+    takes = f"; {units.band_s(disk.takes_s)}" if disk.takes_s else ""
+    way = f"from {disk.source} to {disk.destination} on {target}"
     return [
-        f"copy {size} ({disk.format}) from {disk.source} to {disk.destination} on {target}; {room}",
+        f"copy {size} ({disk.format}) {way}; {room}{takes}",
         *(_layer_words(layer, target) for layer in disk.layers),
         f"verified by {disk.verified_by}",
     ]

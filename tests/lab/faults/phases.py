@@ -12,7 +12,7 @@ from tests.lab.faults.scene import Scene
 from tests.lab.places import HOSTS
 
 SLOW_BITS_S, FAST_BITS_S = 16_000_000, 1_000_000_000
-MEMORY_VM, DISK_VM = "cache-1", "files-1"
+MEMORY_VM, DISK_VM = "idle-1", "files-1"
 SENT_BYTES = 1_000_000
 FETCHED_BYTES, POST_COPY_BITS_S = 20_000_000, 40_000_000
 """A target that has fetched less may end with its stream, and with a slower link it is mute."""

@@ -81,13 +81,16 @@ TABLE: dict[str, Row] = {
 """Fault -> for each phase how it may end: the outcome, and what becomes of the VM."""
 
 
-KNOWN = {
-    ("source's QEMU killed", "post-copy"): (
-        "no verdict: libvirt's call (9.0) waits at the source for a target that waits for the"
-        " source's QEMU, and both ends are only asked once the call has returned"
-    ),
-}
+KNOWN: dict[tuple[str, str], str] = {}
 """Cells that do not hold yet, each with why."""
+
+SAID = {
+    "source's QEMU killed": ("QEMU ended by itself", "QEMU has ended"),
+    "guest shuts down": ("Its guest shut down",),
+    "guest crashes": ("Its guest crashed",),
+    "guest is suspended": ("suspended meanwhile by somebody else",),
+}
+"""What the verdict's reason says of a fault that is not the migration's own: one of these."""
 
 
 def cells() -> list[tuple[str, str]]:
@@ -116,7 +119,8 @@ def markdown() -> str:
     struck = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     known = [f"- {fault}, {phase}: {why}" for (fault, phase), why in KNOWN.items()]
     struck = ["", "Struck out (they cannot exist):", "", *struck]
-    return "\n".join([*lines, *struck, "", "Do not hold yet:", "", *known])
+    known = ["", "Do not hold yet:", "", *known] if known else []
+    return "\n".join([*lines, *struck, *known])
 
 
 def _cell(cell: Cell, reasons: list[str]) -> str:

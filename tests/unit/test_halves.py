@@ -1,0 +1,109 @@
+"""A post-copy whose source has died is noticed while its call still waits."""
+
+import time
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from backend.model import Migration, Phase, Sample, VmState
+from backend.plan.policy import BALANCED
+from backend.run import halves as halves_module
+from backend.run.halves import QUIET_S, SURE_COUNT, Halves
+from backend.run.told import Told
+from backend.run.verdict import Before, End, judge
+
+STATE = Migration(
+    "a1", "db-1", "u-1", "kvm-a", "kvm-b", 1000.0, BALANCED, phase=Phase.SWITCHOVER, post_copy=True
+)
+DIED = End("kvm-a", True, False, VmState.SHUT_OFF, "crashed")
+SENDS = End("kvm-a", True, True, VmState.PAUSED, "post-copy", "migration out")
+LEFT = End("kvm-a", True, False, VmState.SHUT_OFF, "migrated")
+GONE = End("kvm-a", defined=False, active=False)
+WAITS = End("kvm-b", True, True, VmState.RUNNING, "post-copy", "migration in")
+ARRIVED = End("kvm-b", True, True, VmState.RUNNING, "migrated")
+
+
+class Silent:
+    """A publisher nobody listens to."""
+
+    def migration(self, _state: Migration) -> None: ...
+
+
+class Host:
+    """What it says of the VM."""
+
+    def __init__(self, end: End | None) -> None:
+        self.end = end
+        self.asked = 0
+
+
+@pytest.fixture(autouse=True)
+def asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(host: Host, _uuid: str) -> End | None:
+        host.asked += 1
+        return host.end
+
+    monkeypatch.setattr(halves_module, "ask", ask)
+
+
+async def seen(
+    monkeypatch: pytest.MonkeyPatch,
+    source: End | None,
+    target: End | None,
+    *,
+    quiet_s: float = 10.0,
+    looks: int = SURE_COUNT,
+    **changes: Any,
+) -> tuple[bool, int]:
+    """After so many looks, `QUIET_S` apart: whether it is over, and how often they were asked."""
+    now_s = time.monotonic()
+    told = Told(replace(STATE, **changes), cast("Any", Silent()), now_s - 100.0, time.time)
+    hosts = Host(source), Host(target)
+    halves = Halves(told, *cast("Any", hosts))
+    last = Sample(100.0 - quiet_s, 1, 1, 1, 1, 0.0, None)
+    apart = False
+    for n in range(looks):
+        at_s = now_s + n * (QUIET_S + 0.1)
+        monkeypatch.setattr("backend.run.halves.time.monotonic", lambda at_s=at_s: at_s)
+        apart = await halves.apart([last])
+    return apart, hosts[0].asked
+
+
+async def test_it_is_believed_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await seen(monkeypatch, DIED, WAITS) == (True, 2)
+    assert await seen(monkeypatch, DIED, WAITS, looks=1) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [(SENDS, WAITS), (LEFT, WAITS), (GONE, WAITS), (DIED, ARRIVED), (None, WAITS), (DIED, None)],
+)
+async def test_anything_else_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, source: End | None, target: End | None
+) -> None:
+    assert await seen(monkeypatch, source, target, looks=4) == (False, 4)
+
+
+async def test_nobody_is_asked_while_it_sends_or_can_go_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await seen(monkeypatch, DIED, WAITS, quiet_s=-5.0) == (False, 0)
+    assert await seen(monkeypatch, DIED, WAITS, post_copy=False) == (False, 0)
+
+
+def test_the_verdict_says_what_is_certain_and_what_is_lost() -> None:
+    judgement = judge(Before("db-1", "kvm-a", "kvm-b", persistent=True), DIED, WAITS)
+    assert "Certain: it runs nowhere now" in judgement.reason
+    assert "Lost: what was only in its memory" in judgement.reason
+    assert judgement.leftovers == (
+        "half a VM on kvm-b: virsh destroy db-1 there",
+        "a second definition on kvm-a: virsh undefine db-1 there",
+    )
+
+
+def test_the_only_definition_is_none_too_many() -> None:
+    judgement = judge(
+        Before("db-1", "kvm-a", "kvm-b", persistent=True), DIED, replace(WAITS, defined=False)
+    )
+    assert judgement.leftovers == ("half a VM on kvm-b: virsh destroy db-1 there",)
