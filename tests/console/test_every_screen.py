@@ -81,11 +81,12 @@ CASES: dict[str, Case] = {
         ("WHY", "x leave out"),
     ),
     "evacuate?": Case(
-        scenes.REVIEW_ASKED, ("is in maintenance from then on", "stay: db-1", "y start", "n back")
+        scenes.REVIEW_ASKED,
+        ("is in maintenance from then on", "stay:", "db-1", "y start", "n back"),
     ),
     "timeline": Case(
         scenes.TIMELINE,
-        ("EVACUATE kvm-b", "running", "left, until about", "TIMELINE", "⇢ moves", "a abort all"),
+        ("EVACUATE kvm-b", "running", "TIMELINE", "⇢ moves", "a abort all"),
         ("SENDS", "PAUSE"),
     ),
     "evacuated": Case(scenes.EVACUATED, ("ended", "moved in", "longest pause", "✓ moved")),

@@ -6,7 +6,7 @@ from backend.model import Evacuation, EvacuationMove, MoveState
 from tui.render import evacuation_words as words
 from tui.render import units
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
-from tui.render.table import Column
+from tui.render.table import Column, Note
 
 LABEL = 12
 _ENDED: dict[MoveState, Ink] = {MoveState.MOVED: Ink.OK, MoveState.STAYED: Ink.WARN}
@@ -26,6 +26,11 @@ class MoveRow:
     def goes(self) -> bool:
         """It is to move, moves, or has moved."""
         return self.move.state not in (MoveState.CANNOT, MoveState.LEFT_OUT)
+
+    def note(self) -> Note | None:
+        """On the timeline of one that does not go: why."""
+        why = spans_of((self.move.reason, Ink.DIM))
+        return None if self.goes else Note("line", "pause", why)
 
 
 def _name(row: MoveRow, _width: int) -> Spans:
@@ -97,10 +102,7 @@ def whole_s(run: Evacuation, now: float) -> float:
 
 
 def bar(row: MoveRow, width: int) -> Spans:
-    """Where on the run's time this move lies: solid what has been, light what is to come; of a VM
-    that does not go, why."""
-    if not row.goes:
-        return spans_of((row.move.reason, Ink.DIM))
+    """Where on the run's time this move lies: solid what has been, light what is to come."""
     span = _span_of(row)
     if span is None or row.run.started is None:
         return ()

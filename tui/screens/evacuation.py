@@ -55,6 +55,7 @@ class EvacuationScreen(FerryScreen):
         self._table: LiveTable[MoveRow] = LiveTable(
             evacuation_rows.TIMELINE,
             lambda row: row.move.uuid,
+            note=MoveRow.note,
             dim=lambda row: not row.goes,
             empty="no VM is in this run",
             id="moves",

@@ -30,8 +30,16 @@ class FleetScreen(Advised):
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
         Action("evacuate", "e", "evacuate", "Plan to empty the host under the cursor."),
-        Action("bring_back", "R", "return", "Plan the way home of what left it.", footer=False),
-        Action("maintenance", "X", "maintenance", "The host takes no VM, or again.", footer=False),
+        Action(
+            "bring_back", "R", "return", "Plan the way home of what left that host.", footer=False
+        ),
+        Action(
+            "maintenance",
+            "X",
+            "maintenance",
+            "Maintenance on, so that no VM goes there, or off.",
+            footer=False,
+        ),
         *Advised.ADVICE,
         Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("history", "h", "history", "List every migration that has ended."),
