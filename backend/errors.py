@@ -217,10 +217,13 @@ _RULES = tuple(
 _NOBODY_LISTENS = (
     r"failed to connect socket.*(no such file|connection refused)|cannot connect to.*daemon"
 )
+_FORWARD_GONE = r"failed to connect socket to '[^']*/virt-ferry-[^']*'"
+"""Behind the engine's own sockets is an SSH connection: libvirt was not even asked."""
 _START_LIBVIRT = "Start libvirt there: `systemctl start libvirtd` (or virtqemud.socket)."
 _CONNECT_RULES = tuple(
     _Rule((), pattern, remedy)
     for pattern, remedy in (
+        (_FORWARD_GONE, "The SSH connection to it was lost; it is made anew: try again."),
         (_NOBODY_LISTENS, _START_LIBVIRT),
         (
             r"permission denied|authentication|polkit",
@@ -293,8 +296,10 @@ def from_libvirt(
     doing = plain(what) or "do what was asked"
     if opening:
         sentence = f"No libvirt connection to {host}: {said}."
-        stopped = re.search(_NOBODY_LISTENS, said, re.IGNORECASE)
-        kind = DaemonStopped if stopped else HostUnreachable
+        stopped, forward = (
+            re.search(pattern, said, re.IGNORECASE) for pattern in (_NOBODY_LISTENS, _FORWARD_GONE)
+        )
+        kind = DaemonStopped if stopped and not forward else HostUnreachable
         return kind(sentence, _remedy(_CONNECT_RULES + _RULES, code, said))
     if not connected:
         return HostUnreachable(

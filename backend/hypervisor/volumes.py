@@ -141,8 +141,9 @@ def disk_sizes(conn: Connection, uuid: str, targets: Iterable[str]) -> dict[str,
     return found
 
 
-def volume_xml(name: str, format: str, virtual_bytes: int) -> str:
-    """A sparse volume; nothing in it can break out of its element."""
+def volume_xml(name: str, format: str, virtual_bytes: int, cluster_bytes: int | None = None) -> str:
+    """A sparse volume; nothing in it can break out of its element. libvirt takes a size of clusters
+    from 7.4 on, and does not see it before."""
     root = Element("volume")
     SubElement(root, "name").text = name
     SubElement(root, "capacity", unit="bytes").text = str(virtual_bytes)
@@ -152,13 +153,22 @@ def volume_xml(name: str, format: str, virtual_bytes: int) -> str:
     if format == "qcow2":
         # The default, 0.10, has no zero clusters: holes of the source would be written out.
         SubElement(target, "compat").text = "1.1"
+        if cluster_bytes is not None:
+            SubElement(target, "clusterSize", unit="B").text = str(cluster_bytes)
     return ElementTree.tostring(root, "unicode")
 
 
-def create(conn: Connection, pool: str, name: str, format: str, virtual_bytes: int) -> str:
+def create(
+    conn: Connection,
+    pool: str,
+    name: str,
+    format: str,
+    virtual_bytes: int,
+    cluster_bytes: int | None = None,
+) -> str:
     """Make an empty sparse volume; returns its path. Refused where a file of that name exists."""
     storage = conn.storagePoolLookupByName(pool)
-    volume = storage.createXML(volume_xml(name, format, virtual_bytes), 0)
+    volume = storage.createXML(volume_xml(name, format, virtual_bytes, cluster_bytes), 0)
     return str(volume.path())
 
 

@@ -135,6 +135,8 @@ class DiskMove:
     """The images below it, which stay images of their own; the nearest first."""
     sent_bytes: int | None = None
     """What a mirror sends of it: more than it holds where room is laid out and never written."""
+    cluster_bytes: int | None = None
+    """Of a qcow2 that a mirror is made of; None: as QEMU likes."""
     finds_zeroes: bool = False
     """The target's QEMU looks for zeroes in what comes, until the VM's next start."""
     takes_s: Band | None = None

@@ -95,7 +95,9 @@ class Disk:
     backing: str | None = None
     """The image below it; known while the VM runs, and in plans."""
     chain: tuple[BackingImage, ...] = ()
-    """The images below it, the nearest first; asked only of VMs that do not run."""
+    """The images below it, the nearest first; asked only where they matter to a plan."""
+    cluster_bytes: int | None = None
+    """Of a qcow2 that a mirror would copy."""
     encrypted: bool = False
     mirrored: bool = False
     """A block job copies it already."""

@@ -193,6 +193,7 @@ def _copied(
         flattened=flat,
         sent_bytes=carried.data_bytes + carried.laid_out_bytes if carried else None,
         finds_zeroes=finds_zeroes(survey, disk),
+        cluster_bytes=None if survey.idle else disk.cluster_bytes,
         device=disk.is_device,
         layers=() if flat else chains.layers(survey, disk, pool, made),
         room_bytes=place.room_bytes if pool else None,

@@ -106,6 +106,8 @@ class ImageFacts:
     """What it calls the one below it: a path, perhaps a relative one."""
     below_format: str | None = None
     """None: it does not say."""
+    cluster_bytes: int | None = None
+    """None: its format has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,7 @@ def _facts(one: dict[str, Any], length: int, backing: tuple[ImageFacts, ...] = (
         bool(one.get("dirty-flag")),
         below=one.get("backing-filename"),
         below_format=one.get("backing-filename-format"),
+        cluster_bytes=int(one["cluster-size"]) if "cluster-size" in one else None,
     )
 
 

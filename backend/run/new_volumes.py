@@ -63,9 +63,11 @@ class NewVolumes:
     async def _create(self, move: DiskMove) -> None:
         pool, name = move.pool or "", move.volume or ""
         volume = NewVolume(move.target, self._target.name, pool, name, move.destination or "")
-        await self.make(volume, move.format, move.virtual_bytes or 0)
+        await self.make(volume, move.format, move.virtual_bytes or 0, move.cluster_bytes)
 
-    async def make(self, volume: NewVolume, format: str, size: int) -> None:
+    async def make(
+        self, volume: NewVolume, format: str, size: int, cluster_bytes: int | None = None
+    ) -> None:
         """An empty sparse one of `size` bytes. Raises FerryError."""
         pool, name, path = volume.pool, volume.name, volume.path
         self._record(volume)
@@ -78,7 +80,7 @@ class NewVolumes:
         try:
             made = await to_its_end(
                 self._target.call(
-                    lambda conn: volumes.create(conn, pool, name, format, size),
+                    lambda conn: volumes.create(conn, pool, name, format, size, cluster_bytes),
                     CREATE_LIMIT_S,
                     f"create the volume {name}",
                 ),

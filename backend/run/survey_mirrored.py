@@ -34,7 +34,7 @@ async def with_mirrored(asking: Asking, facts: Survey) -> Survey:
     read = {name: one for name, one in zip(copied, found, strict=True) if one is not None}
     known = {name: one for name, one in zip(copied, carried, strict=True) if one is not None}
     disks = tuple(
-        _on_its_chain(disk, read[disk.target]) if disk.target in read else disk
+        _as_read(disk, read[disk.target]) if disk.target in read else disk
         for disk in facts.definition.disks
     )
     return replace(
@@ -59,7 +59,8 @@ async def _carried(asking: Asking, shell: Shell, disk: Disk) -> Mirrored | None:
     return None if data is None else Mirrored(data.data_bytes, data.laid_out_bytes)
 
 
-def _on_its_chain(disk: Disk, image: ImageFacts) -> Disk:
+def _as_read(disk: Disk, image: ImageFacts) -> Disk:
+    disk = replace(disk, cluster_bytes=image.cluster_bytes)
     if not image.backing:
         return disk
     chain = tuple(

@@ -60,7 +60,8 @@ async def test_an_image_outside_every_pool_is_not_deleted(lane: Lane) -> None:
 
 @pytest.mark.parametrize("name", ["a", "<x/>&'\"", "a b", "ä"])
 def test_a_volumes_name_is_only_a_name(name: str) -> None:
-    root = parse_xml(volumes.volume_xml(name, "qcow2", GIB))
+    root = parse_xml(volumes.volume_xml(name, "qcow2", GIB, 2**21))
+    assert root.findtext("target/clusterSize") == "2097152"
     assert root.findtext("name") == name
     assert [element.tag for element in root] == ["name", "capacity", "allocation", "target"]
     assert root.findtext("capacity") == str(GIB)

@@ -112,6 +112,8 @@ def test_each_moves_live(lab: Lab, ferry: Ferry, vm: ShapesVm) -> None:
     verdict = events[-1]
     assert (code, verdict["outcome"], verdict["leftovers"]) == (0, "moved", []), verdict
     assert_defined_only_on(lab, NAME, target)
+    assert lab.virsh(target, "dumpxml", NAME).count("detect_zeroes='on'") == 1
+    assert "detect_zeroes" not in lab.virsh(target, "dumpxml", NAME, "--inactive")
     lab.virsh(target, "destroy", NAME)
     for name, shape in vm.names().items():
         pair = vm.file(source, shape), vm.file(target, shape)
@@ -152,6 +154,8 @@ def assert_the_same(verdict: Event, name: str, shape: Shape, old: Path, new: Pat
     assert "backing-filename" not in info
     if shape.format == "qcow2":
         qemu_img("check", new)
+        before = json.loads(qemu_img("info", "--output=json", "-f", "qcow2", old))
+        assert info["cluster-size"] == before["cluster-size"]
     (said,) = [one for one in verdict["disks"] if one.startswith(f"{name}:")]
     was, now = allocated(old), allocated(new)
     print(

@@ -17,11 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from backend.model import EvacuationKind, EvacuationWish, Mode, MoveOptions, Plan
+from backend.model import Evacuation, EvacuationWish, MoveOptions, MoveState, Plan
 from backend.service.client import EngineClient
 from backend.service.protocol import (
     Abort,
@@ -51,6 +52,8 @@ HOSTS = ("kvm-a", "kvm-b", "kvm-c")
 AFTER_S = 5.0
 SOURCE = "kvm-b"
 """The host that is emptied."""
+GATHERED = ("idle-1", "web-1", "cache-1", "files-1", "batch-1", "db-1")
+"""The VMs on it, the last one tagged to stay."""
 KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")
 LEARN_S = 35.0
 """So long the engine needs to have measured what every VM writes."""
@@ -92,11 +95,9 @@ class Recorder:
         """Keep an answer."""
         self._write({"reply": msgspec.to_builtins(reply)})
 
-    async def start(
-        self, vm: str, target: str, policy: str | None = None, mode: Mode | None = None
-    ) -> str:
+    async def start(self, vm: str, target: str, policy: str | None = None) -> str:
         """Start a migration; its id."""
-        reply = await self.client.call(Start((vm,), target, MoveOptions(policy=policy, mode=mode)))
+        reply = await self.client.call(Start((vm,), target, MoveOptions(policy=policy)))
         assert isinstance(reply, Started), reply
         return reply.migrations[0].id
 
@@ -212,17 +213,27 @@ async def cold_move(recorder: Recorder) -> None:
     await recorder.verdict(await recorder.start("batch-1", other_than(source)))
 
 
+async def reviewed_and_started(recorder: Recorder, wish: EvacuationWish) -> Evacuation:
+    """Planned until all can go that may, then started as it was shown."""
+    while True:
+        planned = await recorder.client.call(PlanEvacuation(wish, True))
+        assert isinstance(planned, EvacuationReply), planned
+        if len(planned.evacuation.in_state(MoveState.WAITING)) < len(GATHERED) - 1:
+            continue
+        recorder.note(planned)
+        pinned = replace(wish, choices=planned.evacuation.pinned)
+        started = await recorder.client.call(StartEvacuation(pinned))
+        assert isinstance(started, EvacuationReply), started
+        if not started.evacuation.changed:
+            return started.evacuation
+
+
 async def evacuation(recorder: Recorder) -> None:
-    """kvm-b is emptied: live, with a local disk, shut off, throttled, tagged to stay; then the
-    fleet is examined, with what that left at the source and a pause limit of a stranger's."""
+    """kvm-b is emptied: live, with a local disk, shut off, tagged to stay; then the fleet is
+    examined, with what that left at the source and a pause limit of a stranger's."""
     await asyncio.sleep(AFTER_S)
-    wish = EvacuationWish(SOURCE, EvacuationKind.EVACUATE)
-    reply = await recorder.client.call(PlanEvacuation(wish, True))
-    assert isinstance(reply, EvacuationReply), reply
-    recorder.note(reply)
-    started = await recorder.client.call(StartEvacuation(wish))
-    assert isinstance(started, EvacuationReply), started
-    id = started.evacuation.id
+    started = await reviewed_and_started(recorder, EvacuationWish(SOURCE))
+    id = started.id
     await recorder.until(
         lambda c: (
             isinstance(c, EvacuationChanged)
@@ -243,7 +254,7 @@ async def evacuation(recorder: Recorder) -> None:
 def gather_on_source(fleet: str) -> None:
     """Six VMs on the host that is emptied, one of them tagged to stay; the links as they are to
     be."""
-    for vm in ("idle-1", "web-1", "cache-1", "files-1", "batch-1", "db-1"):
+    for vm in GATHERED:
         if host_of(vm) != SOURCE:
             move = ("migrate", vm, "--to", SOURCE, "--policy", "must-finish", "--remove-source")
             command = [sys.executable, "-m", "tui.command", "--fleet", fleet, *move]
@@ -264,7 +275,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
 }
 PREPARED: dict[str, Callable[[str], None]] = {"evacuation": gather_on_source}
 QUIET = ("cold",)
-QUIET_EXCEPT = {"web": "web-1", "db": "db-1", "cache-abort": "cache-1"}
+QUIET_EXCEPT = {"evacuation": "web-1", "web": "web-1", "db": "db-1", "cache-abort": "cache-1"}
 
 
 async def record(name: str, fleet: str) -> None:
@@ -296,10 +307,18 @@ async def record(name: str, fleet: str) -> None:
     print(f"{name}: {len(content):,} bytes")
 
 
+def called_lab(fleet: Path) -> str:
+    """A fleet file like the lab's, under a name that every picture can show."""
+    named = fleet.with_name("recorded.toml")
+    lines = fleet.read_text().splitlines()
+    named.write_text("\n".join('name = "lab"' if one.startswith("name") else one for one in lines))
+    return str(named)
+
+
 async def main(names: list[str]) -> None:
     """Record the named scenarios, or all."""
     lab("up")
-    fleet = json.loads(lab("status", "--json"))["fleet"]
+    fleet = called_lab(Path(json.loads(lab("status", "--json"))["fleet"]))
     for name in names or list(SCENARIOS):
         await record(name, fleet)
 

@@ -117,7 +117,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was created and deleted, in order; nobody holds the VM at the target."""
     done: list[str] = []
 
-    def create(_conn: Any, _pool: str, name: str, _format: str, _size: int) -> str:
+    def create(_conn: Any, _pool: str, name: str, _format: str, _size: int, _more: object) -> str:
         done.append(f"create {name}")
         return f"/srv/fast/{name}"
 

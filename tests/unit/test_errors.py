@@ -57,6 +57,14 @@ def test_a_dead_connection_says_nothing_of_the_vm() -> None:
     assert error.exit_code == 3
 
 
+def test_a_forward_that_is_gone_says_nothing_of_libvirt() -> None:
+    message = "Failed to connect socket to '/tmp/virt-ferry-x1/kvm-b.sock': Connection refused"
+    error = from_libvirt("kvm-b", "", 38, message, opening=True)
+    assert type(error) is HostUnreachable
+    assert "SSH" in error.remedy
+    assert "systemctl" not in error.remedy
+
+
 def test_a_daemon_that_is_not_there() -> None:
     message = "Failed to connect socket to '/run/libvirt/libvirt-sock': No such file or directory"
     error = from_libvirt("kvm-a", "", 38, message, opening=True)

@@ -50,7 +50,7 @@ class Around:
     async def keep(self, _run: Evacuation) -> bool:
         return True
 
-    def links(self, pairs: Mapping[tuple[str, str], float]) -> LinkMap:
+    def links(self, pairs: Mapping[tuple[str, str], float], _limit: int | None) -> LinkMap:
         return LinkMap(pairs)
 
     def publish(self, run: Evacuation) -> None:

@@ -155,7 +155,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def end(host: Host, _uuid: str, name: str) -> bool:
         return host.mirrors.pop(name, None) is not None
 
-    def create(host: Host, _pool: str, name: str, _format: str, _size: int) -> str:
+    def create(host: Host, _pool: str, name: str, *_more: object) -> str:
         host.files.add(f"/fast/{name}")
         return f"/fast/{name}"
 

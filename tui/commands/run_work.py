@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from backend.model import (
     Advice,
@@ -27,10 +28,19 @@ from tui.commands.run_orders import Order, advice_json, automatic, why_not
 from tui.commands.run_seen import Seen
 
 AGAIN_S = 600.0
-"""What was refused is not asked for again so soon."""
+"""What was refused is not asked for again so soon;"""
+PLAN_AGAIN_S = 120.0
+"""the plan of a host to be emptied is: its window does not wait."""
 EXIT_STAYED = 1
 EXIT_NEEDS_YOU = 3
 Call = Callable[[Request], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    again_s: float
+    """Monotonic: not before."""
+    why: str
 
 
 class Work:
@@ -43,7 +53,7 @@ class Work:
         self._once = once
         self._dry = dry
         self._told: set[str] = set()
-        self._refused: dict[str, tuple[float, str]] = {}
+        self._refused: dict[str, _Refused] = {}
         self._orders: dict[asyncio.Task[None], Advice] = {}
         self._turn = asyncio.Lock()
         self.call: Call
@@ -71,7 +81,7 @@ class Work:
         """One round: say what is new, decide, begin. Raises EngineUnavailable."""
         self._tell(advising)
         now_s = time.monotonic()
-        not_now = {key for key, (at_s, _) in self._refused.items() if now_s - at_s < AGAIN_S}
+        not_now = {key for key, one in self._refused.items() if now_s < one.again_s}
         for advice in automatic(advising, self.doing, not_now, not self._once):
             order = await self._decided(advice)
             if order is None:
@@ -112,9 +122,10 @@ class Work:
     def _refuse(self, advice: Advice, why: str) -> None:
         """Said once for as long as it is refused for the same reason."""
         known = self._refused.get(advice.key)
-        if known is None or known[1] != why:
+        if known is None or known.why != why:
             self._log.refused(advice, why)
-        self._refused[advice.key] = (time.monotonic(), why)
+        wait_s = AGAIN_S if advice.wish is None else PLAN_AGAIN_S
+        self._refused[advice.key] = _Refused(time.monotonic() + wait_s, why)
         self.code = max(self.code, EXIT_STAYED)
 
     # -- doing it ----------------------------------------------------------------------------

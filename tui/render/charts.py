@@ -121,8 +121,9 @@ def rates_legend(view: MigrationView | None, width: int) -> tuple[Span, ...]:
     last = view.samples[-1]
     sent, dirty = units.megabytes(last.rate_bytes_s), units.megabytes(last.dirty_bytes_s)
     long = width >= 56
+    written: Span = (f"  ╌ {'dirty rate ' if long else 'written '}{dirty}", _dirty_ink(view))
     return (
         (f"  ━ {'throughput ' if long else 'sent '}{sent}", Ink.MOVE),
-        (f"  ╌ {'dirty rate ' if long else 'written '}{dirty}", _dirty_ink(view)),
+        *((written,) if view.migration.mode.copies_memory else ()),
         (" MB/s" if long else "", Ink.DIM),
     )

@@ -6,7 +6,7 @@ from backend.model import Evacuation, EvacuationMove, MoveState
 from tui.render import evacuation_words as words
 from tui.render import units
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
-from tui.render.table import Column
+from tui.render.table import Column, Note
 
 LABEL = 12
 _ENDED: dict[MoveState, Ink] = {MoveState.MOVED: Ink.OK, MoveState.STAYED: Ink.WARN}
@@ -27,6 +27,11 @@ class MoveRow:
         """It is to move, moves, or has moved."""
         return self.move.state not in (MoveState.CANNOT, MoveState.LEFT_OUT)
 
+    def note(self) -> Note | None:
+        """On the timeline of one that does not go: why."""
+        why = spans_of((self.move.reason, Ink.DIM))
+        return None if self.goes else Note("line", "pause", why)
+
 
 def _name(row: MoveRow, _width: int) -> Spans:
     return spans_of((row.move.vm, Ink.BOLD))
@@ -46,7 +51,7 @@ def _way(row: MoveRow, _width: int) -> Spans:
 
 def _when(row: MoveRow, _width: int) -> Spans:
     begins_s, ends_s = row.move.begins_s, row.move.ends_s
-    if begins_s is None or ends_s is None or not row.goes:
+    if begins_s is None or ends_s is None or not (row.goes and words.foreseen(row.move)):
         return spans_of((units.DASH, Ink.DIM))
     return spans_of(f"{begins_s:.0f}–{units.duration(ends_s)}")
 
@@ -139,13 +144,13 @@ def _took(row: MoveRow, _width: int) -> Spans:
 
 
 TIMELINE: tuple[Column[MoveRow], ...] = (
-    Column("vm", "VM", 10, _name, narrow=8, flex=10),
-    Column("way", "FROM ⇢ TO", 15, _ways, narrow=13, flex=12),
+    Column("vm", "VM", 10, _name, narrow=8, flex=6),
+    Column("way", "FROM ⇢ TO", 15, _ways, narrow=13, flex=4),
     Column("state", "STATE", 12, _state),
     Column("rate", "SENDS", 9, _rate, rank=2, right=True),
     Column("line", "TIMELINE", 20, bar, narrow=12, flex=120),
     Column("took", "TIME", 7, _took, narrow=6, right=True),
-    Column("pause", "PAUSE", 10, _pause, narrow=8, rank=1, right=True),
+    Column("pause", "PAUSE", 10, _pause, rank=1, right=True),
 )
 """From the start on."""
 
@@ -167,7 +172,8 @@ def detail_lines(move: EvacuationMove, width: int) -> list[Line]:
         chosen = one == move.candidate
         said = [one.summary]
         if one.forecast is not None:
-            said.append(f"{units.band_s(one.forecast.total_s)}")
+            known = one.forecast.total_s is not None
+            said.append(units.band_s(one.forecast.total_s) if known else "time not known")
         if one.disks:
             names = ", ".join(f"{disk.target} as {disk.volume}" for disk in one.disks)
             said.append(f"a file of its name is there: {names}")

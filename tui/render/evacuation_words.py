@@ -67,8 +67,19 @@ def whole(run: Evacuation, now: float) -> str:
     return " · ".join(parts)
 
 
+def foreseen(move: EvacuationMove) -> bool:
+    """How long it takes has a forecast."""
+    return move.forecast is not None and move.forecast.total_s is not None
+
+
 def _until(run: Evacuation, now: float) -> str:
     assert run.total_s is not None
+    unforeseen = [
+        move for move in run.in_state(MoveState.WAITING, MoveState.MOVING) if not foreseen(move)
+    ]
+    if unforeseen:
+        count = units.counted(len(unforeseen), "VM")
+        return f"how long is not known yet: no forecast of {count}"
     if run.started is None:
         end = now + run.total_s.mid
         return f"{units.band_s(run.total_s)}, until about {units.clock(end)}"

@@ -111,13 +111,26 @@ def deadline_left(view: MigrationView) -> Span:
 
 def big_lines(view: MigrationView, width: int) -> list[Line]:
     """The word with its number, then the reason: two lines, three where they are short."""
-    word = word_span(view.migration)
-    head, more = _sentences(view.migration)
-    first = wrap(spans_of((" ", Ink.TEXT), word, "  ", (head, Ink.BOLD)), width, indent=3)
-    rest = wrap(spans_of((f"   {more}", Ink.TEXT)), width, indent=3) if more else []
-    count = 2 if width >= WIDE else 3
-    rows = (first + rest + [()] * count)[:count]
+    rows, count = _big_rows(view.migration, width), _big_count(width)
+    if len(rows) > count:
+        rows[count - 1] = cut((*rows[count - 1], (" …", Ink.TEXT)), width)
+    rows = (rows + [()] * count)[:count]
     return [Line(row, Under.PLAIN if index else Under.BIG) for index, row in enumerate(rows)]
+
+
+def says_more(view: MigrationView, width: int) -> bool:
+    """The big lines have no room for all of it."""
+    return len(_big_rows(view.migration, width)) > _big_count(width)
+
+
+def _big_count(width: int) -> int:
+    return 2 if width >= WIDE else 3
+
+
+def _big_rows(m: Migration, width: int) -> list[Spans]:
+    head, more = _sentences(m)
+    first = wrap(spans_of((" ", Ink.TEXT), word_span(m), "  ", (head, Ink.BOLD)), width, indent=3)
+    return first + (wrap(spans_of((f"   {more}", Ink.TEXT)), width, indent=3) if more else [])
 
 
 def _sentences(m: Migration) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from tui.render.migration_lines import (
     big_lines,
     decision_lines,
     no_outage,
+    says_more,
     title,
 )
 
@@ -64,7 +65,10 @@ def report_lines(view: MigrationView, width: int) -> list[Line]:
     verdict = view.migration.verdict
     if verdict is None:
         return []
-    lines = _sentence("owner", _owner(verdict), width)
+    lines: list[Line] = []
+    if verdict.owner and says_more(view, width):
+        lines += _sentence("reason", ((verdict.reason, Ink.TEXT),), width)
+    lines += _sentence("owner", _owner(verdict), width)
     for index, leftover in enumerate(verdict.leftovers or ("none",)):
         ink = Ink.WARN if verdict.leftovers else Ink.OK
         lines += _sentence("" if index else "leftovers", ((leftover, ink),), width)

@@ -18,7 +18,7 @@ from backend.model import EvacuationState
 from backend.service.client import FerryError
 from tui.actions import COMMON, Action
 from tui.bridge import StoreMoved
-from tui.render import room, units
+from tui.render import headline, room, units
 from tui.render.alarm import alarm_lines
 from tui.render.ink import Ink, Line, line, spans_of, wrap
 from tui.store import Store
@@ -85,8 +85,10 @@ class FerryScreen(Screen[None]):
         return ()
 
     def headline(self, width: int) -> Line:
-        """The first line."""
-        return Line()
+        """The first line: the fleet's name and counts, where a screen has nothing better."""
+        store = self.store
+        name = store.fleet.name or self.ferry.fleet_label
+        return headline.title(name, store.fleet, len(store.running), width)
 
     def draw(self) -> None:
         """Bring the body up to date with the store."""

@@ -40,12 +40,6 @@ class DoctorScreen(FerryScreen):
         self.query_one("#findings", Scrolled).focus()
         self.action_act("examine")
 
-    def headline(self, width: int) -> Line:
-        """As on the fleet screen."""
-        store = self.store
-        name = store.fleet.name or self.ferry.fleet_label
-        return headline.title(name, store.fleet, len(store.running), width)
-
     def draw(self) -> None:
         """Counts and text."""
         self.query_one("#counts", PaintedLine).redraw()

@@ -83,11 +83,6 @@ class EvacuateScreen(FerryScreen):
         self.engine(self._learn_policies(), "policies")
         self.do_again()
 
-    def headline(self, width: int) -> Line:
-        """As on the fleet screen."""
-        store = self.store
-        return headline.title(self.ferry.fleet_label, store.fleet, len(store.running), width)
-
     # -- what is shown --------------------------------------------------------------------
 
     def draw(self) -> None:

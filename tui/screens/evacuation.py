@@ -30,6 +30,7 @@ _STATES: dict[EvacuationState, Span] = {
     EvacuationState.ENDED: ("  ended", Ink.DIM),
 }
 _WAITING = ("skip", "sooner", "later")
+_STEERING = ("pause", "abort", *_WAITING)
 
 
 class EvacuationScreen(FerryScreen):
@@ -54,6 +55,7 @@ class EvacuationScreen(FerryScreen):
         self._table: LiveTable[MoveRow] = LiveTable(
             evacuation_rows.TIMELINE,
             lambda row: row.move.uuid,
+            note=MoveRow.note,
             dim=lambda row: not row.goes,
             empty="no VM is in this run",
             id="moves",
@@ -74,11 +76,6 @@ class EvacuationScreen(FerryScreen):
     @property
     def _run(self) -> Evacuation | None:
         return self.store.evacuations.get(self.run_id)
-
-    def headline(self, width: int) -> Line:
-        """As on the fleet screen."""
-        store = self.store
-        return headline.title(self.ferry.fleet_label, store.fleet, len(store.running), width)
 
     # -- drawing --------------------------------------------------------------------------
 
@@ -131,6 +128,11 @@ class EvacuationScreen(FerryScreen):
 
     # -- actions --------------------------------------------------------------------------
 
+    def in_footer(self, action: Action) -> bool:
+        """What steers, while there is something to steer."""
+        ended = self._run is not None and not self._run.state.open
+        return action.footer and not (ended and action.name in _STEERING)
+
     def label(self, action: Action) -> str:
         """As things stand."""
         run = self._run
@@ -149,7 +151,7 @@ class EvacuationScreen(FerryScreen):
         if name == "open":
             no_move = move is None or move.id not in self.store.tracks
             return "There is no migration of that VM (yet)." if no_move else ""
-        if name in ("pause", "abort", *_WAITING):
+        if name in _STEERING:
             if run is None or not run.state.open:
                 return "The run has ended."
             return self.needs_engine() or self._why_not_this(name, move)

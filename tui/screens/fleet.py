@@ -11,7 +11,7 @@ from backend.service.protocol import SetMaintenance
 from tui.actions import Action
 from tui.render import headline, host_rows, vm_rows
 from tui.render.host_rows import HostRow
-from tui.render.ink import Ink, Line, Span
+from tui.render.ink import Ink, Span
 from tui.render.vm_rows import SORTS, VmRow
 from tui.screens.advised import Advised
 from tui.widgets.live_table import LiveTable
@@ -30,8 +30,16 @@ class FleetScreen(Advised):
         Action("open", "enter", "open", "Open a VM's migration, or show one host's VMs."),
         Action("plan", "m", "migrate", "Plan a move of the marked VMs; nothing is touched yet."),
         Action("evacuate", "e", "evacuate", "Plan to empty the host under the cursor."),
-        Action("bring_back", "R", "return", "Plan the way home of what left it.", footer=False),
-        Action("maintenance", "X", "maintenance", "The host takes no VM, or again.", footer=False),
+        Action(
+            "bring_back", "R", "return", "Plan the way home of what left that host.", footer=False
+        ),
+        Action(
+            "maintenance",
+            "X",
+            "maintenance",
+            "Maintenance on, so that no VM goes there, or off.",
+            footer=False,
+        ),
         *Advised.ADVICE,
         Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("history", "h", "history", "List every migration that has ended."),
@@ -73,13 +81,6 @@ class FleetScreen(Advised):
     def on_mount(self) -> None:
         """The VMs have the keyboard first."""
         self._vms.focus()
-
-    def headline(self, width: int) -> Line:
-        """Name and counts."""
-        store = self.store
-        return headline.title(
-            store.fleet.name or self.ferry.fleet_label, store.fleet, len(store.running), width
-        )
 
     def draw(self) -> None:
         """Both tables, and the advice."""

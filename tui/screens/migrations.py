@@ -8,7 +8,6 @@ from textual.widget import Widget
 
 from tui.actions import Action
 from tui.render import headline, migration_rows
-from tui.render.ink import Line
 from tui.render.migration_lines import MigrationView
 from tui.screens.base import FerryScreen
 from tui.widgets.live_table import LiveTable
@@ -43,11 +42,6 @@ class MigrationsScreen(FerryScreen):
     def on_mount(self) -> None:
         """The table has the keyboard."""
         self._table.focus()
-
-    def headline(self, width: int) -> Line:
-        """As on the fleet screen."""
-        store = self.store
-        return headline.title(self.ferry.fleet_label, store.fleet, len(store.running), width)
 
     def draw(self) -> None:
         """Running ones first, the newest on top."""
