@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from backend.model import DiskAction, Host, HostState, Plan, Severity, Vm
 from backend.plan.placement_types import HostRoom, PoolNeed, Resident, VmNeed
-from backend.plan.queue_types import QueuedMove
+from backend.plan.queue_types import UNKNOWN_LINK_BYTES_S, QueuedMove
 from backend.plan.running import Prior
 from backend.plan.simulate import Scenario
 from backend.plan.writes import fit
@@ -113,6 +113,8 @@ def move_of(plan: Plan, prior: Prior, copied_bytes: int = 0, rank: int = 0) -> Q
 
 def _scenario(prior: Prior) -> Scenario | None:
     found = fit(prior.counts, prior.most_bytes)
-    if prior.first_pass_bytes is None or prior.link_bytes_s is None or found is None:
+    if prior.first_pass_bytes is None or found is None:
         return None
-    return Scenario(prior.first_pass_bytes, prior.link_bytes_s, found.mid, prior.cpu_part)
+    # A link that could not be measured is no reason to forget what the VM writes.
+    rate = prior.link_bytes_s or UNKNOWN_LINK_BYTES_S
+    return Scenario(prior.first_pass_bytes, rate, found.mid, prior.cpu_part)

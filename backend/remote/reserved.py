@@ -47,22 +47,28 @@ def takes_more(there_bytes: int, here_bytes: int) -> bool:
 
 
 async def keep_reserved(
-    source: Shell, source_path: str, target: Shell, target_path: str, *, same_layout: bool = True
+    source: Shell,
+    source_path: str,
+    target: Shell,
+    target_path: str,
+    *,
+    virtual_bytes: int | None = None,
 ) -> str:
     """Reserve for a copy what its original has reserved; why it was not, as a sentence's part.
 
-    `same_layout` False: what the guest sees is the same, but not where it lies in the file; then
-    only an original that is reserved as a whole can be followed.
+    `virtual_bytes`: of an image in which what the guest sees lies elsewhere than in its copy; only
+    where it takes that whole size it is reserved, and else what it takes beside its data may be
+    what it has freed.
     """
     try:
         here = await file_stamp(source, source_path)
         there = await file_stamp(target, target_path)
         if here.is_block_device or not takes_less(there.allocated_bytes, here.allocated_bytes):
             return ""
-        if here.allocated_bytes >= here.length_bytes:
-            ranges: tuple[Range, ...] = ((0, here.length_bytes),)
-        else:
-            ranges = await _reserved(source, source_path) if same_layout else ()
+        whole = here.allocated_bytes >= max(here.length_bytes, virtual_bytes or 0)
+        ranges: tuple[Range, ...] = ((0, here.length_bytes),) if whole else ()
+        if not whole and virtual_bytes is None:
+            ranges = await _reserved(source, source_path)
         if ranges:
             await _reserve(target, target_path, ranges)
     except FerryError as error:

@@ -88,7 +88,6 @@ def verdict(
         lost_probes=seen.lost,
         network=seen.network,
         throttle_percent=_most_throttle(samples, completed),
-        forecast=state.forecast,
         record=state.record,
         passes=passes,
     )
@@ -121,6 +120,7 @@ def plain_verdict(
         encrypted=state.encrypted,
         authenticated=state.encrypted,
         leftovers=leftovers,
+        forecast=state.forecast,
     )
 
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from backend.errors import BadInput, FerryError, HostUnreachable, HypervisorError
+from backend.errors import BadInput, CallTimedOut, FerryError, HostUnreachable, HypervisorError
 from backend.fleet.host import HostWatch
 from backend.hypervisor import domains, migrate
 from backend.model import Control, Migration, Outcome, Phase
@@ -11,6 +11,8 @@ from backend.run.changed import ChangedParameters
 from backend.run.hold import HOLD_PAUSE_MS
 from backend.run.told import Told, as_monotonic
 
+ABORT_AGAIN_S = 30.0
+"""After an abort that was not answered: meanwhile the host's controls are the other VMs'."""
 OPERATOR = "operator"
 ENGINE = "engine"
 
@@ -64,6 +66,8 @@ class Controls:
     suspended_s: float | None = None
     """`time.monotonic()` of our suspend."""
     abort_delivered: bool = False
+    abort_next_s: float = 0.0
+    """`time.monotonic()`: not before it is the abort asked again."""
     abort_reason: str = ""
     """Why the engine gave up; empty when the operator asked."""
     brake_bytes_s: int | None = None
@@ -209,12 +213,16 @@ class Controls:
         state = self.told.state
         if state.called_at is None or self.abort_delivered or not state.abort_asked:
             return
-        if state.post_copy:
-            return  # there is no way back
+        if state.post_copy or time.monotonic() < self.abort_next_s:
+            return  # there is no way back, or its QEMU answers nobody just now
         uuid = state.uuid
-        self.abort_delivered = await self.source.call(
-            lambda conn: migrate.abort(conn, uuid), timeout_s=15.0, what="abort the migration"
-        )
+        try:
+            self.abort_delivered = await self.source.call(
+                lambda conn: migrate.abort(conn, uuid), timeout_s=15.0, what="abort the migration"
+            )
+        except CallTimedOut:
+            self.abort_next_s = time.monotonic() + ABORT_AGAIN_S
+            raise
 
     async def operate(self, control: Control) -> None:
         """A control without a value, by the operator. Raises BadInput where it is not offered."""

@@ -28,8 +28,8 @@ async def mirrored_room(source: HostWatch, target: HostWatch, move: DiskMove) ->
     here, there, path = source.shell, target.shell, move.destination or ""
     if here is None or there is None or move.device:
         return ""
-    raw = move.format == "raw"
-    why = await keep_reserved(here, move.source, there, path, same_layout=raw)
+    virtual = None if move.format == "raw" else move.virtual_bytes or 0
+    why = await keep_reserved(here, move.source, there, path, virtual_bytes=virtual)
     less, more = why or _why_less(move), _why_more(move)
     return await room_words((here, move.source), (there, path), less, more)
 

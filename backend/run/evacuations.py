@@ -102,8 +102,7 @@ class Evacuations:
 
     async def plan(self, wish: EvacuationWish, *, fresh: bool) -> Evacuation:
         """What it would be; changes nothing. Raises BadInput."""
-        planned, _ = await self._planned(wish, fresh)
-        return planned
+        return await self._timed(*await self._planned(wish, fresh))
 
     async def start(self, wish: EvacuationWish) -> Evacuation:
         """Plan once more; begin it if that is what was reviewed (the wish's choices), else say
@@ -115,10 +114,14 @@ class Evacuations:
             planned, drawn = await self._planned(wish, fresh=True)
             changed = _differs(wish, planned)
             if changed:
-                return replace(planned, changed=changed)
+                return replace(await self._timed(planned, drawn), changed=changed)
             if not planned.moves:
                 raise BadInput(f"There is nothing to move: {_nothing(wish)}.")
-            return await self._begin(_as_reviewed(wish, planned), drawn)
+            reviewed = _as_reviewed(wish, planned)
+            timed = await self._timed(reviewed, drawn)
+            if reviewed.in_state(MoveState.WAITING) and not timed.in_state(MoveState.WAITING):
+                raise BadInput(f"Nothing of {wish.host} would end before its window does.")
+            return await self._begin(timed, drawn)
 
     async def control(self, wanted: str, control: EvacuationControl, uuid: str | None) -> None:
         """`wanted`: a run's id, or its host's name. Raises FerryError."""
@@ -153,8 +156,12 @@ class Evacuations:
         considered = await self._survey.of(wish, fresh=fresh)
         drawn = draw(wish, considered, self._inventory.snapshot)
         await self._measure(wish, drawn)
-        now_s = self._inventory.now()
-        planned = Evacuation(secrets.token_hex(3), wish, moves=drawn.moves, made=now_s)
+        made = self._inventory.now()
+        return Evacuation(secrets.token_hex(3), wish, moves=drawn.moves, made=made), drawn
+
+    async def _timed(self, planned: Evacuation, drawn: Drawn) -> Evacuation:
+        """In order, with when each begins and ends; without what would end after the window."""
+        wish, now_s = planned.wish, self._inventory.now()
         links = self._where.links(drawn.pairs, wish.options.bandwidth_bytes_s)
         state = queue_state(planned, drawn.queued, {}, links, now_s)
         if state.waiting and wish.until is not None:
@@ -164,7 +171,7 @@ class Evacuations:
         elif state.waiting:
             whole = await asyncio.to_thread(forecast_whole, state)
             planned = foreseen(planned, whole, now_s)
-        return replace(planned, moves=in_order(planned.moves)), drawn
+        return replace(planned, moves=in_order(planned.moves))
 
     async def _measure(self, wish: EvacuationWish, drawn: Drawn) -> None:
         """Several ways from one host (to one) may share its wire."""
@@ -237,12 +244,19 @@ def _as_reviewed(wish: EvacuationWish, planned: Evacuation) -> Evacuation:
         return planned
     to_go = {one.uuid for one in wish.choices if one.target and not one.leave}
     moves = tuple(
-        replace(move, state=MoveState.LEFT_OUT, reason=UNFORESEEN, target=None)
+        replace(move, state=MoveState.LEFT_OUT, reason=_unforeseen(move, planned), target=None)
         if move.state is MoveState.WAITING and move.uuid not in to_go
         else move
         for move in planned.moves
     )
     return replace(planned, moves=moves)
+
+
+def _unforeseen(move: EvacuationMove, planned: Evacuation) -> str:
+    until, total_s = planned.wish.until, move.forecast.total_s if move.forecast else None
+    if until is not None and (total_s is None or planned.made + total_s.high > until):
+        return too_late(move, until)
+    return UNFORESEEN
 
 
 def _without_late(planned: Evacuation, inside: Collection[str], until: float) -> Evacuation:

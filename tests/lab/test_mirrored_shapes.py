@@ -112,6 +112,8 @@ def test_each_moves_live(lab: Lab, ferry: Ferry, vm: ShapesVm) -> None:
     verdict = events[-1]
     assert (code, verdict["outcome"], verdict["leftovers"]) == (0, "moved", []), verdict
     assert_defined_only_on(lab, NAME, target)
+    assert lab.virsh(target, "dumpxml", NAME).count("detect_zeroes='on'") == 1
+    assert "detect_zeroes" not in lab.virsh(target, "dumpxml", NAME, "--inactive")
     lab.virsh(target, "destroy", NAME)
     for name, shape in vm.names().items():
         pair = vm.file(source, shape), vm.file(target, shape)

@@ -195,6 +195,9 @@ def test_several_vms_are_in_one_report_with_a_summary() -> None:
     assert seen.tags.count("svg") == 4
     assert "Migration report: db-1, web-1" in seen.text
     assert "no samples yet" in seen.text
+    again = replace(ONE, migration=replace(ENDED, id="m-3"))
+    for made in (page.page, markdown.document):
+        assert "report: db-1, db-1" not in made((ONE, again), "")
 
 
 def test_a_page_runs_and_fetches_nothing() -> None:

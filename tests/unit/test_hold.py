@@ -15,7 +15,7 @@ from backend.plan.writes import Count
 from backend.run import controls as controls_module
 from backend.run import helm as helm_module
 from backend.run.changed import ChangedParameters
-from backend.run.controls import ENGINE, Controls, available
+from backend.run.controls import ABORT_AGAIN_S, ENGINE, Controls, available
 from backend.run.helm import Helm
 from backend.run.hold import BRAKE_PART, FAR_S, HOLD_PAUSE_MS, LEAST_BYTES_S, NEAR_S, brake
 from backend.run.told import MOST_DECISIONS, Told
@@ -293,6 +293,9 @@ async def test_a_deadline_that_is_over_aborts_once_and_is_delivered_later(clock:
     assert not at.controls.abort_delivered
     assert "given up" in at.controls.abort_reason
     at.host.error = None
+    await at.controls.deliver_abort()
+    assert len(at.host.asked) == 1, "what hangs is not asked again at once"
+    clock.now_s += ABORT_AGAIN_S
     await at.controls.deliver_abort()
     await at.controls.deliver_abort()
     assert at.controls.abort_delivered

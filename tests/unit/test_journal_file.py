@@ -105,16 +105,6 @@ async def test_runs_of_an_older_version_go_on(path: Path, version: int) -> None:
     await journal.close()
 
 
-async def test_rolls_of_the_third_version_go_on(path: Path) -> None:
-    restored(path, 3)
-    journal = opened(path)
-    (roll,) = await RunRows(journal).rolls()
-    assert (roll.id, roll.state, roll.wish.hosts) == ("e5e5e5", "running", ("kvm-a", "kvm-b"))
-    assert roll.current is not None
-    assert (roll.current.step, roll.current.hook, len(roll.current.left)) == ("hook", None, 1)
-    await journal.close()
-
-
 async def test_a_step_that_fails_leaves_the_older_version_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from backend.model import (
     Vm,
     VmState,
 )
+from backend.plan.move_course import is_heavy
 from backend.plan.policy import BALANCED
 from backend.plan.queue_made import (
     blocked_by,
@@ -24,7 +25,9 @@ from backend.plan.queue_made import (
     residents_of,
     room_of,
 )
+from backend.plan.queue_types import LinkMap
 from backend.plan.running import Prior
+from backend.plan.shares import alone_bytes_s, completed
 from backend.plan.writes import Count
 
 GIB = 2**30
@@ -81,3 +84,11 @@ def test_a_plan_becomes_a_move_as_far_as_its_vm_is_known() -> None:
     assert (unknown.memory, unknown.policy) == (None, None)
     off = Plan("db", "u1", "a", "b", (), BALANCED, mode=Mode.COLD)
     assert move_of(off, Prior(counts, 2e8, 5e8, 0.5, link_bytes_s=25e6)).memory is None
+
+
+def test_a_vm_that_writes_much_is_heavy_also_where_its_link_could_not_be_measured() -> None:
+    counts = (Count(4.0, 200e6, 1e5), Count(8.0, 400e6, 1e5))
+    hot = move_of(PLAN, Prior(counts, 4e8, 5e8, 0.5))
+    assert is_heavy(hot, alone_bytes_s(hot, completed(LinkMap(), (hot,))))
+    quiet = move_of(PLAN, Prior((Count(4.0, 2e5, 1e5),), 1e8, 5e8, 0.5))
+    assert not is_heavy(quiet, alone_bytes_s(quiet, completed(LinkMap(), (quiet,))))

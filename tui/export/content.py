@@ -1,5 +1,6 @@
 """What a report says, whatever its form: of each VM what moved, when, how, and what is left."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from backend.model import Decision, Migration, Mode
@@ -53,6 +54,11 @@ def section(one: Recording) -> Section:
         rates=charts.rates(view),
         virsh=m.virsh,
     )
+
+
+def title(recordings: Sequence[Recording]) -> str:
+    """Each VM once, however often it has moved."""
+    return "Migration report: " + ", ".join(dict.fromkeys(one.migration.vm for one in recordings))
 
 
 def summary(one: Recording) -> tuple[str, ...]:

@@ -30,8 +30,7 @@ def escaped(text: str) -> str:
 
 def document(recordings: Sequence[Recording], made: str) -> str:
     """The whole file; `made` says when and by what."""
-    title = ", ".join(one.migration.vm for one in recordings)
-    head = [f"# Migration report: {escaped(title)}", "", escaped(made), ""]
+    head = [f"# {escaped(content.title(recordings))}", "", escaped(made), ""]
     rows = [content.summary(one) for one in recordings]
     parts = [*head, *_table(content.SUMMARY, rows)]
     for one in recordings:

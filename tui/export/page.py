@@ -36,7 +36,7 @@ svg text { font: 11px system-ui, sans-serif; fill: #666; }
 def page(recordings: Sequence[Recording], made: str) -> str:
     """The whole file; `made` says when and by what."""
     sections = [content.section(one) for one in recordings]
-    title = "Migration report: " + ", ".join(one.migration.vm for one in recordings)
+    title = content.title(recordings)
     head = tag(
         "head",
         Html('<meta charset="utf-8">'),
