@@ -125,12 +125,7 @@ def open_console(choice: FleetChoice, ascii_only: bool | None = None) -> int:
 
     `ascii_only` None: as the terminal and the locale say.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise BadInput(
-            "The console needs a terminal.", "For scripts there is `virt-ferry vms --json`."
-        )
-    if reason := room.too_little(*shutil.get_terminal_size()):
-        raise BadInput(reason, room.REMEDY)
+    _check_terminal()
     from backend.service.client import EngineClient
     from tui.app import FerryApp
 
@@ -138,6 +133,16 @@ def open_console(choice: FleetChoice, ascii_only: bool | None = None) -> int:
     app = FerryApp(lambda: EngineClient.connect(choice), label, ascii_only=ascii_only)
     app.run()
     return app.return_code or 0
+
+
+def _check_terminal() -> None:
+    """Before anything is begun for a console. Raises BadInput."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadInput(
+            "The console needs a terminal.", "For scripts there is `virt-ferry vms --json`."
+        )
+    if reason := room.too_little(*shutil.get_terminal_size()):
+        raise BadInput(reason, room.REMEDY)
 
 
 def _lab(arguments: list[str]) -> int:
@@ -153,17 +158,18 @@ def _open_lab() -> int:
     import json
     import subprocess
 
-    up = subprocess.run([sys.executable, "-m", "backend.lab", "up"], check=False)
-    if up.returncode != 0:
-        return up.returncode
-    status = subprocess.run(
-        [sys.executable, "-m", "backend.lab", "status", "--json"],
-        check=False,
-        stdout=subprocess.PIPE,
-    )
-    if status.returncode != 0:
-        return status.returncode
     try:
+        _check_terminal()
+        up = subprocess.run([sys.executable, "-m", "backend.lab", "up"], check=False)
+        if up.returncode != 0:
+            return up.returncode
+        status = subprocess.run(
+            [sys.executable, "-m", "backend.lab", "status", "--json"],
+            check=False,
+            stdout=subprocess.PIPE,
+        )
+        if status.returncode != 0:
+            return status.returncode
         return open_console(FleetChoice(path=json.loads(status.stdout)["fleet"]))
     except FerryError as error:
         print(f"virt-ferry: {_one_line(str(error))}", file=sys.stderr)

@@ -6,6 +6,8 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from backend.errors import BadInput, without_passwords
 
 _SCHEME = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?")
+_DRIVERS = ("qemu", "test")
+"""`test` is libvirt's own, for trying this program without a host."""
 _SECRET = re.compile(r"(pass|passwd|password|passphrase|secret|token)", re.IGNORECASE)
 _LOGIN = re.compile(r"://[^@]*:.*@")
 _NO_CIPHER = re.compile(r"NULL|ANON", re.IGNORECASE)
@@ -26,6 +28,12 @@ def split_uri(uri: str, where: str) -> SplitResult:
     if not _SCHEME.fullmatch(parts.scheme) or "://" not in uri or not uri.isprintable():
         raise BadInput(
             f"{where}: {shown} is not a libvirt URI.",
+            "E.g. qemu:///system, qemu+ssh://host/system, qemu+tls://host/system.",
+        )
+    driver = parts.scheme.partition("+")[0]
+    if driver not in _DRIVERS:
+        raise BadInput(
+            f"{where}: {shown} is for libvirt's driver {driver!r}, and VMs are moved with QEMU.",
             "E.g. qemu:///system, qemu+ssh://host/system, qemu+tls://host/system.",
         )
     if parts.password is not None or any(_SECRET.fullmatch(name) for name, _ in _settings(parts)):

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from backend.lab.control import (
     change_disk_writer,
@@ -54,15 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Usage errors as one sentence, exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        line = " ".join(message.split())
+        print(f"virt-ferry lab: {line}. `{self.prog} --help` tells more.", file=sys.stderr)
+        sys.exit(LabUsageError.exit_code)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line of the lab."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--name",
         default=os.environ.get(NAME_VARIABLE) or DEFAULT_NAME,
         help=f"which lab (default: ${NAME_VARIABLE}, else {DEFAULT_NAME!r})",
     )
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="virt-ferry lab", description="Real libvirt hosts with real VMs on this machine."
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -129,20 +129,21 @@ def writing_of(outset: Outset) -> tuple[WritingBand, str]:
         still = Writing(0.0, 0.0, 0.0)
         return WritingBand(still, still, still), "the VM is paused"
     past = _past_counts(outset.past)
+    moves = f"{len(outset.past)} earlier move{'s' * (len(outset.past) != 1)}"
     seen = fit(past, most)
     fresh = newest_agreeing(outset.counts, most)
     agreed = seen is not None and explains(seen.mid, fresh)
     counts = (*past, *fresh) if agreed else fresh
     found = fit(counts, most)
     if found is None and seen is not None:
-        return seen, f"{len(outset.past)} earlier moves"
+        return seen, moves
     if found is None:
         return _unknown(most), "how fast the VM writes is not known"
-    readings = f"{len(fresh)} readings"
+    readings = f"{len(fresh)} reading{'s' * (len(fresh) != 1)}"
     if past and not agreed:
         return found, f"{readings} of its writing, which has changed since its last move"
     if past and outset.counts:
-        return found, f"{len(outset.past)} earlier moves and {readings} of its writing"
+        return found, f"{moves} and {readings} of its writing"
     return found, f"{readings} of its writing" if outset.counts else "earlier moves"
 
 

@@ -25,6 +25,7 @@ from backend.service.protocol import (
     EvacuationReply,
     Examine,
     Examined,
+    FleetChanged,
     GetMigration,
     ListMigrations,
     ListPast,
@@ -44,6 +45,7 @@ from backend.service.protocol import (
     Started,
 )
 from tui.app import FerryApp
+from tui.recording import SHIPPED, read
 
 R = TypeVar("R", bound=Reply)
 RECORDINGS = Path(os.environ.get("FERRY_RECORDINGS") or Path(__file__).parents[1] / "recordings")
@@ -68,9 +70,24 @@ def names() -> list[str]:
 
 def load(name: str) -> list[Entry]:
     """The recording called `name`, in order."""
+    if name == SHIPPED.stem:
+        return [_controllable(entry) for entry in _shipped()]
     decode = msgspec.json.Decoder(Entry).decode
     lines = gzip.decompress((RECORDINGS / f"{name}{PACKED}").read_bytes()).splitlines()
     return [_controllable(decode(line)) for line in lines if line]
+
+
+def _shipped() -> list[Entry]:
+    """What `replay` plays without a file, as the engine told it then; without its fleet."""
+    (one,) = read(SHIPPED)
+    m = one.migration
+    called_s = (m.called_at or m.started) - m.started
+    entries = [Entry(0.0, FleetChanged(whole=True), epoch=m.started)]
+    for sample in one.samples:
+        t = called_s + sample.t_s
+        entries.append(Entry(t, MigrationChanged(one.view(t).migration)))
+        entries.append(Entry(t, SampleArrived(m.id, sample)))
+    return [*entries, Entry(one.length_s, MigrationChanged(m))]
 
 
 def _controllable(entry: Entry) -> Entry:

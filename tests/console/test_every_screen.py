@@ -123,9 +123,9 @@ async def shown(console: Open, scene: Scene, size: tuple[int, int]) -> AsyncIter
 
 
 async def resized(c: Console, size: tuple[int, int]) -> None:
+    """As a terminal is: nothing is told to draw."""
     await c.pilot.resize_terminal(*size)
-    await c.settle()
-    await c.settle()
+    await c.pilot.pause()
 
 
 def flat(text: str) -> str:
@@ -137,6 +137,8 @@ def assert_whole(c: Console, size: tuple[int, int]) -> None:
     rows = c.app.screen._compositor.render_strips(c.app.size)
     assert len(rows) == size[1]
     assert {row.cell_length for row in rows} == {size[0]}
+    assert c.app.screen.query_one(KeyBar).size.width == size[0]
+    assert not c.app.screen.show_vertical_scrollbar
     for table in c.app.screen.query(LiveTable):
         assert "…" not in table.painted[0].text
     assert_footer(c.screen, size)
@@ -154,7 +156,7 @@ def assert_footer(screen: FerryScreen, size: tuple[int, int]) -> None:
 async def test_nothing_needed_is_missing(console: Open, name: str) -> None:
     case = CASES[name]
     async with shown(console, case.scene, SIZES[0]) as c:
-        for size in SIZES:
+        for size in (*SIZES, SIZES[0]):
             await resized(c, size)
             assert_whole(c, size)
             said = flat(c.text)

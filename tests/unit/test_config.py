@@ -64,6 +64,7 @@ def test_uris_of_one_host_get_different_names() -> None:
         ('[hosts.a]\nssh = "-oProxyCommand=x"\n', "not a host to give to ssh"),
         ('[hosts.a]\nssh = "a"\ntls = "maybe"\n', "hosts.a.tls is 'maybe'"),
         ('[hosts.a]\nuri = "kvm-a"\n', "is not a libvirt URI"),
+        ('[hosts.a]\nuri = "xen:///system"\n', "libvirt's driver 'xen'"),
         ('[hosts.a]\nssh = "a"\nmigrate_uri = "nonsense"\n', "is not a libvirt URI"),
         ('[hosts."a b"]\nssh = "a"\n', "is not a host name"),
         ('[hosts."[red]"]\nssh = "a"\n', "is not a host name"),

@@ -109,7 +109,7 @@ def test_earlier_moves_come_first_while_they_still_explain_what_is_read() -> Non
     same = Outset(MEMORY, 211 * MB, link_bytes_s=24 * MB, counts=WEB.counts, past=past)
     seen = views(same)
     assert seen is not None
-    assert "1 earlier moves" in seen.basis
+    assert "1 earlier move and" in seen.basis
     changed = Outset(MEMORY, 312 * MB, link_bytes_s=24 * MB, counts=ABOVE.counts, past=past)
     seen = views(changed)
     assert seen is not None

@@ -116,7 +116,7 @@ class MigrationPanes(Exporting):
         if self._view is None:
             return [Line()]
         left = phase_line(self._view.migration).spans
-        return [headline.spread(left, self.beside_phases(self._view), width)]
+        return [headline.spread(left, self.beside_phases(self._view), width - 1)]
 
     def _with(self, of: "words.OfView", width: int) -> list[Line]:
         return of(self._view, width) if self._view else [Line()]
