@@ -123,7 +123,10 @@ def why_not_copied(survey: Survey, disk: Disk) -> str:
         (disk.transient, "it is a transient disk"),
         # Of a VM that is shut off sizes are read only now and then; live it is refused anyway.
         (disk.virtual_bytes is None and survey.vm.state.active, "its virtual size is not known"),
-        (disk.length_bytes is None and idle, "the size of its file is not known"),
+        (
+            disk.length_bytes is None and idle,
+            f"the size of its file is not known{survey.why('images')}",
+        ),
     )
     return next((why for is_so, why in reasons if is_so and why), "")
 

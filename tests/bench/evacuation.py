@@ -104,6 +104,9 @@ class Bench:
         for vm in (*GO, TAGGED):
             if self._host_of(vm) != HOST:
                 self.bench.ferry("migrate", vm, "--to", HOST, "--remove-source")
+        for vm in self._names_on(HOST):
+            if vm not in (*GO, TAGGED):
+                self.bench.ferry("migrate", vm, "--to", TARGETS[1], "--remove-source")
         missing = [vm for vm in (*GO, TAGGED) if self._host_of(vm) != HOST]
         if missing:
             raise BenchError(f"{', '.join(missing)} could not be brought to {HOST}")
@@ -234,12 +237,11 @@ class Bench:
 
     def _host_of(self, vm: str) -> str:
         """The one host that knows it."""
-        found = [
-            name
-            for name, host in self._hosts.items()
-            if vm in self.bench.virsh(host, "list", "--all", "--name").split()
-        ]
+        found = [name for name in self._hosts if vm in self._names_on(name)]
         return found[0] if len(found) == 1 else f"on {len(found)} hosts"
+
+    def _names_on(self, host: str) -> list[str]:
+        return self.bench.virsh(self._hosts[host], "list", "--all", "--name").split()
 
     def _counters(self) -> Counters:
         received = (wire_bytes(self._hosts[name], received=True) for name in TARGETS)

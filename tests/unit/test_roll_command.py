@@ -15,13 +15,17 @@ from backend.model import (
     EvacuationState,
     EvacuationWish,
     HookEnd,
+    Migration,
     MoveState,
+    Outcome,
+    Policy,
     Roll,
     RollControl,
     RollHost,
     RollState,
     RollStep,
     RollWish,
+    Verdict,
     Way,
 )
 from backend.service.client import BadInput
@@ -31,6 +35,7 @@ from backend.service.protocol import (
     EvacuationChanged,
     FleetChoice,
     ListRolls,
+    MigrationChanged,
     PlanRoll,
     Reply,
     Request,
@@ -207,6 +212,29 @@ async def test_json_has_a_line_for_each_change(
     assert lines[0]["first"]["moves"][0]["vm"] == "web-1"
     assert lines[2]["hosts"][0]["step"] == "hook"
     assert (lines[-1]["state"], lines[-1]["exit_code"]) == ("ended", 0)
+
+
+async def test_the_way_home_of_a_vm_is_told_once(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = replace(FIRST, state=EvacuationState.RUNNING, started=2.0)
+    back = replace(there, id="e2", started=20.0)
+    home = Migration("m2", "web-1", "u1", "kvm-c", "kvm-a", 21.0, Policy("balanced", 300))
+    verdict = Verdict("m2", "web-1", "kvm-c", "kvm-a", Outcome.MOVED, "kvm-a", "x", 1.0, 1.0)
+    both = begun(RollStep.RETURNING)
+    both = replace(both, hosts=(replace(both.hosts[0], runs=("e1", "e2")), HOSTS[1]))
+    engine.published = [
+        RollChanged(both),
+        EvacuationChanged(there),
+        EvacuationChanged(replace(there, state=EvacuationState.ENDED, ended=3.0)),
+        EvacuationChanged(back),
+        MigrationChanged(home),
+        MigrationChanged(replace(home, verdict=verdict)),
+        RollChanged(STOPPED),
+    ]
+    await run("roll", "kvm-a", "kvm-b", "--json")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["id"] for line in lines if line["event"] == "verdict"] == ["m2"]
 
 
 async def test_rolls_lists_them_and_says_how_to_go_on(

@@ -210,7 +210,8 @@ class RollFollower:
                 self._runs[run.id] = RunFollower(run, as_json=self._as_json)
                 return
         for one in self._runs.values():
-            one.take(change)
+            if one.run.state.open:  # the way home is another run's, of the same VMs
+                one.take(change)
 
     def _show(self) -> None:
         new, self._notes = self.roll.notes[self._notes :], len(self.roll.notes)

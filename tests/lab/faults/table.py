@@ -92,6 +92,9 @@ SAID = {
 }
 """What the verdict's reason says of a fault that is not the migration's own: one of these."""
 
+UNTOLD = {("guest crashes", "moved running")}
+"""libvirt tells of a crash only once it has done what that asks for: here it never does."""
+
 
 def cells() -> list[tuple[str, str]]:
     """(fault, phase) of each cell that can exist, phase by phase."""

@@ -12,7 +12,7 @@ from tests.lab.faults.phases import HOLDS
 from tests.lab.faults.play import look, play, scene_of
 from tests.lab.faults.results import Results
 from tests.lab.faults.scene import Scene
-from tests.lab.faults.table import KNOWN, SAID, cells, expected
+from tests.lab.faults.table import KNOWN, SAID, UNTOLD, cells, expected
 from tests.lab.ferry import Ferry
 
 pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.faults, pytest.mark.timeout(400)]
@@ -44,6 +44,7 @@ async def test_a_fault_in_a_phase(scene: Scene, fault: str, phase: str, results:
     played = await play(scene, FAULTS[fault], HOLDS[phase], phase)
     results.add(fault, phase, played)
     assert played.ended in expected(fault, phase), played.verdict
-    said = SAID.get(fault, ("",))
-    assert any(part in played.verdict["reason"] for part in said), played.verdict["reason"]
+    if (fault, played.ended) not in UNTOLD:
+        reason = played.verdict["reason"]
+        assert any(part in reason for part in SAID.get(fault, ("",))), reason
     await look(scene, played)
