@@ -169,13 +169,19 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
     stale = [f"a second definition on {gone.host}: virsh undefine {before.word} there"] * (
         gone.defined and held.defined
     )
+    certain = "it runs nowhere now"
+    if held.state is VmState.RUNNING:
+        certain = (
+            f"it is not whole and will not be; {held.host} calls it running, and it stands as soon"
+            " as it needs a page that never came"
+        )
     return Judgement(
         Outcome.LOST,
         None,
         f"Half of its memory was on {gone.host}, where its QEMU has ended: what {held.host} holds"
-        f" cannot run on. Certain: it runs nowhere now, and its disks are as it wrote them last."
-        " Lost: what was only in its memory; it starts as after a power cut. Do not resume it;"
-        " destroy it and start the VM from its disks.",
+        f" cannot run on. Certain: {certain}, and its disks are as it wrote them last. Lost: what"
+        " was only in its memory; it starts as after a power cut. Do not resume it; destroy it and"
+        " start the VM from its disks.",
         settled=False,
         leftovers=(f"half a VM on {held.host}: virsh destroy {before.word} there", *stale),
     )

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from backend.model import Migration, Phase, Sample, VmState
+from backend.model import Migration, Outcome, Phase, Sample, VmState
 from backend.plan.policy import BALANCED
 from backend.run import halves as halves_module
 from backend.run.halves import QUIET_S, SURE_COUNT, Halves
@@ -93,13 +93,21 @@ async def test_nobody_is_asked_while_it_sends_or_can_go_back(
 
 
 def test_the_verdict_says_what_is_certain_and_what_is_lost() -> None:
-    judgement = judge(Before("db-1", "kvm-a", "kvm-b", persistent=True), DIED, WAITS)
+    stands = replace(WAITS, state=VmState.PAUSED)
+    judgement = judge(Before("db-1", "kvm-a", "kvm-b", persistent=True), DIED, stands)
     assert "Certain: it runs nowhere now" in judgement.reason
     assert "Lost: what was only in its memory" in judgement.reason
     assert judgement.leftovers == (
         "half a VM on kvm-b: virsh destroy db-1 there",
         "a second definition on kvm-a: virsh undefine db-1 there",
     )
+
+
+def test_a_half_that_libvirt_calls_running_is_not_said_to_run_nowhere() -> None:
+    judgement = judge(Before("db-1", "kvm-a", "kvm-b", persistent=True), DIED, WAITS)
+    assert judgement.outcome is Outcome.LOST
+    assert "kvm-b calls it running" in judgement.reason
+    assert "nowhere" not in judgement.reason
 
 
 def test_the_only_definition_is_none_too_many() -> None:

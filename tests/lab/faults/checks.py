@@ -50,8 +50,10 @@ def ended_as(scene: Scene, verdict: Event) -> str:
     running = [host for host, state in states.items() if state == "running"]
     assert len(running) <= 1, f"it runs on {running}"
     if verdict["outcome"] == "lost":
-        assert not running, states
-        return f"lost {next(iter(states.values()))}"
+        (held,) = (host for host, state in states.items() if state in ("running", "paused"))
+        if running:
+            assert f"{held} calls it running" in verdict["reason"], verdict["reason"]
+        return f"lost {states[held]}"
     owner = verdict["owner"]
     assert set(states) == {owner}, f"{states}, though the verdict says {owner}: {verdict['reason']}"
     assert owner == (scene.target if verdict["outcome"] == "moved" else scene.source), verdict

@@ -26,6 +26,8 @@ CRASHED = STAYED_OFF | MOVED
 """libvirt does what a crash asks for only once no migration has the VM: by then it may have moved,
 and nothing is done."""
 LOST = frozenset({"lost paused"})
+LOST_HALF = frozenset({"lost paused", "lost running"})
+"""libvirt calls a half running as long as its QEMU waits for the other one."""
 """Half of its memory went with a QEMU: what is left of it cannot run, and the verdict says so."""
 
 Cell = frozenset[str] | Struck
@@ -46,7 +48,7 @@ TABLE: dict[str, Row] = {
         STAYED_OFF,
         STAYED_OFF,
         STAYED_OFF,
-        LOST,
+        LOST_HALF,
         Struck("the source's QEMU has ended"),
     ),
     "target's QEMU killed": (_NO_COPY, STAYED, STAYED, STAYED, LOST, MOVED_OFF),
@@ -92,8 +94,9 @@ SAID = {
 }
 """What the verdict's reason says of a fault that is not the migration's own: one of these."""
 
-UNTOLD = {("guest crashes", "moved running")}
-"""libvirt tells of a crash only once it has done what that asks for: here it never does."""
+UNTOLD = {("guest crashes", "moved running"), ("guest is suspended", "moved running")}
+"""libvirt tells of a crash only once it has done what that asks for: here it never does. Of a
+VM that is suspended during the copy it (9.0) tells as of the stop at the switchover."""
 
 
 def cells() -> list[tuple[str, str]]:
