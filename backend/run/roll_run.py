@@ -25,6 +25,7 @@ from backend.model import (
 )
 from backend.plan import roll_course as course
 from backend.remote import hook
+from backend.remote.shell import Shell
 from backend.run.roll_kit import RollKit, TroubleError, Watched
 from backend.run.roll_steps import MovingSteps
 
@@ -44,6 +45,8 @@ class RollRun:
         self._kit = kit
         self._steps = MovingSteps(kit, lambda: self.roll, self._set)
         self._task: asyncio.Task[None] | None = None
+        self._given_up = asyncio.Event()
+        """Somebody asked for its end."""
 
     def begin(self) -> None:
         """From now on it goes on."""
@@ -117,6 +120,7 @@ class RollRun:
 
     async def _abort(self) -> None:
         self._set(replace(self.roll, aborted=True))
+        self._given_up.set()
         self._note("to be ended: nothing more is begun", "operator")
         host = self.roll.current
         run = self._steps.run_of(host) if host else None
@@ -207,15 +211,29 @@ class RollRun:
         self._note(f"the hook runs on {host.host}: {command}")
         await self._keep()
         assert watch.shell is not None
-        try:
-            ended = await hook.run_hook(watch.shell, command, self.roll.wish.hook_within_s)
-        except CallTimedOut:
-            limit_s = self.roll.wish.hook_within_s
-            raise TroubleError(
-                f"The hook on {host.host} did not end within {limit_s:g} s, and may go on there"
-            ) from None
+        ended = await self._hook_ends(host, watch.shell)
         self._hooked(host, HookEnd(ended.exit_status, ended.took_s, ended.lines))
         return True
+
+    async def _hook_ends(self, host: RollHost, shell: Shell) -> hook.Hooked:
+        """Raises TroubleError where it takes too long, or is not waited for any more."""
+        wish = self.roll.wish
+        runs = asyncio.create_task(hook.run_hook(shell, wish.hook, wish.hook_within_s))
+        given_up = asyncio.create_task(self._given_up.wait())
+        try:
+            await asyncio.wait({runs, given_up}, return_when=asyncio.FIRST_COMPLETED)
+            if runs.done():
+                return await runs
+        except CallTimedOut:
+            limit = f"within {wish.hook_within_s:g} s"
+            raise TroubleError(
+                f"The hook on {host.host} did not end {limit}, and may go on there"
+            ) from None
+        finally:
+            for task in (runs, given_up):
+                task.cancel()
+            await asyncio.gather(runs, given_up, return_exceptions=True)
+        raise TroubleError(f"the hook on {host.host} is not waited for: it may go on there")
 
     def _hooked(self, host: RollHost, ended: HookEnd) -> None:
         """Raises TroubleError where it failed."""

@@ -144,6 +144,7 @@ class Bench:
         self.bench.run_lab("link", HOST, "--in", HOME_LINK, "--out", case.source)
         for target in TARGETS:
             self.bench.run_lab("link", target, "--in", case.target, "--out", HOME_LINK)
+        before = os.environ["XDG_STATE_HOME"]
         with tempfile.TemporaryDirectory(prefix="vf-bench-") as state:
             os.environ["XDG_STATE_HOME"] = state
             try:
@@ -155,6 +156,7 @@ class Bench:
                     self._round(case, number + 1, (*CAPS[turn:], *CAPS[:turn]))
             finally:
                 self.bench.stop_engine()
+                os.environ["XDG_STATE_HOME"] = before
 
     def _round(self, case: Case, number: int, caps: Sequence[int | None]) -> None:
         places = self._placement()

@@ -123,9 +123,12 @@ async def shown(console: Open, scene: Scene, size: tuple[int, int]) -> AsyncIter
 
 
 async def resized(c: Console, size: tuple[int, int]) -> None:
-    """As a terminal is: nothing is told to draw."""
+    """To that size, and until nothing changes any more."""
     await c.pilot.resize_terminal(*size)
-    await c.pilot.pause()
+    before = ""
+    while c.app.screen.size != size or c.text != before:
+        before = c.text
+        await c.settle()
 
 
 def flat(text: str) -> str:

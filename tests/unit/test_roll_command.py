@@ -44,6 +44,7 @@ from backend.service.protocol import (
     RollsReply,
     StartRoll,
     SteerRoll,
+    Watch,
 )
 from tui import command
 from tui.commands import roll as verbs
@@ -77,6 +78,8 @@ class Engine:
     started: Roll = field(default_factory=lambda: begun(RollStep.EMPTYING))
     published: list[Change] = field(default_factory=list)
     known: tuple[Roll, ...] = ()
+    steered: tuple[Roll, ...] = ()
+    """What is known once it has been steered."""
     asked: list[Request] = field(default_factory=list)
 
     async def call(self, request: Request) -> Reply:
@@ -88,6 +91,10 @@ class Engine:
                 return RollReply(self.started)
             case ListRolls():
                 return RollsReply(self.known)
+            case Watch():
+                self.published = [*map(RollChanged, self.known), *self.published]
+            case SteerRoll():
+                self.known = self.steered or self.known
         return Done()
 
     async def changes(self) -> AsyncIterator[Change]:
@@ -255,6 +262,13 @@ async def test_the_open_one_is_steered_and_followed(engine: Engine, action: str)
     engine.published = [RollChanged(replace(STOPPED, needs_you=True))]
     assert await run("rolls", action) == 3
     assert engine.of(SteerRoll) == [SteerRoll(RollControl(action))]
+
+
+async def test_how_it_stood_before_it_goes_on_is_not_taken_for_its_end(engine: Engine) -> None:
+    engine.known, engine.steered = (STOPPED,), (begun(RollStep.BACK),)
+    done = replace(begun(RollStep.DONE), state=RollState.ENDED, ended=9.0, hosts=())
+    engine.published = [RollChanged(done)]
+    assert await run("rolls", "resume") == 0
 
 
 async def test_one_that_waits_for_the_operator_is_not_waited_for(

@@ -349,6 +349,22 @@ async def test_an_aborted_roll_ends_with_what_is_left_to_do() -> None:
             await r.run.control(RollControl.RESUME)
 
 
+async def test_an_abort_does_not_wait_for_a_hook_that_hangs() -> None:
+    world = World()
+    async with rolling(
+        world,
+        roll_of(
+            "sleep 4",
+        ),
+    ) as r:
+        await r.so(lambda roll: roll.hosts[0].hook_began is not None)
+        async with asyncio.timeout(3):
+            await r.run.control(RollControl.ABORT)
+            roll = await r.until(RollState.ENDED)
+    assert any("it may go on there" in note.sentence for note in roll.notes)
+    assert "`virt-ferry return kvm-a`" in roll.trouble
+
+
 async def test_an_abort_after_a_stop_says_how_to_bring_the_vms_home() -> None:
     world = World()
     async with rolling(world, roll_of("exit 1")) as r:

@@ -69,7 +69,6 @@ async def rolls(options: argparse.Namespace, choice: FleetChoice) -> int:
     async with connected(choice) as client:
         if options.action is None:
             return _list(await _known(client), as_json=options.json)
-        await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
         if options.action != "watch":
             await client.call(SteerRoll(RollControl(options.action)))
         found = await _known(client)
@@ -77,6 +76,8 @@ async def rolls(options: argparse.Namespace, choice: FleetChoice) -> int:
             raise BadInput("There is no roll.", "`virt-ferry roll HOST...` begins one.")
         if options.action == "pause":
             return 0
+        # Only now: what is published begins with how it stands, and that is not to be older.
+        await client.call(Watch(fleet=False, migrations=True, samples_of=("*",)))
         return await _follow(client, RollFollower(found[-1], as_json=options.json))
 
 
