@@ -22,6 +22,7 @@ UNREACHABLE_S = 10.0
 JUMP_S = 3 * 3600.0
 DISK_BYTES = 2**20
 """So much room is left to a disk that fills up."""
+ENDS_S = 60.0
 ANY_TIME = "any time"
 """In place of a phase: which it is, is not known, and it may be over."""
 
@@ -134,6 +135,8 @@ def guest_ends(request: str) -> Callable[[Scene, str], Awaitable[None]]:
     async def happen(scene: Scene, _phase: str) -> None:
         scene.restarted = True
         await in_thread(scene.tell_guest, request)
+        silent = f"{scene.vm} answers no more"  # else the phase may be over before it has ended
+        await in_thread(eventually, lambda: scene.guest() is None, silent, ENDS_S)
 
     return happen
 
