@@ -38,6 +38,8 @@ class Meanwhile:
     _suspended: str = ""
     """Where and when by somebody else; empty again once it was resumed."""
     _ended: str = ""
+    shut_down_at: str = ""
+    """The host on which its guest shut down; empty: none was seen to."""
     _arrived: bool = False
 
     def take(self, host: str, detail: str) -> None:
@@ -54,6 +56,7 @@ class Meanwhile:
             self._suspended = ""
             self.told.note("note", f"somebody else has resumed it {where}")
         elif detail in _ENDS and not self._ended:
+            self.shut_down_at = host if "shut down" in _ENDS[detail] else ""
             self._ended = f"{_ENDS[detail]} {where}."
             self.told.note("note", f"{_ENDS[detail].lower()} {where}")
 
@@ -65,7 +68,7 @@ class Meanwhile:
                 return ""
             return f"It was suspended meanwhile by somebody else{self._place()}, and stays paused."
         if self._ended:
-            return self._ended
+            return "" if "its guest shut down" in judgement.reason else self._ended
         if seen is not None and seen.state is VmState.SHUT_OFF and before.active:
             return _SHUT_OFF.get(seen.state_reason, "")
         if self._suspended and judgement.outcome is Outcome.MOVED:

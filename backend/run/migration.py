@@ -35,7 +35,7 @@ from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
 from backend.run.meanwhile import Meanwhile
-from backend.run.mirrors import Mirrors, each_bytes_s
+from backend.run.mirrors import Mirrors, copied, each_bytes_s
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
 from backend.run.onlooker import Onlooker, Seen
@@ -314,12 +314,19 @@ class MigrationRun(Operated):
             cut = link_lost(self._watching.samples, self._call_error)
             patience_s = CUT_SILENT_S if cut and not self.state.post_copy else SILENT_S
             judgement, through = await settle(
-                self._before, self.state.uuid, self._source, self._target, patience_s
+                self._before_now, self.state.uuid, self._source, self._target, patience_s
             )
             if through and not await self._controls.wake(judgement.outcome):
                 return judgement
             if not through:
                 await self._follow()
+
+    @property
+    def _before_now(self) -> Before:
+        """With where its guest shut down, unless its newest disks are there and nowhere else."""
+        if copied(self.state.moves):
+            return self._before
+        return replace(self._before, shut_down_at=self._meanwhile.shut_down_at)
 
     async def _follow(self) -> None:
         """Our call has ended, the migration has not: go on watching and steering it."""

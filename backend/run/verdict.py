@@ -58,6 +58,9 @@ class Before:
     state: VmState = VmState.RUNNING
     autostart: bool = False
     uuid: str = ""
+    shut_down_at: str = ""
+    """Where its guest was seen to shut down while it moved, on the disks that the source has too;
+    empty: nowhere."""
 
     @property
     def word(self) -> str:
@@ -169,6 +172,20 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
     stale = [f"a second definition on {gone.host}: virsh undefine {before.word} there"] * (
         gone.defined and held.defined
     )
+    half = f"half a VM on {held.host}: virsh destroy {before.word} there"
+    if lost_half(source, target):
+        # Its call (libvirt 9.0) never returns, and keeps every change of the VM waiting there.
+        waits = f"libvirt on {gone.host} waits in the migration's call: systemctl restart libvirtd"
+        stale = [f"{waits} there", *stale]
+    if before.shut_down_at == gone.host:
+        return Judgement(
+            Outcome.STAYED,
+            held.host,
+            f"It is shut off: its guest shut down on {gone.host}, during post-copy. {held.host} has"
+            " its definition, and half of its memory, which nobody needs any more.",
+            settled=False,
+            leftovers=(half, *stale),
+        )
     certain = "it runs nowhere now"
     if held.state is VmState.RUNNING:
         certain = (
@@ -183,7 +200,7 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
         " was only in its memory; it starts as after a power cut. Do not resume it; destroy it and"
         " start the VM from its disks.",
         settled=False,
-        leftovers=(f"half a VM on {held.host}: virsh destroy {before.word} there", *stale),
+        leftovers=(half, *stale),
     )
 
 

@@ -55,9 +55,9 @@ class Console:
         await self.come_to_rest()
 
     async def come_to_rest(self) -> None:
-        """Until nothing waits: Textual's pause may end while a busy machine still draws."""
+        """Until nothing waits, or it is left: Textual's pause may end while it still draws."""
         await self.pilot.pause()
-        while self._waits():
+        while not self.app._exit and self._waits():
             await self.pilot._wait_for_screen()
             self.app.screen._on_timer_update()
 

@@ -99,6 +99,7 @@ def test_the_verdict_says_what_is_certain_and_what_is_lost() -> None:
     assert "Lost: what was only in its memory" in judgement.reason
     assert judgement.leftovers == (
         "half a VM on kvm-b: virsh destroy db-1 there",
+        "libvirt on kvm-a waits in the migration's call: systemctl restart libvirtd there",
         "a second definition on kvm-a: virsh undefine db-1 there",
     )
 
@@ -110,8 +111,20 @@ def test_a_half_that_libvirt_calls_running_is_not_said_to_run_nowhere() -> None:
     assert "nowhere" not in judgement.reason
 
 
+def test_a_guest_that_shut_down_at_the_target_has_lost_nothing() -> None:
+    before = Before("db-1", "kvm-a", "kvm-b", persistent=True, shut_down_at="kvm-b")
+    holds = replace(SENDS, job=None)
+    judgement = judge(before, holds, End("kvm-b", False, False))
+    assert (judgement.outcome, judgement.owner) == (Outcome.STAYED, "kvm-a")
+    assert "its guest shut down on kvm-b" in judgement.reason
+    assert judgement.leftovers == ("half a VM on kvm-a: virsh destroy db-1 there",)
+    elsewhere = judge(replace(before, shut_down_at="kvm-a"), holds, End("kvm-b", False, False))
+    assert elsewhere.outcome is Outcome.LOST
+
+
 def test_the_only_definition_is_none_too_many() -> None:
     judgement = judge(
         Before("db-1", "kvm-a", "kvm-b", persistent=True), DIED, replace(WAITS, defined=False)
     )
-    assert judgement.leftovers == ("half a VM on kvm-b: virsh destroy db-1 there",)
+    assert judgement.leftovers[0] == "half a VM on kvm-b: virsh destroy db-1 there"
+    assert not any("undefine" in one for one in judgement.leftovers)

@@ -57,6 +57,17 @@ def test_an_ordinary_move_has_nothing_to_say() -> None:
     assert reason(RUNS, NOTHING, ("kvm-a", "suspended migrated"), *failed) == ""
 
 
+def test_where_a_guest_shut_down_is_known_and_said_once() -> None:
+    told = Told(replace(STATE, post_copy=True), cast("Any", Silent()), 0.0, time.time)
+    meanwhile = Meanwhile(told, lambda: False)
+    assert meanwhile.shut_down_at == ""
+    meanwhile.take("kvm-b", "stopped shutdown")
+    assert meanwhile.shut_down_at == "kvm-b"
+    half = End("kvm-a", True, True, VmState.PAUSED, "post-copy")
+    judgement = judge(replace(BEFORE, shut_down_at="kvm-b"), half, End("kvm-b", False, False))
+    assert meanwhile.said(judgement) == ""
+
+
 def test_suspended_during_the_copy_it_goes_on_at_the_target() -> None:
     said = reason(NOTHING, RUNS, ("kvm-a", "suspended paused"), *MOVE)
     assert "suspended meanwhile by somebody else (on kvm-a, during the copy)" in said

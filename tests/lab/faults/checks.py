@@ -94,8 +94,11 @@ def assert_whole(scene: Scene) -> None:
 def set_right(scene: Scene, verdict: Event, ended: str) -> None:
     """As an operator would after reading the verdict: it runs again."""
     if ended.startswith("lost"):
-        for one in verdict["leftovers"]:  # `WHAT on HOST: virsh VERB VM there`
-            where, remedy = one.split(": virsh ")
+        for one in verdict["leftovers"]:
+            if "systemctl restart libvirtd" in one:  # `libvirt on HOST waits ...`
+                scene.restart_daemon(one.split()[2])
+                continue
+            where, remedy = one.split(": virsh ")  # `WHAT on HOST: virsh VERB VM there`
             verb, name, _there = remedy.split()
             scene.lab.virsh(where.split()[-1], verb, name)
         (home,) = scene.states()

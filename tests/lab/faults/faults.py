@@ -9,10 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from backend.lab.host import ensure_host, processes_of
 from backend.lab.layout import Lab as Layout
 from tests.lab.conftest import ROOT, eventually
-from tests.lab.faults.scene import Scene
+from tests.lab.faults.scene import Scene, raise_daemons
 from tests.lab.ferry import COMMAND
 from tests.lab.places import IMAGES, in_host
 
@@ -87,12 +86,6 @@ async def kill_sshd(scene: Scene, _phase: str) -> None:
 async def repair(scene: Scene) -> None:
     """Daemons that are gone start again. Not `lab up`, which also mends the VMs."""
     await in_thread(raise_daemons, Layout(scene.lab.name))
-
-
-def raise_daemons(lab: Layout) -> None:
-    living = processes_of(lab)
-    for host in lab.hosts:
-        ensure_host(lab, host, living[host.name])
 
 
 # -- the network ---------------------------------------------------------------------------------

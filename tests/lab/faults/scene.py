@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.lab.guest_link import GuestReport, guest_report, set_disk_writer, set_writer
+from backend.lab.host import ensure_host, processes_of
 from backend.lab.layout import GUEST_PORT
 from backend.lab.layout import Lab as Layout
 from backend.lab.netns import connect
@@ -160,6 +163,13 @@ class Scene:
                 guest.settimeout(0.5)
                 guest.recv(1)
 
+    def restart_daemon(self, host: str) -> None:
+        """As systemd does: its VMs go on."""
+        pid = self.pid(host, "libvirtd")
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), f"{host}'s libvirtd has ended", 30)
+        raise_daemons(Layout(self.lab.name))
+
     def states(self) -> dict[str, str]:
         """Host -> state, of each that knows the VM."""
         found = {}
@@ -214,3 +224,9 @@ class Scene:
 
         await asyncio.to_thread(eventually, known, "a verdict that is known", VERDICT_LIMIT_S)
         return found[0]
+
+
+def raise_daemons(lab: Layout) -> None:
+    living = processes_of(lab)
+    for host in lab.hosts:
+        ensure_host(lab, host, living[host.name])

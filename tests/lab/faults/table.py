@@ -25,10 +25,12 @@ MOVED_PAUSED = frozenset({"moved paused"})
 CRASHED = STAYED_OFF | MOVED
 """libvirt does what a crash asks for only once no migration has the VM: by then it may have moved,
 and nothing is done."""
+OFF = STAYED_OFF | MOVED_OFF
+"""With the source's definition where the target had none of it yet."""
 LOST = frozenset({"lost paused"})
-LOST_HALF = frozenset({"lost paused", "lost running"})
-"""libvirt calls a half running as long as its QEMU waits for the other one."""
 """Half of its memory went with a QEMU: what is left of it cannot run, and the verdict says so."""
+LOST_HALF = LOST | {"lost running"}
+"""libvirt calls a half running as long as its QEMU waits for the other one."""
 
 Cell = frozenset[str] | Struck
 Row = tuple[Cell, Cell, Cell, Cell, Cell, Cell]
@@ -58,7 +60,7 @@ TABLE: dict[str, Row] = {
     "stream broken": (_NO_STREAM, STAYED, STAYED, STAYED, MOVED, _NO_STREAM),
     "sshd killed": (EITHER, MOVED, MOVED, MOVED, MOVED, MOVED),
     "host unreachable to the engine": (EITHER, MOVED, MOVED, MOVED, MOVED, MOVED),
-    "guest shuts down": (STAYED_OFF, STAYED_OFF, STAYED_OFF, _STOPPED, MOVED_OFF, MOVED_OFF),
+    "guest shuts down": (STAYED_OFF, STAYED_OFF, STAYED_OFF, _STOPPED, OFF, MOVED_OFF),
     "guest crashes": (STAYED_OFF, CRASHED, CRASHED, _STOPPED, MOVED_OFF, MOVED_OFF),
     "guest is suspended": (
         MOVED_PAUSED,
