@@ -35,7 +35,7 @@ from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
 from backend.run.meanwhile import Meanwhile
-from backend.run.mirrors import Mirrors, copied, each_bytes_s
+from backend.run.mirrors import Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
 from backend.run.old_images import OldImages
 from backend.run.onlooker import Onlooker, Seen
@@ -323,9 +323,7 @@ class MigrationRun(Operated):
 
     @property
     def _before_now(self) -> Before:
-        """With where its guest shut down, unless its newest disks are there and nowhere else."""
-        if copied(self.state.moves):
-            return self._before
+        """With where its guest shut down."""
         return replace(self._before, shut_down_at=self._meanwhile.shut_down_at)
 
     async def _follow(self) -> None:

@@ -59,8 +59,7 @@ class Before:
     autostart: bool = False
     uuid: str = ""
     shut_down_at: str = ""
-    """Where its guest was seen to shut down while it moved, on the disks that the source has too;
-    empty: nowhere."""
+    """Where its guest was seen to shut down while it moved; empty: nowhere."""
 
     @property
     def word(self) -> str:
@@ -177,14 +176,17 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
         # Its call (libvirt 9.0) never returns, and keeps every change of the VM waiting there.
         waits = f"libvirt on {gone.host} waits in the migration's call: systemctl restart libvirtd"
         stale = [f"{waits} there", *stale]
-    if before.shut_down_at == gone.host:
+    if gone is target and gone.defined and before.shut_down_at == gone.host:
         return Judgement(
-            Outcome.STAYED,
-            held.host,
-            f"It is shut off: its guest shut down on {gone.host}, during post-copy. {held.host} has"
-            " its definition, and half of its memory, which nobody needs any more.",
+            Outcome.MOVED,
+            gone.host,
+            f"It is shut off on {gone.host}: its guest shut down there, during post-copy."
+            f" {held.host} holds half of its memory, which nobody needs any more.",
             settled=False,
-            leftovers=(half, *stale),
+            leftovers=(
+                half,
+                f"a second definition on {held.host}: virsh undefine {before.word} there",
+            ),
         )
     certain = "it runs nowhere now"
     if held.state is VmState.RUNNING:

@@ -114,12 +114,13 @@ def test_a_half_that_libvirt_calls_running_is_not_said_to_run_nowhere() -> None:
 def test_a_guest_that_shut_down_at_the_target_has_lost_nothing() -> None:
     before = Before("db-1", "kvm-a", "kvm-b", persistent=True, shut_down_at="kvm-b")
     holds = replace(SENDS, job=None)
-    judgement = judge(before, holds, End("kvm-b", False, False))
-    assert (judgement.outcome, judgement.owner) == (Outcome.STAYED, "kvm-a")
-    assert "its guest shut down on kvm-b" in judgement.reason
-    assert judgement.leftovers == ("half a VM on kvm-a: virsh destroy db-1 there",)
-    elsewhere = judge(replace(before, shut_down_at="kvm-a"), holds, End("kvm-b", False, False))
-    assert elsewhere.outcome is Outcome.LOST
+    off = End("kvm-b", True, False, VmState.SHUT_OFF, "shutdown")
+    judgement = judge(before, holds, off)
+    assert (judgement.outcome, judgement.owner) == (Outcome.MOVED, "kvm-b")
+    assert "its guest shut down there" in judgement.reason
+    assert judgement.leftovers[0] == "half a VM on kvm-a: virsh destroy db-1 there"
+    assert judge(replace(before, shut_down_at="kvm-a"), holds, off).outcome is Outcome.LOST
+    assert judge(before, holds, End("kvm-b", False, False)).outcome is Outcome.LOST
 
 
 def test_the_only_definition_is_none_too_many() -> None:

@@ -64,7 +64,9 @@ def test_where_a_guest_shut_down_is_known_and_said_once() -> None:
     meanwhile.take("kvm-b", "stopped shutdown")
     assert meanwhile.shut_down_at == "kvm-b"
     half = End("kvm-a", True, True, VmState.PAUSED, "post-copy")
-    judgement = judge(replace(BEFORE, shut_down_at="kvm-b"), half, End("kvm-b", False, False))
+    gone = End("kvm-b", True, False, VmState.SHUT_OFF, "shutdown")
+    judgement = judge(replace(BEFORE, shut_down_at="kvm-b"), half, gone)
+    assert judgement.outcome is Outcome.MOVED
     assert meanwhile.said(judgement) == ""
 
 

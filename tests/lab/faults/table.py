@@ -25,8 +25,6 @@ MOVED_PAUSED = frozenset({"moved paused"})
 CRASHED = STAYED_OFF | MOVED
 """libvirt does what a crash asks for only once no migration has the VM: by then it may have moved,
 and nothing is done."""
-OFF = STAYED_OFF | MOVED_OFF
-"""With the source's definition where the target had none of it yet."""
 LOST = frozenset({"lost paused"})
 """Half of its memory went with a QEMU: what is left of it cannot run, and the verdict says so."""
 LOST_HALF = LOST | {"lost running"}
@@ -60,7 +58,7 @@ TABLE: dict[str, Row] = {
     "stream broken": (_NO_STREAM, STAYED, STAYED, STAYED, MOVED, _NO_STREAM),
     "sshd killed": (EITHER, MOVED, MOVED, MOVED, MOVED, MOVED),
     "host unreachable to the engine": (EITHER, MOVED, MOVED, MOVED, MOVED, MOVED),
-    "guest shuts down": (STAYED_OFF, STAYED_OFF, STAYED_OFF, _STOPPED, OFF, MOVED_OFF),
+    "guest shuts down": (STAYED_OFF, STAYED_OFF, STAYED_OFF, _STOPPED, MOVED_OFF, MOVED_OFF),
     "guest crashes": (STAYED_OFF, CRASHED, CRASHED, _STOPPED, MOVED_OFF, MOVED_OFF),
     "guest is suspended": (
         MOVED_PAUSED,
@@ -85,7 +83,10 @@ TABLE: dict[str, Row] = {
 """Fault -> for each phase how it may end: the outcome, and what becomes of the VM."""
 
 
-KNOWN: dict[tuple[str, str], str] = {}
+KNOWN: dict[tuple[str, str], str] = {
+    ("guest shuts down", "post-copy"): "the half of its memory that stays at the source is left to"
+    " the operator, with its remedies"
+}
 """Cells that do not hold yet, each with why."""
 
 SAID = {
