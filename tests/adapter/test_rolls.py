@@ -93,6 +93,7 @@ async def test_the_only_host_has_nowhere_to_send_its_vms(journal: Path) -> None:
             await ask(PlanRoll(RollWish(("one",))))
 
 
+@pytest.mark.long
 async def test_a_plan_says_what_cannot_go_and_a_start_refuses_it(journal: Path) -> None:
     async with engine(journal) as ask:
         reply = await ask(PlanRoll(RollWish(("one", "two"))))

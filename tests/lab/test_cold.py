@@ -102,6 +102,7 @@ async def test_a_vm_that_is_copied_cannot_be_started_and_an_abort_leaves_nothing
     lab.virsh(source, "destroy", OFF)
 
 
+@pytest.mark.long
 async def test_an_engine_that_dies_leaves_the_source_whole_and_the_next_one_tidies_up(
     lab: Lab, ferry: Ferry
 ) -> None:

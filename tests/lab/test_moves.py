@@ -85,6 +85,7 @@ async def test_a_writing_vm_moves_encrypted_keeping_its_rate(lab: Lab, ferry: Fe
     assert guest["write_rate"] == 5_000_000
 
 
+@pytest.mark.long
 async def test_a_vm_above_the_link_is_named_within_three_passes_and_stays(
     lab: Lab, ferry: Ferry
 ) -> None:
@@ -112,6 +113,7 @@ async def test_a_vm_above_the_link_is_named_within_three_passes_and_stays(
     assert limit == str(DEFAULT_PAUSE_MS)
 
 
+@pytest.mark.long
 async def test_two_at_once_and_the_controls_of_one(lab: Lab, ferry: Ferry) -> None:
     slow_links(lab)
     targets = {vm: other(lab, vm) for vm in ("idle-1", "shared-1")}

@@ -44,6 +44,7 @@ def memory_good(lab: Lab, name: str) -> bool:
     return bool(next(vm["memory_ok"] for vm in lab.status()["vms"] if vm["name"] == name))
 
 
+@pytest.mark.long
 def test_balanced_finishes_a_vm_above_the_link_within_its_pause(lab: Lab, ferry: Ferry) -> None:
     _, target = busy(lab)
     ferry.run("vms")
@@ -62,6 +63,7 @@ def test_balanced_finishes_a_vm_above_the_link_within_its_pause(lab: Lab, ferry:
     assert memory_good(lab, "cache-1")
 
 
+@pytest.mark.long
 def test_gentle_gives_up_in_time_and_puts_everything_back(lab: Lab, ferry: Ferry) -> None:
     source, target = busy(lab)
     before = lab.virsh(source, "migrate-getmaxdowntime", "cache-1").split()[0]

@@ -75,6 +75,7 @@ async def test_a_vm_that_gets_busy_on_the_way(lab: Lab, ferry: Ferry) -> None:
     assert_nothing_repeats(running.events)
 
 
+@pytest.mark.long
 async def test_a_link_that_drops_and_comes_back(lab: Lab, ferry: Ferry) -> None:
     """Nothing is decided while nothing is sent; where libvirt gives up, it is tried once more."""
     source, target = host_of(lab, "idle-1"), other(lab, "idle-1")

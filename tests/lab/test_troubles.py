@@ -55,6 +55,7 @@ async def test_the_sources_daemon_dies(lab: Lab, ferry: Ferry) -> None:
     assert_only_on(lab, "idle-1", source)
 
 
+@pytest.mark.long
 async def test_the_targets_link_is_cut_for_a_while(lab: Lab, ferry: Ferry) -> None:
     target = other(lab, "idle-1")
     async with ferry.migrating("idle-1", "--to", target) as running:

@@ -160,6 +160,7 @@ def compare_and_start_again(lab: Lab, source: str, target: str, path: str) -> No
     assert_only_on(lab, target)
 
 
+@pytest.mark.long
 def test_another_pool_and_name_and_the_source_is_removed(
     lab: Lab, ferry: Ferry, second: str
 ) -> None:
@@ -191,6 +192,7 @@ def test_another_pool_and_name_and_the_source_is_removed(
         outside(lab, target, "/var/lib/libvirt/second/moved 1.qcow2").unlink(missing_ok=True)
 
 
+@pytest.mark.long
 async def test_an_abort_while_disks_are_copied_leaves_all_as_it_was(lab: Lab, ferry: Ferry) -> None:
     for host in HOSTS:
         lab.run("link", host, CRAWL)

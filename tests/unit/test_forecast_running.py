@@ -266,6 +266,7 @@ def test_what_converges_is_said_to_and_its_figures_hold(
             assert view.expected_sent_bytes >= sample.sent_bytes
 
 
+@pytest.mark.long
 @quick
 @given(memories, links, st.floats(1.3, 10), st.floats(0.3, 1), limits, noises, seeds)
 def test_hopeless_writers_are_named_within_three_passes(

@@ -112,25 +112,32 @@ def deadline_left(view: MigrationView) -> Span:
 def big_lines(view: MigrationView, width: int) -> list[Line]:
     """The word with its number, then the reason: two lines, three where they are short."""
     rows, count = _big_rows(view.migration, width), _big_count(width)
-    if len(rows) > count:
+    if says_more(view, width):
         rows[count - 1] = cut((*rows[count - 1], (" …", Ink.TEXT)), width)
     rows = (rows + [()] * count)[:count]
     return [Line(row, Under.PLAIN if index else Under.BIG) for index, row in enumerate(rows)]
 
 
 def says_more(view: MigrationView, width: int) -> bool:
-    """The big lines have no room for all of it."""
-    return len(_big_rows(view.migration, width)) > _big_count(width)
+    """The big lines end within a sentence; one that has no room at all is not missed."""
+    count = _big_count(width)
+    whole = len(_head_rows(view.migration, width)) == count
+    return not whole and len(_big_rows(view.migration, width)) > count
 
 
 def _big_count(width: int) -> int:
     return 2 if width >= WIDE else 3
 
 
+def _head_rows(m: Migration, width: int) -> list[Spans]:
+    head, _ = _sentences(m)
+    return wrap(spans_of((" ", Ink.TEXT), word_span(m), "  ", (head, Ink.BOLD)), width, indent=3)
+
+
 def _big_rows(m: Migration, width: int) -> list[Spans]:
-    head, more = _sentences(m)
-    first = wrap(spans_of((" ", Ink.TEXT), word_span(m), "  ", (head, Ink.BOLD)), width, indent=3)
-    return first + (wrap(spans_of((f"   {more}", Ink.TEXT)), width, indent=3) if more else [])
+    _, more = _sentences(m)
+    rest = wrap(spans_of((f"   {more}", Ink.TEXT)), width, indent=3) if more else []
+    return _head_rows(m, width) + rest
 
 
 def _sentences(m: Migration) -> tuple[str, str]:
