@@ -130,6 +130,7 @@ def test_a_set_time_is_when_the_pause_falls(lab: Lab, ferry: Ferry) -> None:
     assert abs(time.time() - at) < 8
 
 
+@pytest.mark.long
 async def test_a_suspended_vm_that_stays_after_all_goes_on(lab: Lab, ferry: Ferry) -> None:
     source, target = busy(lab)
     async with ferry.migrating("cache-1", "--to", target, "--policy", "gentle") as running:

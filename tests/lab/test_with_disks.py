@@ -283,6 +283,7 @@ def test_a_vm_goes_to_another_bridge(lab: Lab, ferry: Ferry) -> None:
         subprocess.run([*netns, "del", "br-lan"], check=False)
 
 
+@pytest.mark.long
 async def test_the_disks_too_go_encrypted(lab: Lab, ferry: Ferry) -> None:
     """The target's NBD server hands nothing to who does not begin TLS."""
     for host in HOSTS:
