@@ -43,7 +43,7 @@ def forecast_before(
         return Forecast(
             True,
             pause_ms=predicted_pause(tuning.pause_limit_ms, outset.pauses_ms),
-            needs="the link's speed is not known",
+            needs=f"the link's speed is not known{outset.link_why}",
         )
     if tuning.switch is not None:
         return _by_post_copy(views, tuning)

@@ -47,6 +47,8 @@ class Outset:
     link_bytes_s: float | None = None
     link_origin: str = ""
     """`learned`, `probed`, `card`."""
+    link_why: str = ""
+    """` (REASON)` where its speed is not known."""
     bandwidth_bytes_s: int | None = None
     """The operator's limit."""
     sharing: int = 0

@@ -90,6 +90,7 @@ def _outset(facts: Survey, options: MoveOptions, links: Links, history: History)
         resident_bytes=vm.memory_used_bytes,
         link_bytes_s=link.rate_bytes_s if link else None,
         link_origin=link.origin.value if link else "",
+        link_why="" if link else facts.why("link"),
         bandwidth_bytes_s=options.bandwidth_bytes_s,
         sharing=measures.sharing_link,
         counts=tuple(_count(reading) for reading in measures.readings),

@@ -12,6 +12,8 @@ from backend.remote.link_probe import LinkProbe, probe_link
 from backend.remote.shell import Shell
 
 PROBE_KEPT_S = 60.0
+FAILED_KEPT_S = 5.0
+"""One that failed holds for the plans that are made together, not for the next try."""
 LEARNED_KEPT_S = 24 * 3600.0
 """Links change; what was learned before yesterday is not trusted."""
 
@@ -89,7 +91,10 @@ class Links:
     def probed(self, source: str, target: str) -> Probed | None:
         """The last probe, if it is not too old."""
         found = self._probed.get((source, target))
-        return found if found and self._now() - found.at <= PROBE_KEPT_S else None
+        if found is None:
+            return None
+        kept_s = PROBE_KEPT_S if found.probe.rate_bytes_s else FAILED_KEPT_S
+        return found if self._now() - found.at <= kept_s else None
 
     async def probe(
         self, source: str, target: str, ends: tuple[Shell, Shell], migrate_uri: str

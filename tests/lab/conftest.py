@@ -180,3 +180,12 @@ def ferry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ferry]
     made = Ferry(lab.fleet, tmp_path_factory.mktemp("state"))
     yield made
     made.stop()
+
+
+@pytest.fixture
+def own_ferry(lab: Lab, tmp_path: Path) -> Iterator[Ferry]:
+    """The same, of one test. Its state directory is the one that an engine which meets a fault
+    leaves behind."""
+    made = Ferry(lab.fleet, tmp_path)
+    yield made
+    made.stop()

@@ -1,7 +1,10 @@
 """Where a lab's VMs and their files are, and looking at them from outside of its hosts."""
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from tests.lab.conftest import Lab
 from tests.lab.ferry import Event
@@ -36,6 +39,31 @@ def only_at_home(lab: Lab, *vms: str) -> None:
             if host != home:
                 lab.virsh(host, "pool-refresh", "default")
                 lab.virsh(host, "vol-delete", "--pool", "default", f"{vm}.qcow2", check=False)
+
+
+class OwnVm(Protocol):
+    """A VM of a test's own."""
+
+    def make(self) -> None:
+        """It runs from now on."""
+
+    def gone(self) -> None:
+        """Nothing of it is left on any host."""
+
+
+T = TypeVar("T", bound=OwnVm)
+
+
+@contextmanager
+def made_alone(lab: Lab, vm: T) -> Iterator[T]:
+    """It is there, on quick links, beside silent writers."""
+    only_at_home(lab)
+    vm.gone()
+    try:
+        vm.make()
+        yield vm
+    finally:
+        vm.gone()
 
 
 def assert_defined_only_on(lab: Lab, vm: str, host: str) -> None:

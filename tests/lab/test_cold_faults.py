@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -45,14 +44,6 @@ CELLS = [
 ]
 
 
-@pytest.fixture
-def ferry(lab: Lab, tmp_path: Path) -> Iterator[Ferry]:
-    """Its state directory is the one that the engine which meets the fault leaves behind."""
-    made = Ferry(Path(lab.fleet), tmp_path)
-    yield made
-    made.stop()
-
-
 @pytest.fixture(autouse=True)
 def mended(lab: Lab) -> Iterator[None]:
     only_at_home(lab, OFF)
@@ -63,7 +54,7 @@ def mended(lab: Lab) -> Iterator[None]:
 
 def meet(
     lab: Lab,
-    ferry: Ferry,
+    own_ferry: Ferry,
     step: str,
     fault: str,
     pool: str = "default",
@@ -73,7 +64,7 @@ def meet(
 ) -> Event | None:
     """Move it with a fault; its verdict, or None where the engine died."""
     to = target or other(lab, vm)
-    words = (str(ferry.fleet), str(ferry.state), vm, to, step, fault, pool, *mode.split())
+    words = (str(own_ferry.fleet), str(own_ferry.state), vm, to, step, fault, pool, *mode.split())
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab.cold_fault", *words],
         cwd=ROOT,
@@ -102,11 +93,11 @@ def as_command(lab: Lab, fault: str, target: str) -> str:
 
 
 @pytest.mark.parametrize(("fault", "step"), CELLS)
-def test_a_fault_at_a_step(lab: Lab, ferry: Ferry, fault: str, step: str) -> None:
+def test_a_fault_at_a_step(lab: Lab, own_ferry: Ferry, fault: str, step: str) -> None:
     source, target = host_of(lab, OFF), other(lab, OFF)
     image = outside(lab, source, f"{IMAGES}/{OFF}.qcow2")
     before = image.read_bytes()
-    verdict = meet(lab, ferry, step, as_command(lab, fault, target))
+    verdict = meet(lab, own_ferry, step, as_command(lab, fault, target))
     moves_on = step == "release"  # the source has let go: there is only forward
     if verdict is not None and not moves_on and not (fault != "abort" and step == "hand-over"):
         assert (verdict["outcome"], verdict["owner"]) == ("stayed", source), verdict
@@ -114,7 +105,7 @@ def test_a_fault_at_a_step(lab: Lab, ferry: Ferry, fault: str, step: str) -> Non
     if fault == "link":
         lab.run("link", target, "up")
     lab.up()
-    ferry.run("hosts")  # begins an engine, which takes up what is open
+    own_ferry.run("hosts")  # begins an engine, which takes up what is open
     owner = target if moves_on or owned_by(lab, target) else source
     assert owner == source or step in ("hand-over", "release")
     loser = source if owner == target else target
@@ -138,7 +129,7 @@ def owned_by(lab: Lab, target: str) -> bool:
 
 
 @pytest.mark.long
-def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry) -> None:
+def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, own_ferry: Ferry) -> None:
     source, target = host_of(lab, OFF), other(lab, OFF)
     within = ["nsenter", f"--mount=/run/vferry/{lab.name}/{target}.mnt", "--"]
     subprocess.run([*within, "mkdir", "-p", "/mnt/tight"], check=True)
@@ -147,7 +138,7 @@ def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry) -> None
     lab.virsh(target, "pool-create-as", "tight", "dir", "--target", "/mnt/tight")
     try:
         fill = " ".join([*within, "fallocate", "-l", "100M", "/mnt/tight/fill"])
-        verdict = meet(lab, ferry, "copy", fill, "tight")
+        verdict = meet(lab, own_ferry, "copy", fill, "tight")
         assert verdict is not None
         assert (verdict["outcome"], verdict["owner"]) == ("stayed", source), verdict
         assert "room" in verdict["reason"] or "space" in verdict["reason"], verdict
@@ -164,7 +155,7 @@ def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry) -> None
 
 @pytest.mark.long
 @pytest.mark.parametrize("harm", ["header", "truncated", "tables"])
-def test_an_image_that_cannot_be_read_is_not_moved(lab: Lab, ferry: Ferry, harm: str) -> None:
+def test_an_image_that_cannot_be_read_is_not_moved(lab: Lab, own_ferry: Ferry, harm: str) -> None:
     source, target = host_of(lab, OFF), other(lab, OFF)
     image = outside(lab, source, f"{IMAGES}/{OFF}.qcow2")
     before = image.read_bytes()
@@ -175,7 +166,7 @@ def test_an_image_that_cannot_be_read_is_not_moved(lab: Lab, ferry: Ferry, harm:
     }[harm]
     try:
         image.write_bytes(harmed)
-        events, code = ferry.migrate(OFF, "--to", target)
+        events, code = own_ferry.migrate(OFF, "--to", target)
         said = json.dumps(events[-1])
         assert code in (1, 2), said
         assert events[-1].get("outcome", "stayed") == "stayed", said

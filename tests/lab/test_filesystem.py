@@ -7,22 +7,15 @@ import pytest
 from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Ferry
 from tests.lab.fs_vm import IMAGE, NAME, FsVm
-from tests.lab.places import HOSTS, assert_defined_only_on, set_links
+from tests.lab.places import HOSTS, assert_defined_only_on, made_alone
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
 @pytest.fixture
 def vm(lab: Lab) -> Iterator[FsVm]:
-    lab.run("quiet")
-    set_links(lab, "1gbit")
-    made = FsVm(lab, HOSTS[0])
-    made.gone()
-    try:
-        made.make()
+    with made_alone(lab, FsVm(lab, HOSTS[0])) as made:
         yield made
-    finally:
-        made.gone()
 
 
 def test_it_is_whole_after_a_live_move_a_shutdown_and_a_new_start(

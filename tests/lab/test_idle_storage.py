@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -25,14 +24,6 @@ TABLE = [
     *(("abort", step) for step in STEPS[:4]),
     *((fault, step) for step in STEPS for fault in ("kill", "daemon")),
 ]
-
-
-@pytest.fixture
-def ferry(lab: Lab, tmp_path: Path) -> Iterator[Ferry]:
-    """Its state directory is the one that the engine which meets the fault leaves behind."""
-    made = Ferry(Path(lab.fleet), tmp_path)
-    yield made
-    made.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -70,14 +61,14 @@ def files_in(lab: Lab, host: str, folder: str) -> list[str]:
 
 
 def test_a_disk_goes_with_its_snapshots_and_the_old_image_is_removed_as_asked(
-    lab: Lab, ferry: Ferry, host: str
+    lab: Lab, own_ferry: Ferry, host: str
 ) -> None:
     lab.virsh(host, "snapshot-create-as", OFF, "before")
     before = outside(lab, host, HOME).read_bytes()
     words = (OFF, *STORAGE, "--disk", "vda=second:moved 1.qcow2")
-    (plan,) = ferry.json("plan", *words)
+    (plan,) = own_ferry.json("plan", *words)
     assert (plan["blocked"], plan["virsh"]) == (False, "")
-    events, code = ferry.migrate(*words, "--remove-source")
+    events, code = own_ferry.migrate(*words, "--remove-source")
     verdict, path = events[-1], f"{SECOND}/moved 1.qcow2"
     assert (code, verdict["outcome"], verdict["owner"]) == (0, "moved", host), verdict
     assert (verdict["mode"], verdict["leftovers"], verdict["kept"]) == ("storage", [], [])
@@ -96,14 +87,14 @@ def test_a_disk_goes_with_its_snapshots_and_the_old_image_is_removed_as_asked(
 
 
 def test_it_cannot_be_started_meanwhile_and_an_abort_leaves_nothing(
-    lab: Lab, ferry: Ferry, host: str
+    lab: Lab, own_ferry: Ferry, host: str
 ) -> None:
     async def move() -> tuple[Event, int]:
         words = (OFF, *STORAGE, "--disk", "vda=second", "--bandwidth", "2MB/s")
-        async with ferry.migrating(*words) as moving:
+        async with own_ferry.migrating(*words) as moving:
             await moving.until(event="disk", done_bytes=lambda done: done > 0)
             assert "lock" in start_refused(lab, host)
-            done = await asyncio.to_thread(ferry.run, "abort", OFF)
+            done = await asyncio.to_thread(own_ferry.run, "abort", OFF)
             assert done.returncode == 0, done.stderr
             return await moving.verdict(), await moving.ended()
 
@@ -116,13 +107,13 @@ def test_it_cannot_be_started_meanwhile_and_an_abort_leaves_nothing(
 
 @pytest.mark.parametrize(("fault", "step"), TABLE)
 def test_a_fault_at_a_step(
-    lab: Lab, ferry: Ferry, host: str, restarting: str, fault: str, step: str
+    lab: Lab, own_ferry: Ferry, host: str, restarting: str, fault: str, step: str
 ) -> None:
     image = outside(lab, host, HOME)
     before = image.read_bytes()
     command = restarting if fault == "daemon" else fault
-    verdict = meet(lab, ferry, step, command, "second", target="-")
-    ferry.run("hosts")  # begins an engine, which takes up what is open
+    verdict = meet(lab, own_ferry, step, command, "second", target="-")
+    own_ferry.run("hosts")  # begins an engine, which takes up what is open
     moved = step == "follow"  # the definition names the new image: there is only forward
     if fault == "daemon" and verdict is not None:
         moved = verdict["outcome"] == "moved"  # one that is back in time is asked again
@@ -154,7 +145,7 @@ def daemon_back_again(lab: Lab, host: str) -> Iterator[str]:
     script.unlink()
 
 
-def test_what_cannot_be_is_refused_with_its_reason(lab: Lab, ferry: Ferry, host: str) -> None:
+def test_what_cannot_be_is_refused_with_its_reason(lab: Lab, own_ferry: Ferry, host: str) -> None:
     precious = outside(lab, host, AWAY)
     cases: dict[tuple[str, ...], str] = {
         (OFF,): "it is not said which disk",
@@ -163,37 +154,37 @@ def test_what_cannot_be_is_refused_with_its_reason(lab: Lab, ferry: Ferry, host:
         (OFF, "--disk", "vdz=second"): "no disk vdz",
     }
     for words, says in cases.items():
-        done = ferry.run("migrate", *words, *STORAGE)
+        done = own_ferry.run("migrate", *words, *STORAGE)
         assert (done.returncode, says in done.stderr) == (2, True), done.stderr
     precious.write_text("not yours")
-    done = ferry.run("migrate", OFF, *STORAGE, "--disk", "vda=second")
+    done = own_ferry.run("migrate", OFF, *STORAGE, "--disk", "vda=second")
     assert (done.returncode, "exists on" in done.stderr) == (2, True), done.stderr
     assert precious.read_text() == "not yours"
 
 
-def test_saved_memory_is_not_left_with_the_old_image(lab: Lab, ferry: Ferry, host: str) -> None:
+def test_saved_memory_is_not_left_with_the_old_image(lab: Lab, own_ferry: Ferry, host: str) -> None:
     lab.virsh(host, "start", OFF)
     eventually(lambda: lab.vm(OFF)["memory_ok"] is True, "it runs", 40)
     lab.virsh(host, "managedsave", OFF)
     try:
-        done = ferry.run("migrate", OFF, *STORAGE, "--disk", "vda=second")
+        done = own_ferry.run("migrate", OFF, *STORAGE, "--disk", "vda=second")
         assert (done.returncode, "managedsave-remove" in done.stderr) == (2, True), done.stderr
     finally:
         lab.virsh(host, "managedsave-remove", OFF)
 
 
-def test_what_is_damaged_is_not_moved(lab: Lab, ferry: Ferry, host: str) -> None:
+def test_what_is_damaged_is_not_moved(lab: Lab, own_ferry: Ferry, host: str) -> None:
     image = outside(lab, host, HOME)
     before = image.read_bytes()
     image.write_bytes(before[:0x10000] + b"\xff" * 4096 + before[0x11000:])
-    events, code = ferry.migrate(OFF, *STORAGE, "--disk", "vda=second")
+    events, code = own_ferry.migrate(OFF, *STORAGE, "--disk", "vda=second")
     said = json.dumps(events[-1])
     assert code in (1, 2), said
     assert image.name in said
     assert (disk_of(lab, host), files_in(lab, host, SECOND)) == (HOME, [])
 
 
-def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry, host: str) -> None:
+def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, own_ferry: Ferry, host: str) -> None:
     tight = "/mnt/tight"
     in_host(lab, host, "mkdir", "-p", tight)
     in_host(lab, host, "mount", "-t", "tmpfs", "-o", "size=150m", "tight", tight)
@@ -202,7 +193,7 @@ def test_a_pool_that_fills_up_while_it_is_copied(lab: Lab, ferry: Ferry, host: s
     try:
         namespace = f"/run/vferry/{lab.name}/{host}.mnt"
         fill = f"nsenter --mount={namespace} -- fallocate -l 100M {tight}/fill"
-        verdict = meet(lab, ferry, "copy", fill, "tight", target="-")
+        verdict = meet(lab, own_ferry, "copy", fill, "tight", target="-")
         assert verdict is not None
         assert (verdict["outcome"], verdict["leftovers"]) == ("stayed", []), verdict
         assert "space" in verdict["reason"]

@@ -11,7 +11,7 @@ import pytest
 from tests.lab.conftest import Lab, eventually
 from tests.lab.ferry import Event, Ferry
 from tests.lab.image_lab import SHAPES, Shape, allocated, run, same_to_a_guest
-from tests.lab.places import HOSTS, IMAGES, assert_defined_only_on, outside, qemu_img, set_links
+from tests.lab.places import HOSTS, IMAGES, assert_defined_only_on, made_alone, outside, qemu_img
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -91,15 +91,8 @@ class ShapesVm:
 
 @pytest.fixture
 def vm(lab: Lab) -> Iterator[ShapesVm]:
-    lab.run("quiet")
-    set_links(lab, "1gbit")
-    made = ShapesVm(lab, HOSTS[0])
-    made.gone()
-    try:
-        made.make()
+    with made_alone(lab, ShapesVm(lab, HOSTS[0])) as made:
         yield made
-    finally:
-        made.gone()
 
 
 def test_each_moves_live(lab: Lab, ferry: Ferry, vm: ShapesVm) -> None:

@@ -6,7 +6,6 @@ Struck out: `start` x abort (too late then, and refused).
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -36,14 +35,6 @@ TABLE = [
 ]
 
 
-@pytest.fixture
-def ferry(lab: Lab, tmp_path: Path) -> Iterator[Ferry]:
-    """Its state directory is the one that the engine which meets the fault leaves behind."""
-    made = Ferry(Path(lab.fleet), tmp_path)
-    yield made
-    made.stop()
-
-
 @pytest.fixture(autouse=True)
 def mended(lab: Lab) -> Iterator[None]:
     only_at_home(lab, VM)
@@ -56,16 +47,16 @@ def mended(lab: Lab) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("fault", "step"), TABLE)
-def test_a_fault_at_a_step(lab: Lab, ferry: Ferry, fault: str, step: str) -> None:
+def test_a_fault_at_a_step(lab: Lab, own_ferry: Ferry, fault: str, step: str) -> None:
     source, target = host_of(lab, VM), other(lab, VM)
-    verdict = meet(lab, ferry, step, as_command(lab, fault, target), vm=VM, mode="restart")
+    verdict = meet(lab, own_ferry, step, as_command(lab, fault, target), vm=VM, mode="restart")
     if fault == "link":
         lab.run("link", target, "up")
     if fault != "kill":
         lab.up()  # it would start what is shut off
-    ferry.run("hosts")  # begins an engine, which takes up what is open
+    own_ferry.run("hosts")  # begins an engine, which takes up what is open
     if verdict is None:
-        verdict = taken_up(ferry)
+        verdict = taken_up(own_ferry)
     owner = target if step == "start" else source
     assert verdict["owner"] == owner, verdict
     assert verdict["outcome"] == ("moved" if owner == target else "stayed"), verdict
@@ -82,9 +73,9 @@ def test_a_fault_at_a_step(lab: Lab, ferry: Ferry, fault: str, step: str) -> Non
     assert host_of(lab, VM) == owner
 
 
-def taken_up(ferry: Ferry) -> Event:
+def taken_up(own_ferry: Ferry) -> Event:
     """What the next engine says of it."""
-    job = ferry.json("jobs")[-1]
-    done = ferry.run("watch", job["id"], "--json")
+    job = own_ferry.json("jobs")[-1]
+    done = own_ferry.run("watch", job["id"], "--json")
     found: Event = json.loads(done.stdout.splitlines()[-1])
     return found

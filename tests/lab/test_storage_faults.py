@@ -6,7 +6,6 @@ the full pool at another step than while it is written to (`test_storage_move`).
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -37,14 +36,6 @@ AWAY = f"{SECOND}/{VM}.qcow2"
 
 
 @pytest.fixture
-def ferry(lab: Lab, tmp_path: Path) -> Iterator[Ferry]:
-    """Its state directory is the one that the engine which meets the fault leaves behind."""
-    made = Ferry(Path(lab.fleet), tmp_path)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def host(lab: Lab) -> Iterator[str]:
     """The VM's host, with a second pool; its guest writes to its disk."""
     lab.run("quiet")
@@ -62,11 +53,11 @@ def host(lab: Lab) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("fault", "step"), TABLE)
-def test_a_fault_at_a_step(lab: Lab, ferry: Ferry, host: str, fault: str, step: str) -> None:
+def test_a_fault_at_a_step(lab: Lab, own_ferry: Ferry, host: str, fault: str, step: str) -> None:
     with daemon_back_again(lab, host) as again:
         command = again if fault == "daemon" else fault
-        verdict = meet(lab, ferry, step, command, "second", target="-", vm=VM)
-    ferry.run("hosts")  # begins an engine, which takes up what is open
+        verdict = meet(lab, own_ferry, step, command, "second", target="-", vm=VM)
+    own_ferry.run("hosts")  # begins an engine, which takes up what is open
     moved = step == "judge"  # it is on its new image: there is only forward
     if fault == "daemon" and verdict is not None:
         moved = verdict["outcome"] == "moved"  # one that is back in time is asked again

@@ -93,12 +93,12 @@ def test_a_small_hot_set_is_copied_ahead_once_before_post_copy() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    nothing = Outset(MEMORY)
+    nothing = Outset(MEMORY, link_why=" (there is no SSH to kvm-b)")
     seen = views(nothing)
     assert seen is None
     forecast = forecast_before(nothing, seen, BALANCED, choose(nothing, BALANCED, seen), None)
     assert forecast.total_s is None
-    assert "link's speed is not known" in forecast.needs
+    assert forecast.needs == "the link's speed is not known (there is no SSH to kvm-b)"
     unseen = views(Outset(MEMORY, 200 * MB, link_bytes_s=24 * MB))
     assert unseen is not None
     assert "how fast the VM writes is not known" in unseen.basis

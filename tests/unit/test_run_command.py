@@ -298,9 +298,8 @@ async def test_a_plan_that_is_not_true_any_more_is_not_begun() -> None:
     assert doing.code == 1
 
 
-async def test_a_run_is_followed_by_its_notes_to_its_end(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def draining() -> tuple[Work, Seen, Evacuation]:
+    """A drain that was advised and has begun."""
     plan = planned(DRAIN, MoveState.WAITING)
     going = replace(plan, state=EvacuationState.RUNNING, started=1.0)
     doing, seen, asked = work(
@@ -308,8 +307,15 @@ async def test_a_run_is_followed_by_its_notes_to_its_end(
     )
     await doing.take(Advising(advice=(DRAIN,)))
     await finished(asked.until(2))
+    return doing, seen, going
+
+
+async def test_a_run_is_followed_by_its_notes_to_its_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    doing, seen, going = await draining()
     note = EvacuationNote(2.0, "x is on b now")
-    moved = replace(plan.moves[0], state=MoveState.MOVED)
+    moved = replace(going.moves[0], state=MoveState.MOVED)
     ended = replace(going, state=EvacuationState.ENDED, ended=9.0, notes=(note,), moves=(moved,))
     await seen.take(EvacuationChanged(ended))
     await finished(doing.done())
@@ -322,13 +328,7 @@ async def test_a_run_is_followed_by_its_notes_to_its_end(
 async def test_an_interrupted_run_is_left_to_the_operator(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    plan = planned(DRAIN, MoveState.WAITING)
-    going = replace(plan, state=EvacuationState.RUNNING, started=1.0)
-    doing, seen, asked = work(
-        lambda r: EvacuationReply(going if isinstance(r, StartEvacuation) else plan)
-    )
-    await doing.take(Advising(advice=(DRAIN,)))
-    await finished(asked.until(2))
+    doing, seen, going = await draining()
     await seen.take(EvacuationChanged(replace(going, state=EvacuationState.INTERRUPTED)))
     await finished(doing.done())
     assert "virt-ferry evacuations resume a" in lines(capsys)[-1]["sentence"]
