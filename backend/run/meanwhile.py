@@ -21,6 +21,7 @@ _ENDS = {
     "stopped failed": "Its QEMU ended by itself",
 }
 """What a lifecycle event means; the first one tells the most."""
+_SHUT_DOWN = ("shutdown by guest", "stopped shutdown")
 _SHUT_OFF = {
     "crashed": "Its guest crashed, or its QEMU ended by itself, meanwhile.",
     "shutdown": "Its guest shut down meanwhile.",
@@ -56,7 +57,7 @@ class Meanwhile:
             self._suspended = ""
             self.told.note("note", f"somebody else has resumed it {where}")
         elif detail in _ENDS and not self._ended:
-            self.shut_down_at = host if "shut down" in _ENDS[detail] else ""
+            self.shut_down_at = host if detail in _SHUT_DOWN else ""
             self._ended = f"{_ENDS[detail]} {where}."
             self.told.note("note", f"{_ENDS[detail].lower()} {where}")
 
@@ -68,7 +69,7 @@ class Meanwhile:
                 return ""
             return f"It was suspended meanwhile by somebody else{self._place()}, and stays paused."
         if self._ended:
-            return "" if "its guest shut down" in judgement.reason else self._ended
+            return self._ended
         if seen is not None and seen.state is VmState.SHUT_OFF and before.active:
             return _SHUT_OFF.get(seen.state_reason, "")
         if self._suspended and judgement.outcome is Outcome.MOVED:

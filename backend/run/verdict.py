@@ -180,8 +180,8 @@ def _in_post_copy(before: Before, source: End, target: End) -> Judgement:
         return Judgement(
             Outcome.MOVED,
             gone.host,
-            f"It is shut off on {gone.host}: its guest shut down there, during post-copy."
-            f" {held.host} holds half of its memory, which nobody needs any more.",
+            f"It is shut off on {gone.host}; {held.host} holds half of its memory, which nobody"
+            " needs any more.",
             settled=False,
             leftovers=(
                 half,

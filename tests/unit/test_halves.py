@@ -117,7 +117,7 @@ def test_a_guest_that_shut_down_at_the_target_has_lost_nothing() -> None:
     off = End("kvm-b", True, False, VmState.SHUT_OFF, "shutdown")
     judgement = judge(before, holds, off)
     assert (judgement.outcome, judgement.owner) == (Outcome.MOVED, "kvm-b")
-    assert "its guest shut down there" in judgement.reason
+    assert judgement.reason.startswith("It is shut off on kvm-b; kvm-a holds half of its memory")
     assert judgement.leftovers[0] == "half a VM on kvm-a: virsh destroy db-1 there"
     assert judge(replace(before, shut_down_at="kvm-a"), holds, off).outcome is Outcome.LOST
     assert judge(before, holds, End("kvm-b", False, False)).outcome is Outcome.LOST

@@ -57,7 +57,7 @@ def test_an_ordinary_move_has_nothing_to_say() -> None:
     assert reason(RUNS, NOTHING, ("kvm-a", "suspended migrated"), *failed) == ""
 
 
-def test_where_a_guest_shut_down_is_known_and_said_once() -> None:
+def test_where_a_guest_shut_down_is_known_and_said() -> None:
     told = Told(replace(STATE, post_copy=True), cast("Any", Silent()), 0.0, time.time)
     meanwhile = Meanwhile(told, lambda: False)
     assert meanwhile.shut_down_at == ""
@@ -67,7 +67,7 @@ def test_where_a_guest_shut_down_is_known_and_said_once() -> None:
     gone = End("kvm-b", True, False, VmState.SHUT_OFF, "shutdown")
     judgement = judge(replace(BEFORE, shut_down_at="kvm-b"), half, gone)
     assert judgement.outcome is Outcome.MOVED
-    assert meanwhile.said(judgement) == ""
+    assert meanwhile.said(judgement).startswith("Its guest shut down on kvm-b, ")
 
 
 def test_suspended_during_the_copy_it_goes_on_at_the_target() -> None:
