@@ -1,15 +1,27 @@
 """Whether one more move may start beside those that run. Pure.
 
 Two moves that do not take from each other's link may always run at one time. Two that would
-may only where neither minds: no heavy writer among them, and both pauses about as forecast alone.
+may only where neither minds: both pauses about as forecast alone, and a heavy writer nearly alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from backend.plan.move_course import UNDISTURBED_PART, MoveCourse, bearable, course_at, is_heavy
+from backend.plan.move_course import (
+    UNDISTURBED_PART,
+    MoveCourse,
+    bearable,
+    costs_bytes,
+    course_at,
+    is_heavy,
+    writes_much,
+)
 from backend.plan.queue_types import LinkMap, QueuedMove
 from backend.plan.shares import alone_bytes_s, fair_shares
+
+HEAVY_PART = 0.8
+"""What a heavy writer keeps at least. Two ways that share nothing seemed to, by so much, when both
+were probed at once on busy hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,7 @@ class Alone:
     rate_bytes_s: float
     course: MoveCourse
     heavy: bool
+    writes_much: bool
 
 
 @dataclass(slots=True)
@@ -45,7 +58,9 @@ class Gate:
         found = self._alone.get(move.id)
         if found is None:
             rate = alone_bytes_s(move, self.links)
-            found = Alone(rate, course_at(move, rate), is_heavy(move, rate))
+            found = Alone(
+                rate, course_at(move, rate), is_heavy(move, rate), writes_much(move, rate)
+            )
             self._alone[move.id] = found
         return found
 
@@ -68,6 +83,10 @@ class Gate:
 
     def _bears(self, move: QueuedMove, part: float, crowd: Crowd) -> bool:
         alone = self.alone(move)
-        if alone.heavy or part < UNDISTURBED_PART / crowd.most:
+        least_part = HEAVY_PART if alone.heavy else UNDISTURBED_PART / crowd.most
+        if part < least_part or crowd.most < 2:
             return False
-        return bearable(move, alone.course, course_at(move, part * alone.rate_bytes_s))
+        shared = course_at(move, part * alone.rate_bytes_s)
+        if alone.heavy and costs_bytes(alone.course, shared):
+            return False
+        return bearable(move, alone.course, shared)

@@ -112,7 +112,7 @@ class Play:
         """Its link is free, or will be before another's first byte."""
         if one.part_left <= 0:
             return True
-        if one.start_left_s > 0 or self.gate.alone(one.move).heavy:
+        if one.start_left_s > 0 or self.gate.alone(one.move).writes_much:
             return False
         rate = one.rate_bytes_s or self.gate.alone(one.move).rate_bytes_s
         return one.part_left * course_at(one.move, rate).copying_s <= NEARLY_S

@@ -9,17 +9,17 @@ def first_state(
     plan: Plan,
     options: MoveOptions,
     vm: Vm,
-    now_s: float,
+    started: float,
     after: str | None = None,
 ) -> Migration:
-    """Confirmed now; nothing has been touched."""
+    """`started`: when it was confirmed, epoch seconds; nothing has been touched."""
     return Migration(
         id=migration_id,
         vm=plan.vm,
         uuid=plan.uuid,
         source=plan.source,
         target=plan.target,
-        started=now_s,
+        started=started,
         policy=plan.policy,
         mode=plan.mode,
         encrypted=plan.encrypted,

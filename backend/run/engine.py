@@ -206,13 +206,18 @@ class Engine:
         return tuple(one.plan for one in planned)
 
     async def start(
-        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
+        self,
+        vms: tuple[str, ...],
+        target: str | None,
+        options: MoveOptions,
+        ready: tuple[Planned, ...] = (),
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
-        """Plan once more, then start all of them, or none if one is blocked. Raises BadInput."""
+        """Plan once more (`ready`: that was just done), then start all of them, or none if one is
+        blocked. Raises BadInput."""
         check_target(target, options)
         await self.opened()
         confirmed = time.monotonic()
-        planned = await self._planner.plan(vms, target, options)
+        planned = ready or await self._planner.plan(vms, target, options)
         plans = tuple(one.plan for one in planned)
         if any(plan.blocked for plan in plans):
             return plans, ()
@@ -293,7 +298,8 @@ class Engine:
         self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
     ) -> Migration:
         plan, vm = planned.plan, planned.vm
-        state = first_state(self._roster.new_id(), plan, options, vm, self._now(), after)
+        started = self._now() - (time.monotonic() - confirmed)
+        state = first_state(self._roster.new_id(), plan, options, vm, started, after)
         source = self._inventory.host(plan.source)
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)

@@ -1,21 +1,27 @@
 """What every run of one fleet uses."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from backend.model import Evacuation, Migration, MoveOptions, Now, Plan
 from backend.run.evacuation_where import Where
 from backend.run.journal_runs import RunRows
+from backend.run.together import Planned
 
 
 class Hands(Protocol):
     """What a run needs of the engine."""
 
     async def start(
-        self, vms: tuple[str, ...], target: str | None, options: MoveOptions
+        self,
+        vms: tuple[str, ...],
+        target: str | None,
+        options: MoveOptions,
+        ready: tuple[Planned, ...] = (),
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
-        """All or nothing; no migrations where a plan is blocked. Raises FerryError."""
+        """All or nothing; no migrations where a plan is blocked. `ready`: of these VMs, just made;
+        none: they are planned now. Raises FerryError."""
         ...
 
     async def abort(self, wanted: str) -> None:
@@ -32,6 +38,8 @@ class Kit:
     """What every run of one fleet uses."""
 
     hands: Hands
+    plan: Callable[[tuple[str, ...], str | None, MoveOptions], Awaitable[tuple[Planned, ...]]]
+    """Changes nothing. Raises FerryError."""
     where: Where
     rows: RunRows
     publish: Callable[[Evacuation], None]

@@ -66,7 +66,9 @@ def _going(
     if migration is None:
         return Going(queued, since_s)
     outlook, sample = migration.outlook, migration.sample
-    after = {migration.phases.get(Phase.SWITCHOVER), migration.phases.get(Phase.VERIFY)}
+    after = {migration.phases.get(Phase.VERIFY)}
+    if not migration.post_copy:  # which sends the most of its memory after the switchover
+        after.add(migration.phases.get(Phase.SWITCHOVER))
     finishing = bool(after & {PhaseState.ACTIVE, PhaseState.DONE})
     left = outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
     rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None

@@ -18,7 +18,6 @@ from backend.model import (
     EvacuationMove,
     EvacuationState,
     Migration,
-    Mode,
     MoveState,
     Plan,
 )
@@ -30,6 +29,7 @@ from backend.run.evacuation_controls import RunControls
 from backend.run.evacuation_flows import Flows
 from backend.run.evacuation_kit import Kit
 from backend.run.evacuation_queue import foreseen, next_look_s, queue_state
+from backend.run.evacuation_starts import Starts
 from backend.run.evacuation_told import ToldRun
 from backend.run.journal_runs import Away
 
@@ -46,6 +46,7 @@ class EvacuationRun:
         self._queued: dict[str, QueuedMove] = {}
         self._pairs: dict[tuple[str, str], float] = {}
         self._flows = Flows()
+        self._begins = Starts(kit)
         self._migrations: dict[str, Migration] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -69,7 +70,7 @@ class EvacuationRun:
         tasks = [*self._starts, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._begins.close(), return_exceptions=True)
 
     @property
     def state(self) -> Evacuation:
@@ -251,6 +252,8 @@ class EvacuationRun:
                     self._start(move, start.reason)
                 else:
                     self._left_out(move, moves.too_late(move, self.state.wish.until or now_s))
+        if self.busy:
+            self._begins.ahead(self.state, whole)
 
     def _ends_inside(self, move: EvacuationMove, whole: Timeline, now_s: float) -> bool:
         until = self.state.wish.until
@@ -275,17 +278,8 @@ class EvacuationRun:
             self._beginning.discard(move.uuid)
 
     async def _begin_move(self, move: EvacuationMove) -> None:
-        candidate = move.candidate
-        wish = self.state.wish.options
-        options = replace(
-            wish,
-            mode=move.mode if move.mode is Mode.RESTART else None,
-            disks=(*wish.disks, *(candidate.disks if candidate else ())),
-        )
         try:
-            plans, begun = await self._kit.hands.start(
-                (f"{move.source}/{move.uuid}",), move.target, options
-            )
+            plans, begun = await self._begins.begin(self.state, move)
         except FerryError as error:
             self._stays(move, error.sentence)
             return

@@ -22,6 +22,7 @@ from backend.run.evacuation_survey import Considered, EvacuationSurvey
 from backend.run.evacuation_wires import Wires
 from backend.run.journal import Journal
 from backend.run.planning import SETTLE_S
+from backend.run.together import Planned
 
 CLOCKS_S = 1.0
 """A migration begins at most so long before its run says so."""
@@ -111,6 +112,16 @@ class Where:
         if migration.verdict is None and self._going(move.uuid) is None:
             return Became(self._by_looking(run, known), migration)
         return Became(judged(known, migration), migration)
+
+    def is_as_planned(self, planned: Planned) -> bool:
+        """Nothing that the fleet tells by itself has changed since that plan was made."""
+        plan, was = planned.plan, planned.vm
+        here = [vm for vm in self._seen(plan.uuid) if vm.host == plan.source]
+        target = self._inventory.hosts.get(plan.target)
+        if plan.blocked or target is None or self._inventory.marked(target.host) != target.host:
+            return False
+        same = [vm for vm in here if vm.state is was.state and vm.job is None]
+        return bool(same) and self._answers(plan.source) and self._answers(plan.target)
 
     def _answers(self, host: str) -> bool:
         watch = self._inventory.hosts.get(host)

@@ -60,7 +60,7 @@ class Evacuations:
         self._survey = EvacuationSurvey(inventory, planner, rows)
         self._wires = Wires(inventory, planner.links)
         self._where = Where(inventory, self._survey, self._wires, journal, hands.going)
-        self._kit = Kit(hands, self._where, rows, publish, inventory.now)
+        self._kit = Kit(hands, planner.plan, self._where, rows, publish, inventory.now)
         self._runs: dict[str, EvacuationRun] = {}
         self._loading: asyncio.Task[None] | None = None
         self._finding: asyncio.Task[None] | None = None

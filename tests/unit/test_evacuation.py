@@ -24,6 +24,8 @@ from backend.model import (
     MoveState,
     Outcome,
     Outlook,
+    Phase,
+    PhaseState,
     Plan,
     Policy,
     Severity,
@@ -33,7 +35,7 @@ from backend.model import (
     Way,
     Word,
 )
-from backend.plan.queue_types import LinkMap, QueuedMove, Slot, Timeline
+from backend.plan.queue_types import LinkMap, QueuedMove, Slot, Stage, Timeline
 from backend.run.evacuation_draw import draw, refusal, why_not
 from backend.run.evacuation_moves import judged, summary
 from backend.run.evacuation_queue import foreseen, in_order, next_look_s, queue_state
@@ -211,6 +213,17 @@ def test_only_what_waits_and_moves_is_in_the_queue() -> None:
     assert not state.paused
     paused = replace(run, state=EvacuationState.INTERRUPTED)
     assert queue_state(paused, known, {}, LinkMap(), 100.0).paused
+
+
+def test_a_post_copy_holds_its_link_after_its_switchover() -> None:
+    run = Evacuation(
+        "r", WISH, EvacuationState.RUNNING, (move("a", MoveState.MOVING, began=90.0),), started=80.0
+    )
+    over = replace(migration(None), phases={Phase.SWITCHOVER: PhaseState.ACTIVE})
+    for post_copy, stage in ((False, Stage.FINISHING), (True, Stage.COPYING)):
+        known = {"uuid-a": replace(over, post_copy=post_copy)}
+        [going] = queue_state(run, {"uuid-a": queued("a")}, known, LinkMap(), 100.0).going
+        assert going.stage is stage
 
 
 def test_an_operators_bandwidth_is_each_moves_own() -> None:

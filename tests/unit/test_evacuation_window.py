@@ -40,7 +40,12 @@ class Around:
     asked: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self, vms: tuple[str, ...], _target: str, _options: object) -> Any:
+    async def plan(self, *_asked: object) -> Any:
+        raise BadInput("Not in this test either.")
+
+    async def start(
+        self, vms: tuple[str, ...], _target: str, _options: object, _ready: object
+    ) -> Any:
         self.asked += vms
         raise BadInput("Not in this test.")
 
@@ -70,7 +75,7 @@ async def ran(until: float | None, *queued: QueuedMove) -> tuple[Evacuation, lis
     wish = EvacuationWish("a", until=until)
     moves = tuple(move(one.vm, None if one.alone_s is None else FORECAST) for one in queued)
     state = Evacuation("r", wish, EvacuationState.RUNNING, moves, started=NOW)
-    run = EvacuationRun(state, Kit(fake, fake, fake, around.publish, lambda: NOW))
+    run = EvacuationRun(state, Kit(fake, around.plan, fake, fake, around.publish, lambda: NOW))
     run.begin({one.id: one for one in queued}, PAIRS)
     async with asyncio.timeout(10):
         await around.ended.wait()

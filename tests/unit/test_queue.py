@@ -154,6 +154,34 @@ def test_a_heavy_writer_has_its_link_alone() -> None:
     assert started(QueueState((elsewhere,), (running,), TWO_TARGETS)) == ["light"]
 
 
+def test_two_ways_measured_a_little_short_are_not_one_wire() -> None:
+    hot, light = live("hot", "b", 250, 2, 200), live("light", "c", 250)
+    assert is_heavy(replace(hot, disk_bytes=10**8), LINK)
+    hot = replace(hot, disk_bytes=10**8)
+    short = replace(TWO_TARGETS, uplinks={"a": 1.8 * LINK})
+    running = Going(hot, 5.0, left_s=20.0, rate_bytes_s=LINK)
+    assert started(QueueState((light,), (running,), short)) == ["light"]
+    shorter = replace(TWO_TARGETS, uplinks={"a": 1.5 * LINK})
+    assert started(QueueState((light,), (running,), shorter)) == []
+
+
+def test_a_running_vm_with_a_disk_to_copy_has_its_link_alone() -> None:
+    light = live("light", "b", 250)
+    disk = replace(live("disk", "b", 250), disk_bytes=10**9)
+    assert not is_heavy(light, 10 * LINK)
+    assert is_heavy(disk, 10 * LINK)
+    assert not is_heavy(cold("off", "b", 1000), LINK), "it has no pause"
+
+
+def test_no_pause_is_made_longer_by_what_its_devices_have_to_send() -> None:
+    fast = replace(TWO_TARGETS, pairs={("a", "b"): 5 * LINK}, uplinks={}, downlinks={})
+    first, second = live("one", "b", 250), live("two", "b", 250)
+    running = Going(first, 2.0, left_s=8.0, rate_bytes_s=LINK)
+    assert started(QueueState((second,), (running,), ONE_WIRE)) == []
+    running = replace(running, left_s=2.0, rate_bytes_s=5 * LINK)
+    assert started(QueueState((second,), (running,), fast)) == ["two"]
+
+
 def test_a_vm_that_fetches_its_memory_over_the_link_has_it_alone() -> None:
     move = live("hot", "b", 250, 60, 48)
     assert move.memory is not None
