@@ -321,6 +321,24 @@ def undefine_migrated(conn: Connection, uuid: str) -> None:
     undefine(conn, uuid)
 
 
+def end_half(conn: Connection, uuid: str) -> None:
+    """Destroy a VM and remove its definition, but only of one that stands still in post-copy: it
+    is half of a VM, and cannot run."""
+    dom = conn.lookupByUUIDString(uuid)
+    number, reason = dom.state(0)[:2]
+    state = vm_state(number)
+    said = state_reason(state, reason)
+    if state is not VmState.PAUSED or said not in ("post-copy", "post-copy failed"):
+        raise HypervisorError(
+            f"It is {state.value} ({said}), not half of a VM that stands still: it is left alone.",
+            "Look at both hosts.",
+            OPERATION_INVALID,
+        )
+    dom.destroy()
+    if dom.isPersistent():
+        undefine(conn, uuid)
+
+
 def persist(conn: Connection, uuid: str) -> None:
     """Store the definition of a VM that runs here without one."""
     dom = conn.lookupByUUIDString(uuid)

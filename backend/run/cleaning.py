@@ -2,7 +2,8 @@
 
 Only once the target is seen to run it, and only what the source itself calls shut off because
 it migrated: then a definition that is left there is removed, and one that the target lacks is
-stored.
+stored. And of a guest that shut down at the target in post-copy, the half that is left behind is
+ended: the target has no QEMU any more that it could be joined with.
 """
 
 import logging
@@ -34,6 +35,15 @@ def may_undefine(before: Before, source: End | None, target: End | None) -> bool
     return stale and _runs(target) and target.defined
 
 
+def may_end_half(before: Before, source: End | None, target: End | None) -> bool:
+    """Its guest shut down at the target, which has all there is of it but a half that stands still
+    at the source."""
+    if source is None or target is None or before.shut_down_at != target.host:
+        return False
+    off = target.defined and not target.active and target.state is VmState.SHUT_OFF
+    return off and source.in_post_copy and source.state is VmState.PAUSED
+
+
 def _runs(target: End | None) -> bool:
     return (
         target is not None
@@ -63,6 +73,12 @@ async def clean(
         )
         removing = "remove its stale definition"
         await _do(told, source, lambda conn: domains.undefine_migrated(conn, uuid), done, removing)
+    if may_end_half(before, at_source, at_target):
+        done = (
+            f"its guest shut down on {target.name}, which has its definition: ended the half of it"
+            f" that stood still on {source.name}"
+        )
+        await _do(told, source, lambda conn: domains.end_half(conn, uuid), done, "end a half of it")
     after, _, _ = await ask_both(before, uuid, source, target)
     return after if after.outcome is Outcome.MOVED else judgement
 

@@ -343,7 +343,7 @@ class MigrationRun(Operated):
         moved = judgement.outcome is Outcome.MOVED and judgement.owner == self._target.name
         if moved:
             ends = (self._source, self._target)
-            judgement = await clean(judgement, self._before, self._told, *ends)
+            judgement = await clean(judgement, self._before_now, self._told, *ends)
         leftovers = list(judgement.leftovers)
         if judgement.outcome is Outcome.STAYED:
             leftovers += await self._changed.put_back(contested=self._contest.lost)

@@ -59,6 +59,16 @@ async def test_presence_through_a_vms_life(lane: Lane) -> None:
     assert await lane.call(lambda conn: domains.find_named(conn, "test")) is None
 
 
+async def test_only_half_of_a_vm_is_ended(lane: Lane) -> None:
+    for is_paused in (False, True):
+        if is_paused:
+            await lane.call(lambda conn: bool(conn.lookupByUUIDString(TEST_UUID).suspend()))
+        with pytest.raises(HypervisorError, match="not half of a VM"):
+            await lane.call(lambda conn: domains.end_half(conn, TEST_UUID))
+        here = await lane.call(lambda conn: domains.presence(conn, TEST_UUID))
+        assert (here.defined, here.active) == (True, True)
+
+
 async def test_what_is_not_there_is_none_not_an_error(lane: Lane) -> None:
     for function in (
         domains.read_job,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.model import Outcome, VmState
-from backend.run.cleaning import may_store, may_undefine
+from backend.run.cleaning import may_end_half, may_store, may_undefine
 from backend.run.verdict import Before, End, Standing, judge, standing
 
 BEFORE = Before("vm", "src", "dst", persistent=True)
@@ -190,3 +190,17 @@ def test_only_a_handed_over_definition_of_a_vm_that_runs_elsewhere_is_cleaned(
         assert not target.in_post_copy
     assert may_undefine(BEFORE, LEFT, ARRIVED)
     assert not may_undefine(BEFORE, DEFINED, ARRIVED)
+
+
+def test_a_half_is_ended_only_where_its_guest_shut_down_at_the_target() -> None:
+    before = replace(BEFORE, shut_down_at="kvm-b")
+    half = End("kvm-a", True, True, VmState.PAUSED, "post-copy failed")
+    off = End("kvm-b", True, False, VmState.SHUT_OFF, "shutdown")
+    assert may_end_half(before, half, off)
+    assert not may_end_half(BEFORE, half, off), "nobody saw it shut down"
+    assert not may_end_half(before, replace(half, state=VmState.RUNNING), off)
+    assert not may_end_half(before, replace(half, state_reason="migrated"), off)
+    assert not may_end_half(before, half, replace(off, active=True, state=VmState.RUNNING))
+    assert not may_end_half(before, half, replace(off, defined=False))
+    assert not may_end_half(before, half, None)
+    assert not may_end_half(before, None, off)

@@ -83,10 +83,7 @@ TABLE: dict[str, Row] = {
 """Fault -> for each phase how it may end: the outcome, and what becomes of the VM."""
 
 
-KNOWN: dict[tuple[str, str], str] = {
-    ("guest shuts down", "post-copy"): "the half of its memory that stays at the source is left to"
-    " the operator, with its remedies"
-}
+KNOWN: dict[tuple[str, str], str] = {}
 """Cells that do not hold yet, each with why."""
 
 SAID = {
