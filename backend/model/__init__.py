@@ -56,6 +56,7 @@ from backend.model.fleet import (
 from backend.model.moving import (
     NOT_KNOWN,
     ChangedLimit,
+    ClockReading,
     Control,
     Decision,
     Migration,
@@ -103,6 +104,7 @@ __all__ = [
     "Band",
     "Candidate",
     "ChangedLimit",
+    "ClockReading",
     "Control",
     "CopyRoute",
     "Decision",

@@ -190,6 +190,17 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockReading:
+    """The engine's clock beside the machine's time since its boot, which nobody sets."""
+
+    boot: str
+    """Tells one boot from another."""
+    uptime_s: float
+    at: float
+    """Epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """How a migration stood from a moment on; the fields are its own, kept for a replay."""
 
@@ -310,6 +321,8 @@ class Migration:
     """What the operator asked for; a second attempt asks for the same."""
     gaps: tuple[tuple[float, float], ...] = ()
     """From and to, as `Sample.t_s`: spans in which no engine watched it."""
+    clocks: ClockReading | None = None
+    """When it began, by both; None: the system does not tell."""
 
     @property
     def running(self) -> bool:

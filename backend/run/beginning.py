@@ -1,6 +1,9 @@
 """A migration as it begins, from its plan and what the operator asked for."""
 
-from backend.model import Migration, MoveOptions, Phase, PhaseState, Plan, Vm
+import time
+
+from backend.model import Migration, MoveOptions, Now, Phase, PhaseState, Plan, Vm
+from backend.run.boot_clock import read_clocks
 from backend.run.verdict import Before
 
 
@@ -9,17 +12,19 @@ def first_state(
     plan: Plan,
     options: MoveOptions,
     vm: Vm,
-    started: float,
+    now: Now,
+    confirmed: float,
     after: str | None = None,
 ) -> Migration:
-    """`started`: when it was confirmed, epoch seconds; nothing has been touched."""
+    """`confirmed`: `time.monotonic()` of the operator's confirm; nothing has been touched."""
+    now_s = now()
     return Migration(
         id=migration_id,
         vm=plan.vm,
         uuid=plan.uuid,
         source=plan.source,
         target=plan.target,
-        started=started,
+        started=now_s - (time.monotonic() - confirmed),
         policy=plan.policy,
         mode=plan.mode,
         encrypted=plan.encrypted,
@@ -38,6 +43,7 @@ def first_state(
         autostart=vm.autostart,
         idle=plan.idle,
         after=after,
+        clocks=read_clocks(now_s),
         persistent=vm.persistent,
         state_before=vm.state,
         address=options.address,

@@ -298,8 +298,8 @@ class Engine:
         self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
     ) -> Migration:
         plan, vm = planned.plan, planned.vm
-        started = self._now() - (time.monotonic() - confirmed)
-        state = first_state(self._roster.new_id(), plan, options, vm, started, after)
+        new_id = self._roster.new_id()
+        state = first_state(new_id, plan, options, vm, self._now, confirmed, after)
         source = self._inventory.host(plan.source)
         target = self._inventory.host(plan.target)
         probe = OutageProbe(self._inventory.hosts, source, target, vm, options.address)

@@ -7,6 +7,7 @@ before one is taken up.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from backend.errors import FerryError
 from backend.fleet.host import HostWatch
@@ -14,6 +15,7 @@ from backend.hypervisor import tuning
 from backend.hypervisor.connection import Connection
 from backend.hypervisor.migrate import OUTWARD, JobSeen, job_seen
 from backend.model import Now, Vm
+from backend.run.boot_clock import read_clocks
 from backend.run.foreign import ForeignRun
 from backend.run.foreign_state import first_foreign_state
 from backend.run.publish import Publisher
@@ -80,7 +82,9 @@ class ForeignJobs:
             return
         if found is None or vm.uuid in self._known():
             return
-        state = first_foreign_state(self._new_id(), vm, *found, self._now())
+        now_s = self._now()
+        state = first_foreign_state(self._new_id(), vm, *found, now_s)
+        state = replace(state, clocks=read_clocks(now_s))
         self._take(ForeignRun(state, self._hosts, self._publisher, self._now))
 
 

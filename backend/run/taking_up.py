@@ -9,6 +9,7 @@ from backend.model import Migration, Mode, Sample, Vm
 from backend.plan.modes import MOVED_WHILE_OFF
 from backend.run import cold_move, pool_moves
 from backend.run.attached import AttachedRun, attached_undertaking
+from backend.run.boot_clock import by_this_clock, read_clocks
 from backend.run.foreign import ForeignRun
 from backend.run.onlooker import Onlooker
 from backend.run.open_moves import OpenMoves
@@ -40,15 +41,16 @@ class TakingUp:
     def run_of(self, state: Migration, samples: tuple[Sample, ...] = ()) -> Left | None:
         """What goes on with it; None for one of hosts that are not (any more) of this fleet, which
         that fleet's engine will see to."""
-        hosts = self.inventory.hosts
+        hosts, now = self.inventory.hosts, self.inventory.now
+        state = by_this_clock(state, read_clocks(now()))
         if state.source not in hosts:
             return None
         if state.foreign:
-            return ForeignRun(state, hosts, self.publisher, self.inventory.now, samples)
+            return ForeignRun(state, hosts, self.publisher, now, samples)
         if state.target not in hosts:
             return None
         if state.mode is Mode.STORAGE:
-            source, now = hosts[state.source], self.inventory.now
+            source = hosts[state.source]
             return pool_moves.taken_up(
                 state, source, self.publisher, self.open_moves, self.ledger, now
             )
