@@ -27,6 +27,7 @@ RUNNING = [vm for vm in HOMES if vm not in ("batch-1", "cpu-1")]
 FOLDER = "/var/lib/libvirt"
 LISTED, MENDED, BEGUN, GO = (f"{FOLDER}/{name}" for name in ("listed", "mended", "begun", "go-on"))
 STAYS = ("--leave", "cpu-1")
+KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--config")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 PID_FILE = "/run/libvirt/libvirtd.pid"
 RESTART = (
@@ -180,6 +181,17 @@ async def test_a_host_whose_hook_cut_the_link_is_back_only_after_a_boot(
     assert_all_home(lab)
 
 
+@pytest.fixture
+def unmovable(lab: Lab, ferry: Ferry) -> Iterator[None]:
+    """A VM that is never to leave the third host."""
+    ferry.stop()  # the next engine reads it anew
+    lab.virsh(THIRD, "metadata", STAYS[1], *KEY, "--set", '<vm never="yes"/>')
+    yield
+    lab.virsh(THIRD, "metadata", STAYS[1], *KEY, "--remove")
+    ferry.stop()
+
+
+@pytest.mark.usefixtures("unmovable")
 def test_bad_input_is_refused_before_anything_is_touched(lab: Lab, ferry: Ferry) -> None:
     ferry.run("maintenance", SECOND, "on")
     for words, says in (
