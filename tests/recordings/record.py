@@ -19,6 +19,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import msgspec
 
@@ -26,6 +27,7 @@ from backend.model import Evacuation, EvacuationWish, MoveOptions, MoveState, Pl
 from backend.service.client import EngineClient
 from backend.service.protocol import (
     Abort,
+    AdviceChanged,
     Change,
     EvacuationChanged,
     EvacuationReply,
@@ -251,6 +253,41 @@ async def evacuation(recorder: Recorder) -> None:
     await recorder.client.call(SetMaintenance(SOURCE, False))
 
 
+RULES = """
+[rules.home]
+kind = "follow"
+
+[rules.even]
+kind = "balance"
+measure = "cpu"
+above_percent = 90
+"""
+"""Of the fleet in which something is advised."""
+
+
+async def advice(recorder: Recorder) -> None:
+    """A rule says where a VM wants to be, and what moving it takes."""
+
+    def with_forecast(change: Change) -> bool:
+        moves = [m for a in change.advising.advice for m in a.moves] if _advises(change) else []
+        return any(move.forecast is not None for move in moves)
+
+    await recorder.until(with_forecast)
+    await asyncio.sleep(AFTER_S)
+    virsh(host_of("web-1"), "metadata", "web-1", *KEY, "--remove")
+
+
+def _advises(change: Change) -> TypeGuard[AdviceChanged]:
+    return isinstance(change, AdviceChanged)
+
+
+def web_wants_elsewhere(_fleet: str) -> None:
+    """web-1 prefers a host that it is not on."""
+    home = host_of("web-1")
+    prefers = f'<vm prefer="{other_than(home)}"/>'
+    virsh(home, "metadata", "web-1", *KEY, "--set", prefers)
+
+
 def gather_on_source(fleet: str) -> None:
     """Six VMs on the host that is emptied, one of them tagged to stay; the links as they are to
     be."""
@@ -272,10 +309,21 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     "host-cut": host_cut,
     "cold": cold_move,
     "evacuation": evacuation,
+    "advice": advice,
 }
-PREPARED: dict[str, Callable[[str], None]] = {"evacuation": gather_on_source}
+PREPARED: dict[str, Callable[[str], None]] = {
+    "evacuation": gather_on_source,
+    "advice": web_wants_elsewhere,
+}
 QUIET = ("cold",)
-QUIET_EXCEPT = {"evacuation": "web-1", "web": "web-1", "db": "db-1", "cache-abort": "cache-1"}
+WITH_RULES = ("advice",)
+QUIET_EXCEPT = {
+    "evacuation": "web-1",
+    "advice": "web-1",
+    "web": "web-1",
+    "db": "db-1",
+    "cache-abort": "cache-1",
+}
 
 
 async def record(name: str, fleet: str) -> None:
@@ -307,20 +355,21 @@ async def record(name: str, fleet: str) -> None:
     print(f"{name}: {len(content):,} bytes")
 
 
-def called_lab(fleet: Path) -> str:
+def called_lab(fleet: Path, rules: str = "") -> str:
     """A fleet file like the lab's, under a name that every picture can show."""
-    named = fleet.with_name("recorded.toml")
+    named = fleet.with_name("recorded-rules.toml" if rules else "recorded.toml")
     lines = fleet.read_text().splitlines()
-    named.write_text("\n".join('name = "lab"' if one.startswith("name") else one for one in lines))
+    lines = ['name = "lab"' if one.startswith("name") else one for one in lines]
+    named.write_text("\n".join(lines) + "\n" + rules)
     return str(named)
 
 
 async def main(names: list[str]) -> None:
     """Record the named scenarios, or all."""
     lab("up")
-    fleet = called_lab(Path(json.loads(lab("status", "--json"))["fleet"]))
+    fleet = Path(json.loads(lab("status", "--json"))["fleet"])
     for name in names or list(SCENARIOS):
-        await record(name, fleet)
+        await record(name, called_lab(fleet, RULES if name in WITH_RULES else ""))
 
 
 if __name__ == "__main__":
