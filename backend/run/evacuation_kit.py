@@ -1,6 +1,6 @@
 """What every run of one fleet uses."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,13 +33,28 @@ class Hands(Protocol):
         ...
 
 
+class Plans(Protocol):
+    """Plans of VMs to one target."""
+
+    async def __call__(
+        self,
+        vms: tuple[str, ...],
+        target: str | None,
+        options: MoveOptions,
+        *,
+        sharing: int | None = None,
+    ) -> tuple[Planned, ...]:
+        """Changes nothing. `sharing`: how many moves will share its link; None: as many as do now.
+        Raises FerryError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kit:
     """What every run of one fleet uses."""
 
     hands: Hands
-    plan: Callable[[tuple[str, ...], str | None, MoveOptions], Awaitable[tuple[Planned, ...]]]
-    """Changes nothing. Raises FerryError."""
+    plan: Plans
     where: Where
     rows: RunRows
     publish: Callable[[Evacuation], None]

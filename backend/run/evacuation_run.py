@@ -253,7 +253,7 @@ class EvacuationRun:
                 else:
                     self._left_out(move, moves.too_late(move, self.state.wish.until or now_s))
         if self.busy:
-            self._begins.ahead(self.state, whole)
+            self._begins.ahead(self.state, whole, links)
 
     def _ends_inside(self, move: EvacuationMove, whole: Timeline, now_s: float) -> bool:
         until = self.state.wish.until

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from backend.errors import FerryError
 from backend.model import Evacuation, EvacuationMove, Migration, Mode, MoveOptions, MoveState, Plan
-from backend.plan.queue_types import Timeline
+from backend.plan.queue_types import LinkMap, Slot, Timeline
 from backend.run.evacuation_kit import Kit
 from backend.run.together import Planned
 
@@ -34,6 +34,7 @@ class Starts:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
         self._ready: dict[str, _Ready] = {}
+        self._sharing: dict[str, int] = {}
         self._planning: tuple[str, asyncio.Task[None]] | None = None
 
     async def planned(self) -> None:
@@ -47,18 +48,26 @@ class Starts:
             self._planning[1].cancel()
             await asyncio.gather(self._planning[1], return_exceptions=True)
 
-    def ahead(self, run: Evacuation, whole: Timeline) -> None:
-        """Plan the next one that is to begin soon, one at a time; it changes nothing. A fixed cap
-        knows of no next one."""
-        if run.wish.fixed_cap is not None or (self._planning and not self._planning[1].done()):
+    def ahead(self, run: Evacuation, whole: Timeline, links: LinkMap) -> None:
+        """Plan the next one that is to begin soon, one at a time; it changes nothing. `links`: what
+        its order was computed with. A fixed cap knows of no next one."""
+        if run.wish.fixed_cap is not None:
             return
+        slots = {slot.id: slot for slot in whole.slots}
+        for move in run.in_state(MoveState.WAITING):
+            if move.uuid in slots:
+                self._sharing[move.uuid] = sharing_of(slots[move.uuid], links, move)
+        if self._planning is None or self._planning[1].done():
+            self._plan_next(run, whole)
+
+    def _plan_next(self, run: Evacuation, whole: Timeline) -> None:
         for slot in whole.slots:
             move = run.move_of(slot.id)
             if slot.begin_s > AHEAD_S or move is None or move.state is not MoveState.WAITING:
                 continue
             if not self._is_fresh(move.uuid):
-                name = f"ahead-{move.uuid}"
-                work = asyncio.create_task(self._plan(move, _options(run, move)), name=name)
+                plan = self._plan(move, _options(run, move))
+                work = asyncio.create_task(plan, name=f"ahead-{move.uuid}")
                 self._planning = move.uuid, work
                 return
 
@@ -69,9 +78,12 @@ class Starts:
         if self._planning is not None and self._planning[0] == move.uuid:
             await self.planned()
         options = _options(run, move)
-        return await self._kit.hands.start(
-            _named(move), move.target, options, self._take(move, options)
-        )
+        ready = self._take(move, options) or await self._planned_now(move, options)
+        return await self._kit.hands.start(_named(move), move.target, options, ready)
+
+    async def _planned_now(self, move: EvacuationMove, options: MoveOptions) -> tuple[Planned, ...]:
+        sharing = self._sharing.get(move.uuid)
+        return await self._kit.plan(_named(move), move.target, options, sharing=sharing)
 
     def _is_fresh(self, uuid: str) -> bool:
         found = self._ready.get(uuid)
@@ -92,13 +104,22 @@ class Starts:
     async def _plan(self, move: EvacuationMove, options: MoveOptions) -> None:
         begun_s = time.monotonic()
         try:
-            planned = await self._kit.plan(_named(move), move.target, options)
+            planned = await self._planned_now(move, options)
         except FerryError:
             return  # its start will meet the same, and tells it
         except Exception:
             log.exception("planning the move of %s ahead", move.uuid)
             return
         self._ready[move.uuid] = _Ready(planned, options, begun_s)
+
+
+def sharing_of(slot: Slot, links: LinkMap, move: EvacuationMove) -> int:
+    """With how many others it shares what it would get alone, by its order: what runs on its link
+    now may have left it by then."""
+    alone_bytes_s = links.pairs.get((move.source, move.target or ""))
+    if alone_bytes_s is None or slot.rate_bytes_s <= 0:
+        return 0
+    return max(0, round(alone_bytes_s / slot.rate_bytes_s) - 1)
 
 
 def _named(move: EvacuationMove) -> tuple[str, ...]:

@@ -188,7 +188,9 @@ class EvacuationSurvey:
         names: tuple[DiskChoice, ...] = ()
         for turn in range(_RENAMES):
             asked = replace(options, disks=(*options.disks, *names))
-            (planned,) = await self._planner.plan((f"{vm.host}/{vm.uuid}",), target, asked, welcome)
+            (planned,) = await self._planner.plan(
+                (f"{vm.host}/{vm.uuid}",), target, asked, welcome=welcome
+            )
             more = other_names(planned)
             if not more and (turn or not _unproven(planned)):
                 break

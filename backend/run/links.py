@@ -74,15 +74,17 @@ class Links:
     def rate(
         self, source: str, target: str, cards: tuple[Host, Host] | None = None
     ) -> LinkRate | None:
-        """The newer of learned and probed; else what the slower card of the two says."""
+        """The newer of learned and probed, also where a probe has been too long ago not to be made
+        again: a link on which a migration runs is not probed; else what the slower card says."""
         now, found = self._now(), []
         if learned := self._learned.get((source, target)):
             rate, at, encrypted = learned
             if now - at <= LEARNED_KEPT_S:
                 found.append(LinkRate(rate, LinkOrigin.LEARNED, at, now - at, encrypted))
-        if (probed := self.probed(source, target)) and probed.probe.rate_bytes_s:
-            at = probed.at
-            found.append(LinkRate(probed.probe.rate_bytes_s, LinkOrigin.PROBED, at, now - at))
+        if (probed := self._probed.get((source, target))) and probed.probe.rate_bytes_s:
+            rate, at = probed.probe.rate_bytes_s, probed.at
+            if now - at <= LEARNED_KEPT_S:
+                found.append(LinkRate(rate, LinkOrigin.PROBED, at, now - at))
         if found:
             return max(found, key=lambda one: one.at)
         speeds = [host.link_speed_bytes_s for host in cards or () if host.link_speed_bytes_s]

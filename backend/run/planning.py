@@ -66,11 +66,18 @@ class Planner:
         return all_policies(self._own)
 
     async def plan(
-        self, vms: tuple[str, ...], target: str | None, options: MoveOptions, welcome: bool = False
+        self,
+        vms: tuple[str, ...],
+        target: str | None,
+        options: MoveOptions,
+        *,
+        welcome: bool = False,
+        sharing: int | None = None,
     ) -> tuple[Planned, ...]:
         """One for each VM and target, VMs outermost. Raises BadInput for what is not there.
 
-        `welcome`: as if no target were in maintenance.
+        `welcome`: as if no target were in maintenance. `sharing`: how many moves will share its
+        link, where that is known better than by what runs now.
         """
         policy_for(options, self._own)
         checked(options, self._inventory.now(), len(vms))
@@ -84,7 +91,12 @@ class Planner:
         planned = await asyncio.gather(
             *(
                 self._plan_one(
-                    vm, to, options, beside=max(0, leaving[vm.host] - 1), welcome=welcome
+                    vm,
+                    to,
+                    options,
+                    beside=max(0, leaving[vm.host] - 1),
+                    welcome=welcome,
+                    sharing=sharing,
                 )
                 for vm, to in pairs
             )
@@ -138,11 +150,14 @@ class Planner:
         own: bool = False,
         beside: int = 0,
         welcome: bool = False,
+        sharing: int | None = None,
     ) -> Planned:
         """`own`: for a migration that is there already; `beside`: others that start with it."""
         source = self._inventory.host(vm.host)
         facts = await survey(vm, source, target, self.links, options)
         facts = replace(facts, moved_by_others=self._by_others(facts.vm))
+        if sharing is not None:
+            facts = replace(facts, measures=replace(facts.measures, sharing_link=sharing))
         if not (own or welcome):
             facts = replace(facts, target=self._inventory.marked(facts.target))
         vm = facts.vm  # as its host has it now: libvirt sends no event when autostart changes

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import pytest
+
 from backend.errors import BadInput
 from backend.model import (
     Band,
@@ -16,10 +18,12 @@ from backend.model import (
     MoveState,
     Way,
 )
-from backend.plan.queue_types import Slot, Timeline
+from backend.plan.queue_types import LinkMap, Slot, Timeline
 from backend.run.evacuation_kit import Kit
-from backend.run.evacuation_starts import AHEAD_S, Starts
+from backend.run.evacuation_starts import AHEAD_S, Starts, sharing_of
 from tests.unit.test_evacuation import planned, vm
+
+LINKS = LinkMap({("kvm-a", "kvm-b"): 2e6})
 
 
 @dataclass
@@ -27,20 +31,29 @@ class Around:
     """The planner, the engine and the fleet of a run."""
 
     planned: list[tuple[str, MoveOptions]] = field(default_factory=list)
-    begun_with: list[bool] = field(default_factory=list)
+    sharing: list[int | None] = field(default_factory=list)
+    begun_with: list[Any] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     unchanged: bool = True
     refuses: bool = False
 
-    async def plan(self, vms: tuple[str, ...], target: str | None, options: MoveOptions) -> Any:
+    async def plan(
+        self,
+        vms: tuple[str, ...],
+        target: str | None,
+        options: MoveOptions,
+        *,
+        sharing: int | None = None,
+    ) -> Any:
         self.planned.append((vms[0], options))
+        self.sharing.append(sharing)
         await self.go_on.wait()
         if self.refuses:
             raise BadInput("It is not there.")
         return (planned(vm(vms[0].rpartition("-")[2]), target or ""),)
 
     async def start(self, _vms: object, _target: object, _options: object, ready: Any) -> Any:
-        self.begun_with.append(bool(ready))
+        self.begun_with.append(ready)
         return (), ()
 
     def is_as_planned(self, _planned: object) -> bool:
@@ -72,7 +85,7 @@ def whole(**begins: float) -> Timeline:
 
 async def planned_ahead(starts: Starts, around: Around, run: Evacuation, **begins: float) -> None:
     around.go_on.set()
-    starts.ahead(run, whole(**begins))
+    starts.ahead(run, whole(**begins), LINKS)
     await starts.planned()
 
 
@@ -80,8 +93,8 @@ async def test_what_begins_soon_is_planned_now_one_at_a_time() -> None:
     around = Around()
     starts, run = Starts(kit(around)), run_of(move("a"), move("b"), move("c"))
     times = whole(a=0.5, b=AHEAD_S - 1, c=AHEAD_S + 1)
-    starts.ahead(run, times)
-    starts.ahead(run, times)
+    starts.ahead(run, times, LINKS)
+    starts.ahead(run, times, LINKS)
     await asyncio.sleep(0)
     assert [name for name, _ in around.planned] == ["kvm-a/uuid-a"]
     await planned_ahead(starts, around, run, a=0.5, b=AHEAD_S - 1, c=AHEAD_S + 1)
@@ -95,20 +108,22 @@ async def test_a_start_takes_what_was_planned_ahead_once() -> None:
     starts, run = Starts(kit(around)), run_of(move("a"))
     await planned_ahead(starts, around, run, a=1.0)
     await starts.begin(run, move("a"))
+    assert len(around.planned) == 1
     await starts.begin(run, move("a"))
-    assert around.begun_with == [True, False]
+    assert len(around.planned) == 2
+    assert [len(ready) for ready in around.begun_with] == [1, 1]
 
 
 async def test_a_start_waits_for_the_plan_that_is_being_made_for_it() -> None:
     around = Around()
     starts, run = Starts(kit(around)), run_of(move("a"))
-    starts.ahead(run, whole(a=1.0))
+    starts.ahead(run, whole(a=1.0), LINKS)
     begin = asyncio.create_task(starts.begin(run, move("a")))
     await asyncio.sleep(0)
     assert around.begun_with == []
     around.go_on.set()
     await begin
-    assert around.begun_with == [True]
+    assert len(around.begun_with) == len(around.planned) == 1
 
 
 async def test_what_has_changed_since_is_planned_anew() -> None:
@@ -116,20 +131,23 @@ async def test_what_has_changed_since_is_planned_anew() -> None:
     starts, run = Starts(kit(around)), run_of(move("a"))
     await planned_ahead(starts, around, run, a=1.0)
     await starts.begin(run, move("a"))
+    assert len(around.planned) == 2
     around.unchanged = True
-    await planned_ahead(starts, around, run, a=1.0)
-    await starts.begin(run, replace(move("a"), target="kvm-c"))
-    await planned_ahead(starts, around, run, a=1.0)
-    await starts.begin(run, move("a", Mode.RESTART))
-    assert around.begun_with == [False, False, False]
+    for other in (replace(move("a"), target="kvm-c"), move("a", Mode.RESTART)):
+        around.planned.clear()
+        await planned_ahead(starts, around, run, a=1.0)
+        await starts.begin(run, other)
+        assert len(around.planned) == 2
+    assert around.begun_with[1][0].plan.target == "kvm-c"
 
 
-async def test_a_plan_that_could_not_be_made_ahead_is_left_to_the_start() -> None:
+async def test_a_plan_that_could_not_be_made_ahead_is_told_by_the_start() -> None:
     around = Around(refuses=True)
     starts, run = Starts(kit(around)), run_of(move("a"))
     await planned_ahead(starts, around, run, a=1.0)
-    await starts.begin(run, move("a"))
-    assert around.begun_with == [False]
+    with pytest.raises(BadInput, match="not there"):
+        await starts.begin(run, move("a"))
+    assert around.begun_with == []
 
 
 async def test_a_fixed_cap_knows_of_no_next_one() -> None:
@@ -138,3 +156,15 @@ async def test_a_fixed_cap_knows_of_no_next_one() -> None:
     run = run_of(move("a"), wish=EvacuationWish("kvm-a", fixed_cap=1))
     await planned_ahead(starts, around, run, a=0.0)
     assert around.planned == []
+    await starts.begin(run, move("a"))
+    assert around.sharing == [None], "planned by what runs now"
+
+
+async def test_it_is_planned_with_the_link_that_its_order_gives_it() -> None:
+    around = Around()
+    starts, run = Starts(kit(around)), run_of(move("a"))
+    await planned_ahead(starts, around, run, a=1.0)
+    assert around.sharing == [1], "half of what it gets alone"
+    [slot] = whole(a=1.0).slots
+    assert sharing_of(replace(slot, rate_bytes_s=1.9e6), LINKS, move("a")) == 0
+    assert sharing_of(slot, LinkMap(), move("a")) == 0
