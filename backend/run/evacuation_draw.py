@@ -1,7 +1,7 @@
 """From what was found of every VM to the run as it would be: who, where, how. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from backend.model import (
     Candidate,
@@ -44,6 +44,10 @@ class Drawn:
     """By UUID: those that are to go."""
     pairs: Mapping[tuple[str, str], float]
     """(source, target): bytes/s, as the plans know it."""
+    plans: Mapping[str, Planned] = field(default_factory=dict)
+    """By UUID: of those that are to go, to their targets."""
+    asked_s: float = 0.0
+    """`time.monotonic()` before the hosts were asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +73,19 @@ def draw(wish: EvacuationWish, considered: Sequence[Considered], fleet: FleetSna
     ]
     goes = [one for one in sorted_out if one.placeable]
     placement = place(_question(goes, fleet))
-    moves, queued, pairs = [], {}, {}
+    moves, plans, pairs = [], {}, {}
     for one in sorted_out:
         move = _placed(one, placement) if one.placeable else one.move
         moves.append(move)
         chosen = _plan_to(one, move.target)
         if move.state is MoveState.WAITING and chosen is not None:
-            queued[move.uuid] = queued_move(chosen)
+            plans[move.uuid] = chosen
     for one in sorted_out:
         for planned in one.considered.planned:
             if planned.prior.link_bytes_s:
                 pairs[planned.plan.source, planned.plan.target] = planned.prior.link_bytes_s
-    return Drawn(tuple(moves), queued, pairs)
+    queued = {uuid: queued_move(chosen) for uuid, chosen in plans.items()}
+    return Drawn(tuple(moves), queued, pairs, plans)
 
 
 def queued_move(planned: Planned) -> QueuedMove:

@@ -7,7 +7,6 @@ like any other; the run only knows its id.
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
 from backend.errors import BadInput, FerryError
@@ -26,6 +25,7 @@ from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
 from backend.plan.queue_window import ends_inside
 from backend.run import evacuation_moves as moves
 from backend.run.evacuation_controls import RunControls
+from backend.run.evacuation_draw import Drawn
 from backend.run.evacuation_flows import Flows
 from backend.run.evacuation_kit import Kit
 from backend.run.evacuation_queue import foreseen, next_look_s, queue_state
@@ -58,11 +58,10 @@ class EvacuationRun:
         self._inherited = {one.uuid for one in state.in_state(MoveState.MOVING) if left}
         """Of those that moved when the engine before this one ended."""
 
-    def begin(
-        self, queued: Mapping[str, QueuedMove], pairs: Mapping[tuple[str, str], float]
-    ) -> None:
-        """From now on it starts moves."""
-        self._queued, self._pairs = dict(queued), dict(pairs)
+    def begin(self, drawn: Drawn) -> None:
+        """From now on it starts moves; the first by the plans that it was just made of."""
+        self._queued, self._pairs = dict(drawn.queued), dict(drawn.pairs)
+        self._begins.know(self.state, drawn)
         self._keep_living()
 
     async def close(self) -> None:

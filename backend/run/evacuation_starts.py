@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from backend.errors import FerryError
 from backend.model import Evacuation, EvacuationMove, Migration, Mode, MoveOptions, MoveState, Plan
 from backend.plan.queue_types import LinkMap, Slot, Timeline
+from backend.run.evacuation_draw import Drawn
 from backend.run.evacuation_kit import Kit
 from backend.run.together import Planned
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 AHEAD_S = 8.0
 """What is expected to begin within so long is planned now. On hosts that are busy with the moves
 before it a plan takes 2 to 8 s."""
-FRESH_S = 20.0
+FRESH_S = 30.0
 """A plan that is older is made anew."""
 
 
@@ -47,6 +48,15 @@ class Starts:
         if self._planning is not None:
             self._planning[1].cancel()
             await asyncio.gather(self._planning[1], return_exceptions=True)
+
+    def know(self, run: Evacuation, drawn: Drawn) -> None:
+        """Plans of this moment, made for the run itself; a fixed cap has none ready."""
+        if run.wish.fixed_cap is not None:
+            return
+        for move in run.in_state(MoveState.WAITING):
+            if (planned := drawn.plans.get(move.uuid)) is not None:
+                options = _options(run, move)
+                self._ready[move.uuid] = _Ready((planned,), options, drawn.asked_s)
 
     def ahead(self, run: Evacuation, whole: Timeline, links: LinkMap) -> None:
         """Plan the next one that is to begin soon, one at a time; it changes nothing. `links`: what

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -153,8 +154,9 @@ class Evacuations:
                 )
 
     async def _planned(self, wish: EvacuationWish, fresh: bool) -> tuple[Evacuation, Drawn]:
+        asked_s = time.monotonic()
         considered = await self._survey.of(wish, fresh=fresh)
-        drawn = draw(wish, considered, self._inventory.snapshot)
+        drawn = replace(draw(wish, considered, self._inventory.snapshot), asked_s=asked_s)
         await self._measure(wish, drawn)
         made = self._inventory.now()
         return Evacuation(secrets.token_hex(3), wish, moves=drawn.moves, made=made), drawn
@@ -194,7 +196,7 @@ class Evacuations:
         run = EvacuationRun(state, self._kit)
         self._remember(run)
         self._kit.publish(state)
-        run.begin(drawn.queued, drawn.pairs)
+        run.begin(drawn)
         return run.state
 
     def _remember(self, run: EvacuationRun) -> None:

@@ -1,6 +1,7 @@
 """A run's next move is planned before its turn, and begins by that plan if nothing has changed."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -19,8 +20,9 @@ from backend.model import (
     Way,
 )
 from backend.plan.queue_types import LinkMap, Slot, Timeline
+from backend.run.evacuation_draw import Drawn
 from backend.run.evacuation_kit import Kit
-from backend.run.evacuation_starts import AHEAD_S, Starts, sharing_of
+from backend.run.evacuation_starts import AHEAD_S, FRESH_S, Starts, sharing_of
 from tests.unit.test_evacuation import planned, vm
 
 LINKS = LinkMap({("kvm-a", "kvm-b"): 2e6})
@@ -112,6 +114,19 @@ async def test_a_start_takes_what_was_planned_ahead_once() -> None:
     await starts.begin(run, move("a"))
     assert len(around.planned) == 2
     assert [len(ready) for ready in around.begun_with] == [1, 1]
+
+
+async def test_the_first_begin_by_the_plans_that_the_run_was_made_of() -> None:
+    now_s = time.monotonic()
+    for asked_s, planned_again in ((now_s, 0), (now_s - FRESH_S - 1, 1)):
+        around = Around()
+        around.go_on.set()
+        starts, run = Starts(kit(around)), run_of(move("a"))
+        plans = {"uuid-a": planned(vm("a"), "kvm-b")}
+        starts.know(run, Drawn(run.moves, {}, {}, plans, asked_s))
+        await starts.begin(run, move("a"))
+        assert len(around.planned) == planned_again
+        assert around.begun_with[0][0].plan.target == "kvm-b"
 
 
 async def test_a_start_waits_for_the_plan_that_is_being_made_for_it() -> None:

@@ -19,6 +19,7 @@ from backend.model import (
     Way,
 )
 from backend.plan.queue_types import LinkMap, QueuedMove
+from backend.run.evacuation_draw import Drawn
 from backend.run.evacuation_kit import Kit
 from backend.run.evacuation_moves import summary, too_late
 from backend.run.evacuation_run import EvacuationRun
@@ -76,7 +77,7 @@ async def ran(until: float | None, *queued: QueuedMove) -> tuple[Evacuation, lis
     moves = tuple(move(one.vm, None if one.alone_s is None else FORECAST) for one in queued)
     state = Evacuation("r", wish, EvacuationState.RUNNING, moves, started=NOW)
     run = EvacuationRun(state, Kit(fake, around.plan, fake, fake, around.publish, lambda: NOW))
-    run.begin({one.id: one for one in queued}, PAIRS)
+    run.begin(Drawn(moves, {one.id: one for one in queued}, PAIRS))
     async with asyncio.timeout(10):
         await around.ended.wait()
     await run.close()
