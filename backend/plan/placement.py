@@ -65,7 +65,7 @@ def place(question: Question) -> Placement:
     return Placement(placed, _on(units, assigned, loads), proven)
 
 
-def place_all(units: Sequence[Unit], loads: Loads) -> Assigned | None:
+def place_all(units: Sequence[Unit], loads: Loads) -> tuple[int, ...] | None:
     """The hosts that `place` finds where it leaves none behind; None where it would, and then
     much sooner. No unit may be hopeless; `loads` has none of them, and none afterwards."""
     assigned = all_placed_greedily(units, loads)
@@ -74,7 +74,8 @@ def place_all(units: Sequence[Unit], loads: Loads) -> Assigned | None:
         _off(units, assigned, loads)
     if len(units) <= (SEARCHED_AT_MOST if assigned is None else SEARCHED_UNITS):
         assigned = Search(units, loads, assigned).best
-    return None if assigned is None or None in assigned else assigned
+    placed = tuple(host for host in assigned or () if host is not None)
+    return placed if len(placed) == len(units) else None
 
 
 def placement_cost(question: Question, hosts: Mapping[str, str | None]) -> float:

@@ -1,11 +1,13 @@
 """The rule `consolidate`: the emptiest host whose VMs all find room elsewhere. Pure.
 
-Hosts that cannot be emptied are told by sums over their VMs, before a placement of them is looked
-for: of many idle hosts most cost little.
+Most hosts that cannot be emptied are ruled out by sums over their VMs, before a placement of them
+is looked for. That is done for at most `TRIED` hosts: where the sums ruled none of these out and
+yet none could be emptied, the fuller ones after them are not tried.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from math import inf
 from typing import TypeVar
 
@@ -13,15 +15,19 @@ from backend.model import Advice, AdvisedMove
 from backend.plan.placement import place_all
 from backend.plan.placement_bounds import surely_no_room
 from backend.plan.placement_loads import Loads
-from backend.plan.placement_repair import Assigned, hopeless
+from backend.plan.placement_repair import hopeless
 from backend.plan.placement_types import HostRoom, Question, Resident, VmNeed
 from backend.plan.placement_units import Unit, units_of
 from backend.plan.rules import Measure, Rule
 from backend.plan.rules_held import held_percent, rested, unwanted
 from backend.plan.rules_types import LoadRound, RuleFleet
 
+TRIED = 30
+"""Hosts whose VMs are placed, the emptiest first; those that the sums rule out do not count."""
+
 _One = TypeVar("_One")
 _ROUNDING_CPUS = 1e-6
+"""So that a sum in another order is not more than the limit."""
 
 
 def consolidate(
@@ -31,10 +37,12 @@ def consolidate(
     if fleet.moving:
         return ()
     others = _Others(rule, fleet, now)
-    for load, host in sorted(_low(rule, rounds, fleet), key=lambda one: (one[0], one[1].name)):
-        moves = others.emptied(host.name)
+    low = sorted(_low(rule, rounds, fleet), key=lambda one: (one[0], one[1].name))
+    hopeful = ((load, one) for load, host in low if (one := others.leaving(host.name)))
+    for load, leaving in islice(hopeful, TRIED):
+        moves = others.emptied(leaving)
         if moves:
-            return (_told(rule, host, load, moves),)
+            return (_told(rule, load, moves),)
     return ()
 
 
@@ -51,16 +59,26 @@ def _low(
             yield max(*cpu, *memory), host
 
 
-def _told(rule: Rule, host: HostRoom, load: float, moves: tuple[AdvisedMove, ...]) -> Advice:
+def _told(rule: Rule, load: float, moves: tuple[AdvisedMove, ...]) -> Advice:
+    host = moves[0].source
     return Advice(
         rule.name,
         rule.kind,
         rule.level,
         moves,
-        f"{host.name} was below {rule.below_percent:.0f} % in the last {rule.rounds}"
+        f"{host} was below {rule.below_percent:.0f} % in the last {rule.rounds}"
         f" rounds, {load:.0f} % at most",
-        f"{host.name} is empty; no other host is fuller than {rule.most_percent:.0f} %",
+        f"{host} is empty; no other host is fuller than {rule.most_percent:.0f} %",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """The VMs of one host, with the room that there is for them elsewhere."""
+
+    vms: tuple[VmNeed, ...]
+    units: tuple[Unit, ...]
+    loads: Loads
 
 
 class _Others:
@@ -79,22 +97,38 @@ class _Others:
         )
         self._spare_cpus = [_spare_cpus(rule, room) for room in self._rooms]
 
-    def emptied(self, host: str) -> tuple[AdvisedMove, ...]:
-        """The moves of all its VMs; () where one of them has to stay."""
+    def leaving(self, host: str) -> _Leaving | None:
+        """All VMs of a host; None where one of them has to stay."""
         here = tuple(self._here.get(host, ()))
         moves = tuple(move for vm in here for move in self._moves.get(vm.id, ()))
         near = replace(self._fleet, moves=moves)
         if not here or not all(rested(self._rule, vm, near, self._now) for vm in here):
-            return ()
+            return None
         question = self._question(here, near)
         units = units_of(question)
         if any(map(hopeless, units)):
-            return ()
+            return None
         loads = Loads(question, units)
         if surely_no_room(units, loads, self._spare_cpus):
+            return None
+        return _Leaving(here, units, loads)
+
+    def emptied(self, leaving: _Leaving) -> tuple[AdvisedMove, ...]:
+        """Its moves; () where not all find room, or a target's CPUs would get too busy."""
+        hosts = place_all(leaving.units, leaving.loads)
+        if hosts is None:
             return ()
-        targets = place_all(units, loads)
-        return self._cool(here, units, targets) if targets else ()
+        at = {
+            vm.id: self._rooms[host]
+            for unit, host in zip(leaving.units, hosts, strict=True)
+            for vm in unit.vms
+        }
+        for room in {room.name: room for room in at.values()}.values():
+            came = sum(vm.cpus_used for vm in leaving.vms if at[vm.id] is room)
+            after = room.cpus_used + came
+            if came and room.cpus and 100 * after / room.cpus > self._rule.most_percent:
+                return ()
+        return tuple(AdvisedMove(vm.id, vm.name, vm.host, at[vm.id].name) for vm in leaving.vms)
 
     def _question(self, here: tuple[VmNeed, ...], near: RuleFleet) -> Question:
         """Of the other VMs only those that its own have a group with."""
@@ -121,23 +155,6 @@ class _Others:
                     if unwanted(self._rule, vm, room.name, near, self._now):
                         found.setdefault((vm.id, room.name), "it would not stay there")
         return found
-
-    def _cool(
-        self, here: Sequence[VmNeed], units: Sequence[Unit], targets: Assigned
-    ) -> tuple[AdvisedMove, ...]:
-        """() where a target's CPUs would get busier than the rule allows."""
-        at = {
-            vm.id: self._rooms[target]
-            for unit, target in zip(units, targets, strict=True)
-            if target is not None
-            for vm in unit.vms
-        }
-        for room in {room.name: room for room in at.values()}.values():
-            came = sum(vm.cpus_used for vm in here if at[vm.id] is room)
-            after = room.cpus_used + came
-            if came and room.cpus and 100 * after / room.cpus > self._rule.most_percent:
-                return ()
-        return tuple(AdvisedMove(vm.id, vm.name, vm.host, at[vm.id].name) for vm in here)
 
 
 def _by(
