@@ -77,19 +77,19 @@ def _room(dice: random.Random, name: str, here: list[VmNeed]) -> HostRoom:
     return HostRoom(name, memory, memory - used, cpus, cpus_used, closed=closed)
 
 
+def load_of(room: HostRoom) -> HostLoad:
+    cpu = 100 * room.cpus_used / room.cpus if room.cpus else 0.0
+    return HostLoad(room.name, cpu, 100 - 100 * room.memory_free_bytes / room.memory_bytes)
+
+
 def loads_of(fleet: RuleFleet) -> dict[str, float]:
     """The larger of each host's two, in percent."""
-    return {
-        room.name: max(
-            100 * room.cpus_used / room.cpus if room.cpus else 0.0,
-            100 * (room.memory_bytes - room.memory_free_bytes) / room.memory_bytes,
-        )
-        for room in fleet.hosts
-    }
+    loads = map(load_of, fleet.hosts)
+    return {load.name: max(load.cpu_percent or 0, load.memory_percent or 0) for load in loads}
 
 
 def advised(fleet: RuleFleet, rule: Rule = PACK) -> Advice | None:
-    loads = tuple(HostLoad(name, load, load) for name, load in loads_of(fleet).items())
+    loads = tuple(map(load_of, fleet.hosts))
     rounds = tuple(LoadRound(NOW - 60 + 20 * n, loads) for n in range(3))
     return next(iter(advise((rule,), rounds, fleet, NOW, NOON)), None)
 
