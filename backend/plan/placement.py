@@ -9,7 +9,7 @@ neither looks at a clock, and the same question has the same answer.
 from collections.abc import Iterator, Mapping, Sequence
 
 from backend.plan.placement_exact import Search
-from backend.plan.placement_greedy import placed_greedily
+from backend.plan.placement_greedy import all_placed_greedily, placed_greedily
 from backend.plan.placement_improve import improve
 from backend.plan.placement_loads import Loads
 from backend.plan.placement_repair import Assigned
@@ -39,6 +39,7 @@ __all__ = [
     "VmNeed",
     "choices",
     "place",
+    "place_all",
     "placement_cost",
 ]
 
@@ -62,6 +63,19 @@ def place(question: Question) -> Placement:
     placed = _told(units, assigned, loads, question)
     _off(units, assigned, loads)
     return Placement(placed, _on(units, assigned, loads), proven)
+
+
+def place_all(units: Sequence[Unit], loads: Loads) -> tuple[int, ...] | None:
+    """The hosts that `place` finds where it leaves none behind; None where it would, and then
+    much sooner. No unit may be hopeless; `loads` has none of them, and none afterwards."""
+    assigned = all_placed_greedily(units, loads)
+    if assigned is not None:
+        improve(units, assigned, loads)
+        _off(units, assigned, loads)
+    if len(units) <= (SEARCHED_AT_MOST if assigned is None else SEARCHED_UNITS):
+        assigned = Search(units, loads, assigned).best
+    placed = tuple(host for host in assigned or () if host is not None)
+    return placed if len(placed) == len(units) else None
 
 
 def placement_cost(question: Question, hosts: Mapping[str, str | None]) -> float:

@@ -6,6 +6,7 @@ cheapest is a bound from below; soft `together` groups count as nothing in it.
 """
 
 from collections.abc import Sequence
+from math import inf
 
 from backend.plan.placement_loads import Loads
 from backend.plan.placement_repair import Assigned
@@ -20,14 +21,15 @@ class Search:
     """One search; `best` starts as what is known already."""
 
     def __init__(
-        self, units: Sequence[Unit], loads: Loads, best: Assigned, looks: int = LOOKS
+        self, units: Sequence[Unit], loads: Loads, best: Assigned | None, looks: int = LOOKS
     ) -> None:
-        """`loads`: of all units taken off again."""
+        """`loads`: of all units taken off again. `best`: None where no placement of all is known,
+        and nothing less is of use."""
         self._units, self._loads = units, loads
         self._looks = looks
         self._now: Assigned = [None] * len(units)
-        self.best = list(best)
-        self._best_left, self._best_cost = self._measured(best)
+        self.best: Assigned = [None] * len(units) if best is None else list(best)
+        self._best_left, self._best_cost = (0, inf) if best is None else self._measured(best)
         order = (n for n, unit in enumerate(units) if unit.hosts and not unit.stuck)
         self._order = sorted(order, key=lambda n: (len(units[n].hosts), -units[n].memory_bytes, n))
         never = sum(len(unit.vms) for unit in units if not unit.hosts or unit.stuck)

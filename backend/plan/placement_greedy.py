@@ -9,7 +9,14 @@ from enum import Enum
 
 from backend.plan.placement_loads import Loads
 from backend.plan.placement_ranked import Ranked
-from backend.plan.placement_repair import Assigned, difficulty, hopeless, make_room, open_hosts
+from backend.plan.placement_repair import (
+    Assigned,
+    difficulty,
+    hopeless,
+    make_room,
+    make_room_for_all,
+    open_hosts,
+)
 from backend.plan.placement_units import Unit
 
 
@@ -33,10 +40,26 @@ def placed_greedily(units: Sequence[Unit], loads: Loads) -> Assigned:
             best = found
         if not _left(units, best):
             break
-    for unit, host in zip(units, best, strict=True):
+    _reserve(units, best, loads)
+    return best
+
+
+def all_placed_greedily(units: Sequence[Unit], loads: Loads) -> Assigned | None:
+    """What `placed_greedily` finds where it leaves none behind, sooner; None where it does."""
+    for way in _Way:
+        found = _in_turn(units, loads, way)
+        done = make_room_for_all(units, found, loads)
+        _clear(units, found, loads)
+        if done:
+            _reserve(units, found, loads)
+            return found
+    return None
+
+
+def _reserve(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
+    for unit, host in zip(units, assigned, strict=True):
         if host is not None:
             loads.put(unit, host)
-    return best
 
 
 def _left(units: Sequence[Unit], assigned: Assigned) -> int:

@@ -32,12 +32,23 @@ def open_hosts(unit: Unit, loads: Loads) -> list[int]:
 
 def make_room(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:
     """For each that found no host: move others away from one, and those whom they push on."""
-    left = [n for n, unit in enumerate(units) if assigned[n] is None and not hopeless(unit)]
     pushing = _Pushing(units, assigned, loads)
-    for number in sorted(left, key=lambda number: difficulty(units[number])):
+    for number in _left(units, assigned):
         if not pushing.settle(number) and pushing.tired:
             break
     _swap_out(units, assigned, loads)
+
+
+def make_room_for_all(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> bool:
+    """The same where it is of use only if each of them has a host then; whether each has."""
+    pushing = _Pushing(units, assigned, loads)
+    return all(pushing.settle(number) for number in _left(units, assigned))
+
+
+def _left(units: Sequence[Unit], assigned: Assigned) -> list[int]:
+    """Units without a host that could have one, the hardest first."""
+    left = [n for n, unit in enumerate(units) if assigned[n] is None and not hopeless(unit)]
+    return sorted(left, key=lambda number: difficulty(units[number]))
 
 
 def _swap_out(units: Sequence[Unit], assigned: Assigned, loads: Loads) -> None:

@@ -1,15 +1,13 @@
 """What the rules advise now. Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from backend.model import Advice, AdvisedMove, RuleKind
-from backend.plan.placement import place
-from backend.plan.placement_types import HostRoom, Question
-from backend.plan.rules import Measure, Rule
+from backend.plan.rules import Rule
 from backend.plan.rules_balance import balance
-from backend.plan.rules_held import bundles, came_from, held_percent, rested, targets, unwanted
+from backend.plan.rules_consolidate import consolidate
+from backend.plan.rules_held import bundles, came_from, rested, targets
 from backend.plan.rules_types import LoadRound, RuleFleet
 from backend.plan.rules_window import window_now
 
@@ -45,7 +43,7 @@ def _of_rule(
     if rule.kind is RuleKind.BALANCE:
         return balance(rule, rounds, fleet, now)
     if rule.kind is RuleKind.CONSOLIDATE:
-        return tuple(_consolidate(rule, rounds, fleet, now))[:1]
+        return consolidate(rule, rounds, fleet, now)
     if rule.kind is RuleKind.DRAIN:
         return tuple(_drain(rule, fleet, wall))
     return tuple(_follow(rule, fleet, now))
@@ -70,71 +68,6 @@ def _drain(rule: Rule, fleet: RuleFleet, wall: datetime) -> Iterator[Advice]:
         drain=rule.host,
         until=ends_s,
     )
-
-
-def _consolidate(
-    rule: Rule, rounds: Sequence[LoadRound], fleet: RuleFleet, now: float
-) -> Iterator[Advice]:
-    """The emptiest host whose VMs all find room elsewhere."""
-    if fleet.moving:
-        return
-    low = []
-    for host in fleet.hosts:
-        loads = [
-            max(held, default=None) if held else None
-            for measure in (Measure.CPU, Measure.MEMORY)
-            for held in [held_percent(rule, host.name, measure, rounds, fleet)]
-        ]
-        known = [load for load in loads if load is not None]
-        looked_at = not host.closed and (not rule.hosts or host.name in rule.hosts)
-        if looked_at and len(known) == len(loads) and max(known) < rule.below_percent:
-            low.append((max(known), host))
-    for load, host in sorted(low, key=lambda one: (one[0], one[1].name)):
-        moves = _emptied(rule, host, fleet, now)
-        if moves:
-            yield Advice(
-                rule.name,
-                rule.kind,
-                rule.level,
-                moves,
-                f"{host.name} was below {rule.below_percent:.0f} % in the last {rule.rounds}"
-                f" rounds, {load:.0f} % at most",
-                f"{host.name} is empty; no other host is fuller than {rule.most_percent:.0f} %",
-            )
-
-
-def _emptied(rule: Rule, host: HostRoom, fleet: RuleFleet, now: float) -> tuple[AdvisedMove, ...]:
-    here = tuple(vm for vm in fleet.vms if vm.host == host.name)
-    if not here or not all(rested(rule, vm, fleet, now) for vm in here):
-        return ()
-    used = {vm.host for vm in fleet.vms}
-    rooms = [
-        room if room.name in used else replace(room, closed=f"{room.name} is empty")
-        for room in fleet.hosts
-        if not rule.hosts or room.name in rule.hosts
-    ]
-    ids = frozenset(vm.id for vm in here)
-    blocked = dict(fleet.blocked)
-    for vm in here:
-        for room in rooms:
-            if unwanted(rule, vm, room.name, fleet, now):
-                blocked.setdefault((vm.id, room.name), "it would not stay there")
-    reserve = 1 - rule.most_percent / 100
-    found = place(Question(here, tuple(rooms), fleet.residents(ids), blocked, {}, reserve))
-    moves = tuple(
-        AdvisedMove(one.vm, one.name, host.name, one.host) for one in found.placed if one.host
-    )
-    return moves if len(moves) == len(here) and _cool(rule, moves, fleet) else ()
-
-
-def _cool(rule: Rule, moves: Sequence[AdvisedMove], fleet: RuleFleet) -> bool:
-    """No target's CPUs get busier than the rule allows."""
-    needs = {vm.id: vm for vm in fleet.vms}
-    for room in fleet.hosts:
-        came = sum(needs[move.vm].cpus_used for move in moves if move.target == room.name)
-        if came and room.cpus and 100 * (room.cpus_used + came) / room.cpus > rule.most_percent:
-            return False
-    return True
 
 
 def _follow(rule: Rule, fleet: RuleFleet, now: float) -> Iterator[Advice]:

@@ -132,14 +132,14 @@ def _parted(question: Question, hosts: Hosts) -> list[str]:
 def best_of_all(question: Question) -> tuple[int, float]:
     """The fewest left behind, and the lowest cost with so few."""
     best = (len(question.vms) + 1, float("inf"))
-    for hosts in _all_placements(question, {}, 0, [best[0]]):
+    for hosts in all_placements(question, {}, 0, [best[0]]):
         left = sum(host is None for host in hosts.values())
         if left <= best[0]:
             best = min(best, (left, placement_cost(question, hosts)))
     return best
 
 
-def _all_placements(
+def all_placements(
     question: Question, hosts: Hosts, number: int, fewest: list[int]
 ) -> Iterator[Hosts]:
     """All that break no rule; those that leave more behind than one before are left out."""
@@ -155,7 +155,7 @@ def _all_placements(
     for host in (*(room.name for room in question.hosts), None):
         tried = {**hosts, vm.id: host}
         if host is None or not _crowded_now(question, tried, host):
-            yield from _all_placements(question, tried, number + 1, fewest)
+            yield from all_placements(question, tried, number + 1, fewest)
 
 
 def _crowded_now(question: Question, hosts: Hosts, host: str) -> bool:
