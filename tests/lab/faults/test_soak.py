@@ -63,15 +63,15 @@ class AtRandom(Held):
         set_links(scene, self.link_mbit_s * 1_000_000)
 
 
-def some_moment(chance: random.Random) -> AtRandom:
-    """Anywhere between the first byte and the end."""
+def some_moment(chance: random.Random, more: tuple[str, ...]) -> AtRandom:
+    """Anywhere between the first byte and the end; `more` of the command."""
     bytes_sent = chance.randrange(MOST_SENT_BYTES)
 
     async def meet(scene: Scene) -> None:
         with suppress(AssertionError):  # it has ended before
             await scene.running.until(event="sample", sent_bytes=lambda sent: sent > bytes_sent)
 
-    words = ("--policy", chance.choice(("balanced", "must-finish", "gentle")))
+    words = ("--policy", chance.choice(("balanced", "must-finish", "gentle")), *more)
     return AtRandom(meet, words=words, link_mbit_s=chance.randint(*LINKS_MBIT_S))
 
 
@@ -88,10 +88,11 @@ async def test_a_soak(lab: Lab, ferry: Ferry) -> None:
 
 
 async def one_round(lab: Lab, ferry: Ferry, chance: random.Random, numbers: Numbers) -> None:
-    vm, hold = chance.choice(VMS), some_moment(chance)
+    vm = chance.choice(VMS)
+    words = ("--remove-source",) if vm == DISK_VM else ()
+    hold = some_moment(chance, words)
     fault = chance.choice([name for name in FAULTS if name not in NEVER])
     print(f"{numbers.migrations:4} {vm}: {fault}, {hold.link_mbit_s} Mbit/s, {hold.words[1]}")
-    words = ("--remove-source",) if vm == DISK_VM else ()
     with scene_of(lab, ferry, vm, words) as scene:
         played = await play(scene, FAULTS[fault], hold, ANY_TIME)
         print(f"     {played.ended} after {played.seconds:.0f} s: {played.verdict['reason']}")
