@@ -167,6 +167,10 @@ class FerryScreen(Screen[None]):
         self._tick()
 
     def _flash_lines(self, width: int) -> list[Line]:
+        return self.flash_lines(width)
+
+    def flash_lines(self, width: int, *, about_rolls: bool = True) -> list[Line]:
+        """What is to be said now; why a roll stands not where the screen itself says that."""
         link, now = self.store.link, self.ferry.clock()
         if not link.up and link.sentence:
             left = max((link.retry_at or now) - now, 0)
@@ -174,7 +178,7 @@ class FerryScreen(Screen[None]):
             spans = spans_of((f" ✕ {link.sentence} {link.remedy}{again}", Ink.BAD))
         elif self._flash and now < self._flash[2]:
             spans = spans_of((f" {self._flash[0]}", self._flash[1]))
-        elif roll := self.store.roll_that_stands():
+        elif about_rolls and (roll := self.store.roll_that_stands()):
             spans = spans_of((f" ! The roll is {roll.state}. {roll.trouble}", Ink.WARN))
         elif (run := self.store.open_run()) and run.state is EvacuationState.INTERRUPTED:
             said = f" ! The {run.kind} of {run.host} was interrupted: its engine ended. "
