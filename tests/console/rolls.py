@@ -83,7 +83,7 @@ def roll(
     whole = []
     for number, name in enumerate(hosts):
         if number < done:
-            host = RollHost(name, RollStep.DONE, began + 300 * (number + 1), hook=ended)
+            host = RollHost(name, RollStep.DONE, began + 1700 * (number + 1) / done, hook=ended)
             whole.append(replace(host, runs=(f"e{number}",), left=(f"uuid-{name}",)))
         elif number == done:
             whole.append(replace(RollHost(name, step, now - 70), **current))  # type: ignore[arg-type]

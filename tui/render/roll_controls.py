@@ -52,7 +52,7 @@ def resume_label(view: RollView) -> str:
 def skip_label(view: RollView) -> str:
     """Of the other one."""
     host = view.roll.current
-    step = host.step if host else RollStep.WAITING
+    step = host.step if host and not view.your_turn else RollStep.WAITING
     return {RollStep.HOOK: "skip the hook", RollStep.BACK: "do not wait"}.get(step, "skip")
 
 

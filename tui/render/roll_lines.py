@@ -70,23 +70,22 @@ def big(view: RollView) -> tuple[Span, str]:
     if roll.state is RollState.RUNNING and not roll.aborted:
         return (_BIG[host.step], Ink.MOVE), f"{host.host}{_step_words(view, host)}"
     word = ("TO BE ENDED" if roll.aborted else "PAUSED", Ink.WARN)
-    return word, f"what was begun comes to its end: {host.host}{_step_words(view, host)}"
+    doing = (roll_view.DOING if view.hook_runs else roll_view.NAMES)[host.step]
+    said = f"nothing new is begun; {doing}: {host.host}{_step_words(view, host)}"
+    return word, said
 
 
 def _stands(view: RollView) -> tuple[Span, str]:
     roll = view.roll
     word = "NEEDS YOU" if roll.needs_you else roll.state.upper()
-    since = _since_stop(view).removeprefix(", ")
-    return (word, Ink.BAD), f"{since}{': ' * bool(since)}{words.what_is_so(roll)}"
+    at = _stopped_at(roll)
+    since = f"at {units.clock(at)}{_ago(at, view.now)}: " if at is not None else ""
+    return (word, Ink.BAD), f"{since}{words.what_is_so(roll)}"
 
 
-def _since_stop(view: RollView) -> str:
-    """Its last note says that it stopped."""
-    roll = view.roll
-    if not roll.notes or roll.state is not RollState.STOPPED:
-        return ""
-    at = roll.notes[-1].at
-    return f", at {units.clock(at)}{_ago(at, view.now)}"
+def _stopped_at(roll: Roll) -> float | None:
+    """Its last note says that it stopped; an engine that died said nothing."""
+    return roll.notes[-1].at if roll.notes and roll.state is RollState.STOPPED else None
 
 
 def _for(began: float | None, now: float) -> str:
@@ -104,28 +103,37 @@ def _step_words(view: RollView, host: RollHost) -> str:
             how_far = evacuation_words.whole(run, view.now) if run else "it is being planned"
             return f"{_for(host.began, view.now)}: {how_far}"
         case RollStep.HOOK if view.hook_runs:
-            limit = units.duration(wish.hook_within_s)
-            return f": the hook runs{_for(host.hook_began, view.now)}, {limit} at most"
+            return f"{_for(host.hook_began, view.now)}{_limit(wish.hook_within_s)}"
         case RollStep.HOOK:
             return ": the hook has ended" if host.hook else ": it is empty"
         case RollStep.BACK:
             seen = view.fleet.host(host.host)
-            why = f", now: {seen.reason}" if seen is not None and seen.reason else ""
-            limit = units.duration(wish.back_within_s)
-            return f" is waited for{_for(host.began, view.now)}, {limit} at most{why}"
+            why = f". Now: {seen.reason}" if seen is not None and seen.reason else ""
+            return f"{_for(host.began, view.now)}{_limit(wish.back_within_s)}{why}"
     return ""
 
 
-def now_lines(view: RollView, keys: Sequence[Span | str], width: int, most: int) -> list[Line]:
-    """All above the table; of a long reason `most` rows, it is whole at the end of the log."""
+def _limit(limit_s: float) -> str:
+    return f"; after {units.duration(limit_s)} the roll stops"
+
+
+def big_rows(view: RollView, width: int) -> list[Spans]:
+    """The big line, wrapped."""
     word, said = big(view)
     ink = word[1] if word[1] is Ink.BAD else Ink.TEXT
-    rows = wrap(spans_of(" ", (word[0], word[1]), "  ", (said, ink)), max(width - 1, 1), 3)
-    lines = [Line(row) for row in shortened(rows, most, width)]
-    lines += [line(" ", *keys)] if keys else []
+    return wrap(spans_of(" ", word, "  ", (said, ink)), max(width - 1, 1), 3)
+
+
+def now_lines(
+    view: RollView, keys: Sequence[Span | str], width: int, most: int, *, brief: bool = False
+) -> list[Line]:
+    """All above the table, of a long reason `most` rows; `brief`: what changes only."""
+    lines = [Line(row) for row in shortened(big_rows(view, width), most, width)]
+    if keys:
+        lines += [Line(row) for row in wrap(spans_of(" ", *keys), max(width - 1, 1), 1)]
     if view.roll.state.open:
         lines.append(_steps_line(view, width))
-    return [*lines, _facts(view, width), _hook_line(view, width)]
+    return lines if brief else [*lines, _facts(view, width), _hook_line(view, width)]
 
 
 def shortened(rows: Sequence[Spans], most: int, width: int) -> list[Spans]:
@@ -167,11 +175,11 @@ def _mark(view: RollView, host: RollHost, step: RollStep) -> Span:
 
 def _facts(view: RollView, width: int) -> Line:
     roll = view.roll
-    parts = [f"{view.done} of {units.counted(len(roll.hosts), 'host')} done"]
+    parts = [f"{view.done} of {len(roll.hosts)} done"]
     if roll.started is not None:
         begun = f"begun {units.day_clock(roll.started)}"
         parts.append(begun if roll.ended else f"{begun}{_ago(roll.started, view.now)}")
-    parts += ["each boots anew"] * roll.wish.reboots
+    parts += ["each is to boot anew"] * roll.wish.reboots
     return Line(cut(spans_of(f" {' · '.join(parts)}"), width - 1))
 
 
@@ -204,7 +212,8 @@ def host_lines(view: RollView, host: RollHost, width: int) -> list[Line]:
         rows += [("", said, Ink.DIM) for said in host.hook.lines]
     if host.left and host.step is not RollStep.DONE:
         rows.append(("away", _away(view, host), Ink.TEXT))
-    on_it = [vm.name for vm in view.fleet.vms if vm.host == host.host]
+    here = [vm for vm in view.fleet.vms if vm.host == host.host]
+    on_it = [vm.name if vm.state.active else f"{vm.name} (off)" for vm in here]
     rows.append(("on it", ", ".join(on_it) or "no VM", Ink.DIM))
     return [row for label, said, ink in rows for row in _labelled(label, said, ink, width)]
 
@@ -223,10 +232,10 @@ def _labelled(label: str, said: str, ink: Ink, width: int) -> list[Line]:
     return [Line(p) for p in wrap((*head, *spans_of((said, ink))), max(width - 1, 1), _LABEL)]
 
 
-def log_lines(view: RollView, width: int) -> list[Line]:
-    """What was decided and done, oldest first; what it stopped by is whole here."""
+def log_lines(view: RollView, width: int, most: int) -> list[Line]:
+    """What was decided and done, oldest first; then what `most` rows above could not hold."""
     lines = note_lines(view.roll.notes, width)
-    if view.roll.trouble:
+    if view.roll.trouble and len(big_rows(view, width)) > most:
         rows = wrap(spans_of(" ", (view.roll.trouble, Ink.WARN)), max(width - 1, 1), 1)
         lines += map(Line, rows)
     return lines
@@ -240,7 +249,9 @@ def fleet_line(view: RollView, width: int) -> Line:
     word, said = big(view)
     host = view.roll.current
     if view.roll.trouble and host is not None:
-        said = f"{host.host}: {roll_view.NAMES[host.step]}{_since_stop(view)}"
+        at = _stopped_at(view.roll)
+        ago = _ago(at, view.now) if at is not None else ""
+        said = f"{host.host}: {roll_view.NAMES[host.step]}{ago}"
     count = f"{view.done} of {units.counted(len(view.roll.hosts), 'host')} done"
     tail = spans_of((f" ─ {count} ─ ", Ink.DIM), ("r shows it", Ink.KEY))
     head = spans_of("ROLL  ", word, "  ", said)

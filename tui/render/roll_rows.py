@@ -55,7 +55,7 @@ COLUMNS: tuple[Column[RollRow], ...] = (
     Column("since", "SINCE", 8, _since),
     Column("time", "TIME", 10, _time, narrow=9, right=True),
     Column("vms", "VMS", 13, _vms, narrow=12),
-    Column("hook", "HOOK", 14, _hook, narrow=11, rank=1),
+    Column("hook", "HOOK", 11, _hook, rank=1),
     Column("run", "EVACUATION OR RETURN", 28, _run, rank=2, narrow=20, flex=60),
 )
 """SINCE is when the step began, TIME how long the host's whole turn has taken."""

@@ -132,7 +132,7 @@ def hook_span(view: RollView, host: RollHost) -> Span | None:
         status, took = host.hook.exit_status, units.duration(host.hook.took_s)
         if status is None:
             return ("? cut off", Ink.WARN)
-        return (f"✓ {took}", Ink.OK) if status == 0 else (f"✕ exit code {status}", Ink.BAD)
+        return (f"✓ {took}", Ink.OK) if status == 0 else (f"✕ exit {status}", Ink.BAD)
     if host.hook_began is None or not view.roll.wish.hook:
         return None
     if host == view.roll.current and host.step is RollStep.HOOK:

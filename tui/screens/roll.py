@@ -20,8 +20,10 @@ from tui.widgets.prompt import Question
 
 _CONTROLS = {"skip": RollControl.SKIP, "abort": RollControl.ABORT}
 _STEERING = ("pause", *_CONTROLS)
-_FIXED_ROWS = 10
-"""Title, three rules, the table's header, two of the log, the flash line, two of keys."""
+_OTHER_ROWS = 12
+"""What is needed besides the reason why it stands, and the keys."""
+_FEW_ROWS = 22
+"""In fewer only what changes is told above the table."""
 Place = tuple[str, RollState, str, RollStep] | None
 
 
@@ -62,7 +64,7 @@ class RollScreen(FerryScreen):
         yield Painted(lambda w, _: self._now(w), id="roll-now")
         yield self._table
         yield PaintedLine(lambda w, _: [headline.rule(self._host_title(), w)], id="host-rule")
-        yield Painted(lambda w, _: self._about_host(w), id="roll-host")
+        yield Painted(lambda w, _: self._host_lines(w), id="roll-host")
         yield PaintedLine(lambda w, _: [headline.rule(("LOG",), w)], id="log-rule")
         yield Scrolled(lambda w, _: self._log(w), id="roll-log")
 
@@ -115,15 +117,11 @@ class RollScreen(FerryScreen):
                 self._table.cursor_key = host.host
 
     def _fit(self, view: RollView | None) -> None:
-        """The table gives way to what is above it, the host's lines to both."""
-        above = len(self._now(self.size.width))
-        room = self.size.height - _FIXED_ROWS - above - self._asked_rows
-        hosts = len(view.roll.hosts) if view else 0
-        rows = min(hosts, max(room - 1, 2))
-        below = self._host_lines(self.size.width)
-        self.query_one("#roll-now").styles.height = above
-        self._table.styles.height = rows + 1
-        self.query_one("#roll-host").styles.height = max(min(len(below), (room - rows + 1) // 2), 0)
+        """None is higher than what it holds; where that is too much they share what there is."""
+        self.query_one("#roll-now").styles.height = len(self._now(self.size.width))
+        self._table.styles.max_height = len(view.roll.hosts) + 1 if view else 2
+        about_host = self.query_one("#roll-host")
+        about_host.styles.max_height = max(len(self._host_lines(self.size.width)), 1)
 
     @property
     def _asked_rows(self) -> int:
@@ -148,8 +146,13 @@ class RollScreen(FerryScreen):
         view = self._view
         if view is None:
             return roll_lines.empty_lines(width)
-        most = max(self.size.height // 4 - self._asked_rows // 2, 2)
-        return roll_lines.now_lines(view, roll_controls.ways(view), width, most)
+        brief = self.size.height - self._asked_rows < _FEW_ROWS
+        return roll_lines.now_lines(view, roll_controls.ways(view), width, self._most, brief=brief)
+
+    @property
+    def _most(self) -> int:
+        """Rows for what it stopped by."""
+        return max((self.size.height - _OTHER_ROWS - self._asked_rows) // 2, 2)
 
     def _host_title(self) -> tuple[Span | str, ...]:
         view, host = self._view, self._host
@@ -159,11 +162,9 @@ class RollScreen(FerryScreen):
         view, host = self._view, self._host
         return roll_lines.host_lines(view, host, width) if view and host else []
 
-    def _about_host(self, width: int) -> list[Line]:
-        return self._host_lines(width)
-
     def _log(self, width: int) -> list[Line]:
-        return roll_lines.log_lines(self._view, width) if self._view else []
+        view = self._view
+        return roll_lines.log_lines(view, width, self._most) if view else []
 
     def _flash_lines(self, width: int) -> list[Line]:
         """Why it stands is told above the table."""
@@ -180,6 +181,8 @@ class RollScreen(FerryScreen):
         if action.name in ("older", "newer"):
             return len(self.store.rolls) > 1
         roll = self._roll
+        if roll is None and action.name == "open":
+            return False
         ended = roll is None or not roll.state.open
         return action.footer and not (ended and action.name in _STEERING)
 
