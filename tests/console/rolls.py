@@ -96,6 +96,16 @@ def roll(
     return Roll("o1", wish, RollState.RUNNING, tuple(whole), started=began, notes=notes)
 
 
+def emptied_now(now: float) -> Roll:
+    """The second host is being emptied, by the run `e1`."""
+    return roll(now, runs=("e1",), run="e1")
+
+
+def of_twelve(now: float) -> Roll:
+    """The seventh is waited for."""
+    return roll(now, RollStep.BACK, hosts=TWELVE, done=6, left=("uuid-db-1", "uuid-web-1"))
+
+
 def stopped(now: float, **more: object) -> Roll:
     """The hook has failed on the second host."""
     made = roll(

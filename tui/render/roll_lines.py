@@ -6,10 +6,9 @@ from backend.model import Roll, RollHost, RollState, RollStep
 from tui.render import evacuation_words, headline, roll_view, units
 from tui.render import roll_words as words
 from tui.render.evacuation_rows import note_lines
-from tui.render.ink import Ink, Line, Span, Spans, cut, fit, line, spans_of, width_of, wrap
+from tui.render.ink import Ink, Line, Span, Spans, Under, cut, fit, line, spans_of, width_of, wrap
 from tui.render.roll_view import RollView
 
-EMPTY = "No hosts have been rolled."
 HOW = (
     "A roll maintains several hosts, one after the other: each is emptied, a command of yours runs"
     " there, and its VMs come home before the next one begins. It is begun on the command line:"
@@ -120,15 +119,14 @@ def _limit(limit_s: float) -> str:
 def big_rows(view: RollView, width: int) -> list[Spans]:
     """The big line, wrapped."""
     word, said = big(view)
-    ink = word[1] if word[1] is Ink.BAD else Ink.TEXT
-    return wrap(spans_of(" ", word, "  ", (said, ink)), max(width - 1, 1), 3)
+    return wrap(spans_of(" ", word, "  ", said), max(width - 1, 1), 3)
 
 
 def now_lines(
     view: RollView, keys: Sequence[Span | str], width: int, most: int, *, brief: bool = False
 ) -> list[Line]:
     """All above the table, of a long reason `most` rows; `brief`: what changes only."""
-    lines = [Line(row) for row in shortened(big_rows(view, width), most, width)]
+    lines = [Line(row, Under.BIG) for row in shortened(big_rows(view, width), most, width)]
     if keys:
         lines += [Line(row) for row in wrap(spans_of(" ", *keys), max(width - 1, 1), 1)]
     if view.roll.state.open:
@@ -192,8 +190,8 @@ def _hook_line(view: RollView, width: int) -> Line:
 
 def empty_lines(width: int) -> list[Line]:
     """Where no roll is known: what one is, and how it begins."""
-    rows = wrap(spans_of(" ", (EMPTY, Ink.BOLD), f" {HOW}"), max(width - 1, 1), 1)
-    return [*map(Line, rows), Line(), line("   ", (COMMAND, Ink.KEY))]
+    rows = wrap(spans_of(f" {HOW}"), max(width - 1, 1), 1)
+    return [*map(Line, rows), line("   ", (COMMAND, Ink.KEY)), Line()]
 
 
 # -- one host ----------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class RollScreen(FerryScreen):
             roll_rows.COLUMNS,
             lambda row: row.host.host,
             dim=lambda row: not row.begun,
-            empty="no host",
+            empty="no hosts have been rolled",
             id="rolled",
         )
 
@@ -99,11 +99,19 @@ class RollScreen(FerryScreen):
         view = self._view
         self.set_class(view is None, "-empty")
         self._table.apply([RollRow(host, view) for host in view.roll.hosts] if view else [])
+        self._give_keyboard(view)
         self._follow_turn(view)
         self._fit(view)
         for box in self.query(Painted):
             box.redraw()
         self._follow_log(view)
+
+    def _give_keyboard(self, view: RollView | None) -> None:
+        """To the table; without rows to none, so that enter says why it does nothing."""
+        if view is None and self._table.has_focus:
+            self.set_focus(None)
+        elif view is not None and self.focused is None:
+            self._table.focus()
 
     def _follow_turn(self, view: RollView | None) -> None:
         """The cursor goes to the next host with the roll, if it was on the last one."""
