@@ -375,6 +375,29 @@ async def test_a_yes_counts_only_for_what_was_asked_about(console: Open) -> None
         assert not sent(c)
 
 
+async def test_the_end_is_the_end_at_whichever_step(console: Open) -> None:
+    async with console("web") as c:
+        now = c.link.clock()
+        await opened(c, rolls.roll(now, RollStep.HOOK, hook_began=now))
+        await c.press("a")
+        assert "The hook on kvm-b is not waited for: it may go on there." in flat(c)
+        await tell(c, rolls.roll(now, RollStep.BACK))
+        await c.press("y")
+        assert sent(c) == [RollControl.ABORT]
+
+
+async def test_of_a_hook_that_said_much_the_last_lines_are_seen(console: Open) -> None:
+    said = tuple(f"line {number}" for number in range(20))
+    async with console("web") as c:
+        hook = HookEnd(4, 1.0, said)
+        await opened(c, with_host(rolls.stopped(c.link.clock()), hook=hook))
+        shown = c.box("roll-host")
+        assert "ended with exit code 4" in shown
+        assert "away" in shown
+        assert "line 19" in c.text
+        assert "line 0" not in c.text
+
+
 async def test_an_end_that_was_asked_for_is_not_asked_for_again(console: Open) -> None:
     async with console("web") as c:
         await opened(c, replace(rolls.emptied_now(c.link.clock()), aborted=True))

@@ -6,7 +6,7 @@ from backend.model import Roll, RollHost, RollState, RollStep
 from tui.render import evacuation_words, headline, roll_view, units
 from tui.render import roll_words as words
 from tui.render.evacuation_rows import note_lines
-from tui.render.ink import Ink, Line, Span, Spans, Under, cut, fit, line, spans_of, width_of, wrap
+from tui.render.ink import Ink, Line, Span, Spans, Under, cut, line, spans_of, width_of, wrap
 from tui.render.roll_view import RollView
 
 HOW = (
@@ -14,7 +14,6 @@ HOW = (
     " there, and its VMs come home before the next one begins. It is begun on the command line:"
 )
 COMMAND = "virt-ferry roll HOST… --hook COMMAND"
-_LABEL = 8
 _BIG: dict[RollStep, str] = {
     RollStep.WAITING: "BEGINNING",
     RollStep.EMPTYING: "EMPTYING",
@@ -194,40 +193,7 @@ def empty_lines(width: int) -> list[Line]:
     return [*map(Line, rows), line("   ", (COMMAND, Ink.KEY)), Line()]
 
 
-# -- one host ----------------------------------------------------------------------------------
-
-
-def host_title(view: RollView, host: RollHost) -> tuple[Span | str, ...]:
-    """`kvm-b  hook runs`."""
-    return (host.host, ("  ", Ink.DIM), roll_view.step_span(view, host))
-
-
-def host_lines(view: RollView, host: RollHost, width: int) -> list[Line]:
-    """What its hook said last, and where its VMs are."""
-    rows: list[tuple[str, str, Ink]] = []
-    if host.hook is not None:
-        rows.append(("hook", words.hook_words(host.hook), Ink.TEXT))
-        rows += [("", said, Ink.DIM) for said in host.hook.lines]
-    if host.left and host.step is not RollStep.DONE:
-        rows.append(("away", _away(view, host), Ink.TEXT))
-    here = [vm for vm in view.fleet.vms if vm.host == host.host]
-    on_it = [vm.name if vm.state.active else f"{vm.name} (off)" for vm in here]
-    rows.append(("on it", ", ".join(on_it) or "no VM", Ink.DIM))
-    return [row for label, said, ink in rows for row in _labelled(label, said, ink, width)]
-
-
-def _away(view: RollView, host: RollHost) -> str:
-    left = set(host.left)
-    seen = [vm for vm in view.fleet.vms if vm.uuid in left]
-    said = [f"{vm.name} on {vm.host}" for vm in seen if vm.host != host.host]
-    unseen = len(left - {vm.uuid for vm in seen})
-    said += [f"{units.counted(unseen, 'VM')} not seen anywhere now"] * bool(unseen)
-    return ", ".join(said) or "no VM: all are home"
-
-
-def _labelled(label: str, said: str, ink: Ink, width: int) -> list[Line]:
-    head = fit(spans_of(" ", (label, Ink.DIM)), _LABEL)
-    return [Line(p) for p in wrap((*head, *spans_of((said, ink))), max(width - 1, 1), _LABEL)]
+# -- below the table -------------------------------------------------------------------------------
 
 
 def log_lines(view: RollView, width: int, most: int) -> list[Line]:

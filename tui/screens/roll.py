@@ -6,28 +6,24 @@ from typing import ClassVar
 from textual import on
 from textual.widget import Widget
 
-from backend.model import EvacuationKind, Roll, RollControl, RollHost, RollState, RollStep
-from backend.service.protocol import SteerRoll
+from backend.model import EvacuationKind, RollHost
 from tui.actions import Action
-from tui.render import headline, roll_controls, roll_lines, roll_rows
+from tui.render import headline, roll_controls, roll_host, roll_lines, roll_rows
 from tui.render.ink import Line, Span
 from tui.render.roll_rows import RollRow
 from tui.render.roll_view import RollView
-from tui.screens.base import FerryScreen
+from tui.screens.roll_steering import CONTROLS, STEERING, RollSteering
 from tui.widgets.live_table import LiveTable
 from tui.widgets.painted import Painted, PaintedLine, Scrolled
 from tui.widgets.prompt import Question
 
-_CONTROLS = {"skip": RollControl.SKIP, "abort": RollControl.ABORT}
-_STEERING = ("pause", *_CONTROLS)
 _OTHER_ROWS = 12
 """What is needed besides the reason why it stands, and the keys."""
 _FEW_ROWS = 22
 """In fewer only what changes is told above the table."""
-Place = tuple[str, RollState, str, RollStep] | None
 
 
-class RollScreen(FerryScreen):
+class RollScreen(RollSteering):
     """The open roll, or the newest; those before it on demand."""
 
     NAME = "rolls"
@@ -45,11 +41,8 @@ class RollScreen(FerryScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._chosen = ""
-        """Id of an older one; empty: the one that is open, or the newest."""
         self._turn: tuple[str, str] | None = None
         """The roll and the host that the cursor was brought to."""
-        self._noted = -1
         self._table: LiveTable[RollRow] = LiveTable(
             roll_rows.COLUMNS,
             lambda row: row.host.host,
@@ -64,7 +57,7 @@ class RollScreen(FerryScreen):
         yield Painted(lambda w, _: self._now(w), id="roll-now")
         yield self._table
         yield PaintedLine(lambda w, _: [headline.rule(self._host_title(), w)], id="host-rule")
-        yield Painted(lambda w, _: self._host_lines(w), id="roll-host")
+        yield Painted(self._host_lines, id="roll-host")
         yield PaintedLine(lambda w, _: [headline.rule(("LOG",), w)], id="log-rule")
         yield Scrolled(lambda w, _: self._log(w), id="roll-log")
 
@@ -73,19 +66,6 @@ class RollScreen(FerryScreen):
         self._table.focus()
 
     # -- what is shown --------------------------------------------------------------------
-
-    @property
-    def _rolls(self) -> list[Roll]:
-        return list(self.store.rolls.values())
-
-    @property
-    def _roll(self) -> Roll | None:
-        return self.store.rolls.get(self._chosen) or self.store.newest_roll()
-
-    @property
-    def _view(self) -> RollView | None:
-        roll = self._roll
-        return self.store.roll_view(roll, self.ferry.clock()) if roll else None
 
     @property
     def _host(self) -> RollHost | None:
@@ -164,11 +144,11 @@ class RollScreen(FerryScreen):
 
     def _host_title(self) -> tuple[Span | str, ...]:
         view, host = self._view, self._host
-        return roll_lines.host_title(view, host) if view and host else ("–",)
+        return roll_host.host_title(view, host) if view and host else ("–",)
 
-    def _host_lines(self, width: int) -> list[Line]:
+    def _host_lines(self, width: int, most: int | None = None) -> list[Line]:
         view, host = self._view, self._host
-        return roll_lines.host_lines(view, host, width) if view and host else []
+        return roll_host.host_lines(view, host, width, most) if view and host else []
 
     def _log(self, width: int) -> list[Line]:
         view = self._view
@@ -192,7 +172,7 @@ class RollScreen(FerryScreen):
         if roll is None and action.name == "open":
             return False
         ended = roll is None or not roll.state.open
-        return action.footer and not (ended and action.name in _STEERING)
+        return action.footer and not (ended and action.name in STEERING)
 
     def label(self, action: Action) -> str:
         """As things stand."""
@@ -211,12 +191,12 @@ class RollScreen(FerryScreen):
         if name in ("older", "newer"):
             found = self._beside(-1 if name == "older" else 1)
             return "" if found else f"There is no {name} roll."
-        if name not in (*_STEERING, "open", "emptied"):
+        if name not in (*STEERING, "open", "emptied"):
             return ""
         if view is None:
             return f"There is no roll: `{roll_lines.COMMAND}` begins one."
-        if name in _STEERING:
-            control = _CONTROLS.get(name, roll_controls.wanted(view))
+        if name in STEERING:
+            control = CONTROLS.get(name, roll_controls.wanted(view))
             return roll_controls.why_not(view, control) or self.needs_engine()
         return self._why_no_run(view, EvacuationKind.EVACUATE if name == "emptied" else None)
 
@@ -229,25 +209,6 @@ class RollScreen(FerryScreen):
         if host.runs:
             return f"That of {host.host} is not kept any more: h on the fleet lists its moves."
         return f"No VM of {host.host} has been moved by this roll."
-
-    def _beside(self, by: int) -> Roll | None:
-        rolls, roll = self._rolls, self._roll
-        at = rolls.index(roll) + by if roll else -1
-        return rolls[at] if 0 <= at < len(rolls) else None
-
-    def do_older(self) -> None:
-        """The one before."""
-        self._show(self._beside(-1))
-
-    def do_newer(self) -> None:
-        """The one after; the newest is followed again."""
-        self._show(self._beside(1))
-
-    def _show(self, roll: Roll | None) -> None:
-        newest = self.store.newest_roll()
-        self._chosen = roll.id if roll is not None and roll != newest else ""
-        self._noted = -1
-        self.draw_all()
 
     def do_open(self) -> None:
         """What enter does."""
@@ -270,48 +231,6 @@ class RollScreen(FerryScreen):
         else:
             self._open_run()
 
-    def do_pause(self) -> None:
-        """Pause, go on, or try again."""
-        view = self._view
-        assert view is not None
-        self._steer(view, roll_controls.wanted(view))
-
-    def do_skip(self) -> None:
-        """Without the hook, or without waiting."""
-        self._ask("skip")
-
-    def do_abort(self) -> None:
-        """End it."""
-        self._ask("abort")
-
-    def _ask(self, name: str) -> None:
-        view = self._view
-        assert view is not None
-        self._steer(view, _CONTROLS[name])
-
-    def _steer(self, view: RollView, control: RollControl) -> None:
-        """Ask first where that cannot be undone; a yes counts only for what was asked about."""
-        asked = roll_controls.question(view, control)
-        if not asked:
-            self._send(control)
-            return
-        place = _place(view.roll)
-        self.ask(asked, lambda: self._answered(place, control))
-
-    def _answered(self, place: Place, control: RollControl) -> None:
-        roll = self._roll
-        same = roll is not None and _place(roll) == place
-        if same:
-            self._send(control)
-        else:
-            self.say("The roll has gone on meanwhile: nothing was done. Look again.")
-
-    def _send(self, control: RollControl) -> None:
-        self.engine(self._told_engine(SteerRoll(control)), str(control))
-
-    async def _told_engine(self, request: SteerRoll) -> None:
-        await self.ferry.bridge.call(request)
-
     def do_tables(self) -> None:
         """The hosts, the log."""
         self.focus_next()
@@ -319,8 +238,3 @@ class RollScreen(FerryScreen):
     def do_back(self) -> None:
         """Leave it running."""
         self.dismiss()
-
-
-def _place(roll: Roll) -> Place:
-    host = roll.current
-    return (roll.id, roll.state, host.host, host.step) if host else None
