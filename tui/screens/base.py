@@ -21,6 +21,7 @@ from tui.bridge import StoreMoved
 from tui.render import headline, room, units
 from tui.render.alarm import alarm_lines
 from tui.render.ink import Ink, Line, line, spans_of, wrap
+from tui.render.roll_words import what_is_so
 from tui.store import Store
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.painted import Painted, PaintedLine
@@ -179,7 +180,9 @@ class FerryScreen(Screen[None]):
         elif self._flash and now < self._flash[2]:
             spans = spans_of((f" {self._flash[0]}", self._flash[1]))
         elif about_rolls and (roll := self.store.roll_that_stands()):
-            spans = spans_of((f" ! The roll is {roll.state}. {roll.trouble}", Ink.WARN))
+            said = f" ! The roll is {roll.state}. {what_is_so(roll)}"
+            goes_on = "r on the fleet screen shows it, p there goes on with it."
+            spans = spans_of((f"{said} {goes_on}", Ink.WARN))
         elif (run := self.store.open_run()) and run.state is EvacuationState.INTERRUPTED:
             said = f" ! The {run.kind} of {run.host} was interrupted: its engine ended. "
             spans = spans_of((f"{said}e on that host shows it, p there goes on with it.", Ink.WARN))
