@@ -142,6 +142,12 @@ class FerryApp(App[None]):
 
         self.push_screen(HistoryScreen())
 
+    def open_rolls(self) -> None:
+        """Show the roll that goes on, or the newest."""
+        from tui.screens.roll import RollScreen
+
+        self.push_screen(RollScreen())
+
     def leave_screen(self, screen: FerryScreen) -> None:
         """To the one before it; from the home screen out of the console."""
         if screen is self.screen_stack[0]:

@@ -20,6 +20,7 @@ from backend.service.protocol import (
     TroubleSaid,
 )
 from tui.render.migration_lines import MigrationView
+from tui.render.roll_view import RollView
 from tui.render.vm_rows import VmRow
 from tui.steady import Steady
 
@@ -157,6 +158,19 @@ class Store:
     def roll_that_stands(self) -> Roll | None:
         """One that goes on only when somebody says so."""
         return next((one for one in self.rolls.values() if one.state.open and one.trouble), None)
+
+    def newest_roll(self) -> Roll | None:
+        """The open one; without one the newest that ended."""
+        newest = list(reversed(self.rolls.values()))
+        return next((one for one in newest if one.state.open), newest[0] if newest else None)
+
+    def roll_of(self, run: str) -> Roll | None:
+        """The roll that an evacuation or a return belongs to."""
+        return next((one for one in self.rolls.values() if one.host_of(run)), None)
+
+    def roll_view(self, roll: Roll, now: float) -> RollView:
+        """A roll for its lines and rows."""
+        return RollView(roll, now, self.fleet, self.evacuations)
 
     def forget_running_but(self, ids: set[str]) -> None:
         """After a new engine came: what it does not know of, nobody runs any more."""

@@ -1,12 +1,13 @@
 """Moments of recorded real runs and the keys that lead to a screen: what a picture is drawn of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from textual.pilot import Pilot
 
 from backend.model import Evacuation, Migration, Phase, Word
-from backend.service.protocol import EvacuationChanged
+from backend.service.protocol import Change, EvacuationChanged
+from tests.console import rolls
 from tests.console.recorded import Entry, RecordedLink, answered, begun, when
 from tui.app import FerryApp
 
@@ -15,17 +16,23 @@ Moment = Callable[[list[Entry]], float]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A recording played to `moment`, then keys; and played on to `later`, then more keys."""
+    """A recording played to `moment`, then what is `told` besides, then keys; and played on to
+    `later`, then more keys."""
 
     recording: str
     moment: Moment
     keys: tuple[str, ...] = ()
     later: Moment | None = None
     more: tuple[str, ...] = ()
+    told: Callable[[float], tuple[Change, ...]] = lambda _now: ()
+    """What the engine says then that was not recorded, by the time of day."""
 
 
 async def played(app: FerryApp, pilot: Pilot[None], link: RecordedLink, scene: Scene) -> None:
     """Bring a console that has just been opened on the recording to the scene."""
+    await link.play_to(scene.moment(link.entries))
+    for change in scene.told(link.clock()):
+        await link.publish(change)
     await _reach(app, pilot, link, scene.moment, scene.keys)
     if scene.later is not None:
         await _reach(app, pilot, link, scene.later, scene.more)
@@ -118,4 +125,17 @@ EVACUATED = Scene(
     (*HOST, "e"),
     later=run(lambda r: r.ended is not None, 1.0),
 )
+FLEET_ROLLED = Scene("two-at-once", both, told=lambda now: rolls.told(rolls.emptied_now(now)))
+ROLL = Scene(
+    "two-at-once",
+    both,
+    ("r",),
+    told=lambda now: rolls.told(rolls.emptied_now(now), rolls.emptying("e1", "kvm-b", now)),
+)
+ROLL_STOPPED = Scene("two-at-once", both, ("r",), told=lambda now: rolls.told(rolls.stopped(now)))
+ROLL_ASKED = replace(ROLL_STOPPED, keys=("r", "a"))
+ROLL_OF_TWELVE = Scene(
+    "two-at-once", both, ("r",), told=lambda now: rolls.told(rolls.of_twelve(now))
+)
+NO_ROLL = Scene("two-at-once", both, ("r",))
 DOCTOR = Scene("evacuation", end, ("D",))

@@ -236,6 +236,7 @@ async def test_a_roll_that_stands_is_said_everywhere(console: Open) -> None:
     async with console("web") as c:
         await c.publish(RollChanged(roll))
         assert "The roll is stopped. The hook on kvm-a ended with exit code 4." in c.text
+        assert "r on the fleet screen shows it, p there goes on" in " ".join(c.text.split())
         assert "\x1b" not in c.text
         await c.publish(RollChanged(replace(roll, state=RollState.RUNNING, trouble="")))
         assert "The roll is" not in c.text

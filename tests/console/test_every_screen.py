@@ -90,6 +90,54 @@ CASES: dict[str, Case] = {
         ("SENDS", "PAUSE"),
     ),
     "evacuated": Case(scenes.EVACUATED, ("ended", "moved in", "longest pause", "✓ moved")),
+    "fleet while hosts are rolled": Case(
+        scenes.FLEET_ROLLED,
+        ("ROLL EMPTYING kvm-b for 1 m 10 s", "1 of 3 hosts done", "r shows it", "r rolls", "VMS"),
+    ),
+    "roll": Case(
+        scenes.ROLL,
+        (
+            "ROLL kvm-a, kvm-b, kvm-c",
+            "⇢ running",
+            "EMPTYING kvm-b for 1 m 10 s: 1 of 2 done",
+            "empty ● ── hook ○ ── back ○ ── VMs home ○ then kvm-c",
+            "1 of 3 done",
+            "hook apt-get -y upgrade",
+            "✓ done",
+            "⇢ emptying",
+            "1 of 2 gone",
+            "○ next",
+            "LOG",
+            "enter open · p pause",
+        ),
+        ("EVACUATION OR RETURN",),
+    ),
+    "a roll that stopped": Case(
+        scenes.ROLL_STOPPED,
+        (
+            "✕ STOPPED",
+            "The hook on kvm-b ended with exit code 100",
+            "kvm-b is in maintenance, and empty; 2 VMs of it are on other hosts.",
+            "p runs the hook again · x goes on without the hook · a ends the roll",
+            "✕ hook",
+            "✕ exit 100",
+            "2 away",
+            "p try again",
+        ),
+        ("E: Sub-process /usr/bin/dpkg returned an error code (1)", "away 2 VMs not seen"),
+    ),
+    "end the roll?": Case(
+        scenes.ROLL_ASKED,
+        ("End this roll?", "y end it", "n back", "Not begun: kvm-c.", "✕ STOPPED", "p runs the"),
+    ),
+    "a roll of twelve": Case(
+        scenes.ROLL_OF_TWELVE,
+        ("node-04 and 8 more", "COMING BACK node-07", "after 15 m 00 s the roll stops"),
+        ("node-01", "node-12"),
+    ),
+    "no roll": Case(
+        scenes.NO_ROLL, ("ROLLS", "no hosts have been rolled", "virt-ferry roll HOST…", "esc back")
+    ),
     "doctor": Case(scenes.DOCTOR, ("DOCTOR", "to mend", "pause limit of 777 ms", "r again")),
     "abort?": Case(
         replace(scenes.CONVERGING, keys=(*scenes.OPEN, "a")),
@@ -212,7 +260,20 @@ async def test_a_stranger_s_migration_is_named_so_beside_its_vm(
         assert "cache-1 foreign " in c.text
 
 
-@pytest.mark.parametrize("name", ["plan", "STARTING", "MOVED", "evacuate", "evacuated", "replay"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plan",
+        "STARTING",
+        "MOVED",
+        "evacuate",
+        "evacuated",
+        "replay",
+        "roll",
+        "a roll that stopped",
+        "no roll",
+    ],
+)
 async def test_a_key_that_can_do_nothing_says_why(console: Open, name: str) -> None:
     async with shown(console, CASES[name].scene, SIZES[0]) as c:
         screen = c.screen

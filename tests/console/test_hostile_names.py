@@ -11,7 +11,8 @@ from textual.command import CommandPalette
 
 from backend.model import Finding, Severity
 from backend.service.client import FerryError
-from backend.service.protocol import MakePlan, PlanReply
+from backend.service.protocol import MakePlan, PlanReply, RollChanged
+from tests.console import rolls
 from tests.console.conftest import Console, Open
 from tests.console.recorded import Entry
 from tests.hostile import ALL_AT_ONCE, obeyed, spoilt
@@ -57,7 +58,10 @@ async def test_no_screen_obeys_a_name(console: Open, name: str, size: tuple[int,
         looked_at(c)
         await c.press("escape")
         assert isinstance(c.screen, FleetScreen)
-        for other in ("h", "D"):
+        await c.publish(
+            RollChanged(spoilt(rolls.stopped(c.link.clock()), lambda t: t + ALL_AT_ONCE))
+        )
+        for other in ("h", "D", "r"):
             await c.press(other)
             looked_at(c)
             await c.press("escape")

@@ -26,6 +26,7 @@ from backend.model import (
     Way,
 )
 from backend.plan import roll_course as course
+from tui.render import roll_words
 
 HOSTS = tuple(Host(name, HostState.UP) for name in ("kvm-a", "kvm-b", "kvm-c"))
 NAMES = frozenset(host.name for host in HOSTS)
@@ -235,3 +236,17 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(
 def test_what_can_be_is_not_refused() -> None:
     course.check(WISH, HOSTS, NAMES)
     course.check(RollWish(("kvm-a", "kvm-b"), targets=("kvm-b", "kvm-c")), HOSTS, set())
+
+
+def test_the_console_says_trouble_without_the_commands() -> None:
+    """Keys do there what they do; what is left to do after an early end stays."""
+    why = "The hook on kvm-a ended with exit code 4"
+    stopped = course.stopped(at(RollStep.HOOK, left=("uuid-db",)), why, {"kvm-a"})
+    assert roll_words.what_is_so(stopped) == (
+        f"{why}. kvm-a is in maintenance, and empty; 1 VM of it is on other hosts."
+        " Not begun: kvm-b."
+    )
+    found = course.found_again(at(RollStep.EMPTYING), set())
+    assert "virt-ferry" not in roll_words.what_is_so(found)
+    ended = replace(stopped, trouble="Left to do: `virt-ferry return kvm-a`.")
+    assert roll_words.what_is_so(ended) == ended.trouble

@@ -1,8 +1,9 @@
 """An evacuation's moves as table rows: reviewed before the start, on a timeline after it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.model import Evacuation, EvacuationMove, MoveState
+from backend.model import Evacuation, EvacuationMove, EvacuationNote, MoveState
 from tui.render import evacuation_words as words
 from tui.render import units
 from tui.render.ink import Ink, Line, Span, Spans, fit, spans_of, wrap
@@ -190,10 +191,10 @@ def _labelled(label: str, said: str, ink: Ink, width: int) -> list[Line]:
     return [Line(part) for part in parts]
 
 
-def note_lines(run: Evacuation, width: int) -> list[Line]:
+def note_lines(notes: Sequence[EvacuationNote], width: int) -> list[Line]:
     """What was decided and done, oldest first."""
     lines: list[Line] = []
-    for note in run.notes:
+    for note in notes:
         by = " (you)" if note.by == "operator" else ""
         head: Span = (f" {units.clock(note.at)}{by}  ", Ink.DIM)
         lines += [Line(p) for p in wrap(spans_of(head, note.sentence), max(width - 1, 1), 11)]

@@ -1,6 +1,6 @@
 """A roll in words: what is to happen, how far each host is. For screen and commands."""
 
-from backend.model import Roll, RollHost, RollState, RollStep, RollWish
+from backend.model import HookEnd, Roll, RollHost, RollState, RollStep, RollWish
 from tui.render import units
 
 
@@ -39,6 +39,19 @@ def step_words(one: RollHost) -> str:
         ended = "connection lost" if hook.exit_status is None else f"exit code {hook.exit_status}"
         return f"{one.step.value}: {ended}"
     return one.step.value
+
+
+def hook_words(hook: HookEnd) -> str:
+    """How a hook ended."""
+    took = units.duration(hook.took_s)
+    if hook.exit_status is None:
+        return f"the connection was lost after {took}"
+    return f"ended with exit code {hook.exit_status} after {took}"
+
+
+def what_is_so(roll: Roll) -> str:
+    """Its trouble, without the commands that go on with it: for where keys do that."""
+    return roll.trouble.partition(" `virt-ferry rolls ")[0]
 
 
 def whole(roll: Roll) -> str:

@@ -21,6 +21,7 @@ from tui.bridge import StoreMoved
 from tui.render import headline, room, units
 from tui.render.alarm import alarm_lines
 from tui.render.ink import Ink, Line, line, spans_of, wrap
+from tui.render.roll_words import what_is_so
 from tui.store import Store
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.painted import Painted, PaintedLine
@@ -167,6 +168,10 @@ class FerryScreen(Screen[None]):
         self._tick()
 
     def _flash_lines(self, width: int) -> list[Line]:
+        return self.flash_lines(width)
+
+    def flash_lines(self, width: int, *, about_rolls: bool = True) -> list[Line]:
+        """What is to be said now; why a roll stands not where the screen itself says that."""
         link, now = self.store.link, self.ferry.clock()
         if not link.up and link.sentence:
             left = max((link.retry_at or now) - now, 0)
@@ -174,8 +179,10 @@ class FerryScreen(Screen[None]):
             spans = spans_of((f" ✕ {link.sentence} {link.remedy}{again}", Ink.BAD))
         elif self._flash and now < self._flash[2]:
             spans = spans_of((f" {self._flash[0]}", self._flash[1]))
-        elif roll := self.store.roll_that_stands():
-            spans = spans_of((f" ! The roll is {roll.state}. {roll.trouble}", Ink.WARN))
+        elif about_rolls and (roll := self.store.roll_that_stands()):
+            said = f" ! The roll is {roll.state}. {what_is_so(roll)}"
+            goes_on = "r on the fleet screen shows it, p there goes on with it."
+            spans = spans_of((f"{said} {goes_on}", Ink.WARN))
         elif (run := self.store.open_run()) and run.state is EvacuationState.INTERRUPTED:
             said = f" ! The {run.kind} of {run.host} was interrupted: its engine ended. "
             spans = spans_of((f"{said}e on that host shows it, p there goes on with it.", Ink.WARN))

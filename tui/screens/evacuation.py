@@ -104,7 +104,11 @@ class EvacuationScreen(FerryScreen):
 
     def _title(self) -> tuple[Span | str, ...]:
         run = self._run
-        return (words.title(run), _STATES[run.state]) if run else ("–",)
+        if run is None:
+            return ("–",)
+        roll = self.store.roll_of(run.id)
+        of_roll = f" ─ of a roll of {len(roll.hosts)} hosts" if roll else ""
+        return (words.title(run), _STATES[run.state], (of_roll, Ink.DIM))
 
     def _whole(self, width: int) -> list[Line]:
         return evacuation_rows.whole_line(self._run, self.ferry.clock(), width) if self._run else []
@@ -119,7 +123,7 @@ class EvacuationScreen(FerryScreen):
         return f"{move.vm}: {move.reason or words.way_word(move)}" if move else "LOG"
 
     def _log(self, width: int) -> list[Line]:
-        return evacuation_rows.note_lines(self._run, width) if self._run else []
+        return evacuation_rows.note_lines(self._run.notes, width) if self._run else []
 
     @on(LiveTable.Moved, "#moves")
     def _moved(self) -> None:

@@ -9,9 +9,9 @@ from textual.widget import Widget
 from backend.model import EvacuationKind, EvacuationWish
 from backend.service.protocol import SetMaintenance
 from tui.actions import Action
-from tui.render import headline, host_rows, vm_rows
+from tui.render import headline, host_rows, roll_lines, vm_rows
 from tui.render.host_rows import HostRow
-from tui.render.ink import Ink, Span
+from tui.render.ink import Ink, Line, Span
 from tui.render.vm_rows import SORTS, VmRow
 from tui.screens.advised import Advised
 from tui.widgets.live_table import LiveTable
@@ -43,6 +43,7 @@ class FleetScreen(Advised):
         *Advised.ADVICE,
         Action("migrations", "M", "migrations", "List running and ended migrations."),
         Action("history", "h", "history", "List every migration that has ended."),
+        Action("rolls", "r", "rolls", "See hosts that are emptied one after the other: a roll."),
         Action("filter", "slash", "filter", "Show only VMs whose name, host or state match."),
         Action("sort", "s", "sort", "Sort the VMs by the next column."),
         Action("doctor", "D", "doctor", "Examine hosts, VMs, certificates, ports."),
@@ -71,9 +72,10 @@ class FleetScreen(Advised):
         )
 
     def body(self) -> Iterable[Widget]:
-        """Two rules, two tables, and the advice."""
+        """Two rules, two tables; between them a roll that goes on, and the advice."""
         yield PaintedLine(lambda w, _: [headline.rule(("HOSTS",), w)], id="hosts-rule")
         yield self._hosts
+        yield PaintedLine(lambda w, _: self._roll_lines(w), id="roll-line")
         yield self.advice_box()
         yield PaintedLine(lambda w, _: [headline.rule(self._vms_title(), w)], id="vms-rule")
         yield self._vms
@@ -91,6 +93,7 @@ class FleetScreen(Advised):
             vms_on[row.vm.host] = vms_on.get(row.vm.host, 0) + 1
         hosts = [HostRow(host, vms_on[host.name], now) for host in self.store.fleet.hosts]
         self._fit_hosts(len(hosts))
+        self._draw_roll()
         self.draw_advice()
         self._hosts.apply(hosts)
         self._vms.empty = self._why_empty(bool(rows))
@@ -100,6 +103,22 @@ class FleetScreen(Advised):
     def _fit_hosts(self, count: int) -> None:
         most = max(self.size.height * 2 // 5, 4)
         self._hosts.styles.height = min(count + 1, most) if count else 2
+
+    def _draw_roll(self) -> None:
+        box = self.query_one("#roll-line", PaintedLine)
+        box.styles.height = len(self._roll_lines(self.size.width))
+        box.redraw()
+
+    def _roll_lines(self, width: int) -> list[Line]:
+        """One line, while a roll is open."""
+        roll = self.store.newest_roll()
+        if roll is None or not roll.state.open:
+            return []
+        return [roll_lines.fleet_line(self.store.roll_view(roll, self.ferry.clock()), width)]
+
+    def in_footer(self, action: Action) -> bool:
+        """Rolls, once there has been one."""
+        return action.footer and (action.name != "rolls" or bool(self.store.rolls))
 
     def _why_empty(self, any_vms: bool) -> str:
         if not self.store.filled:
@@ -212,6 +231,10 @@ class FleetScreen(Advised):
     def do_history(self) -> None:
         """What has ended, of earlier engines too."""
         self.ferry.open_history()
+
+    def do_rolls(self) -> None:
+        """The open one, or the newest."""
+        self.ferry.open_rolls()
 
     def do_doctor(self) -> None:
         """What is wrong with the fleet."""
