@@ -6,6 +6,7 @@ may only where neither minds: both pauses about as forecast alone, and a heavy w
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from backend.plan.move_course import (
     UNDISTURBED_PART,
@@ -24,13 +25,22 @@ HEAVY_PART = 0.8
 were probed at once on busy hosts."""
 
 
+class First(Enum):
+    """Which moves go before others to the same host."""
+
+    HEAVY = auto()
+    LIGHT = auto()
+    TAILS = auto()
+    """Those that take the longest after their last byte, while others have the link."""
+
+
 @dataclass(frozen=True, slots=True)
 class Crowd:
     """How closely links are shared, and in which order."""
 
     most: int
     """Moves that may share what one alone would get."""
-    heavy_first: bool
+    first: First
     fixed: bool = False
     """Links are not looked at, and the order is the one given."""
 

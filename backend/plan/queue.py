@@ -8,7 +8,7 @@ move that is about to end lets the next one begin).
 from collections.abc import Iterator
 from dataclasses import replace
 
-from backend.plan.admission import Crowd, Gate
+from backend.plan.admission import Crowd, First, Gate
 from backend.plan.move_course import UNDISTURBED_PART
 from backend.plan.queue_types import (
     Bottleneck,
@@ -39,9 +39,9 @@ __all__ = [
     "next_to_start",
 ]
 
-CROWDS = tuple(Crowd(most, first) for most in (1, 2, 3) for first in (True, False))
+CROWDS = tuple(Crowd(most, first) for most in (1, 2, 3) for first in First)
 """The most careful one first."""
-FIXED = Crowd(0, heavy_first=False, fixed=True)
+FIXED = Crowd(0, First.LIGHT, fixed=True)
 SHORTER_PART = 0.97
 """Links are shared more closely only where that shortens the whole so far."""
 
@@ -84,7 +84,7 @@ def _best(state: QueueState, gate: Gate) -> tuple[list[QueuedMove], list[Played]
 def _crowds(state: QueueState) -> tuple[Crowd, ...]:
     if state.fixed_cap is not None:
         return (FIXED,)
-    return CROWDS if len(state.waiting) <= MANY else CROWDS[::2]
+    return CROWDS if len(state.waiting) <= MANY else CROWDS[:: len(First)]
 
 
 def _whole_s(played: list[Played]) -> float:

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from backend.model import Band
-from backend.plan.admission import Crowd, Gate
+from backend.plan.admission import Crowd, First, Gate
 from backend.plan.move_course import course_at
 from backend.plan.queue_types import Going, QueuedMove, QueueState, Slot, Stage, Timeline
 from backend.plan.shares import fair_shares
 from backend.plan.simulate import FINISH_S, STARTUP_S
 
-NEARLY_S = 1.0
-"""A light writer so near to its pause has little to send: the next may start."""
+NEARLY_S = STARTUP_S.mid
+"""So near to a move's end another running VM's may start."""
+UNSURE_S = 2.0
+"""By so much the end of a heavy writer may be off."""
 ASKED = 24
 """Kinds of moves that are asked for at one moment: of many targets, the most loaded."""
 _LOW_PART = 0.85
@@ -89,33 +91,44 @@ class Play:
                 break
             self.waiting.remove(found)
             started.append(found)
-            self.running.append(Played(found, self.now_s, STARTUP_S.mid))
+            course = self.gate.alone(found).course
+            self.running.append(
+                Played(found, self.now_s, course.start_s, finish_left_s=course.finish_s)
+            )
         return started
 
     def _next(self) -> QueuedMove | None:
         """The first in the order that may start; of moves alike for their links, one is asked."""
-        beside = [one.move for one in self.running if not self._leaves(one)]
-        tried: set[tuple[str, str, float | None, bool]] = set()
+        tried: set[tuple[str, str, float | None, bool, bool]] = set()
         for move in self.waiting:
             if move.rank != self.waiting[0].rank:
                 break
             heavy = self.gate.alone(move).heavy
-            kind = (move.source, move.target, move.most_bytes_s, heavy)
-            if kind not in tried and self.gate.may_start(move, beside, self.crowd):
+            idle = move.memory is None
+            kind = (move.source, move.target, move.most_bytes_s, heavy, idle)
+            if kind not in tried and self.gate.may_start(move, self._beside(move), self.crowd):
                 return move
             tried.add(kind)
             if len(tried) >= ASKED:
                 break
         return None
 
-    def _leaves(self, one: Played) -> bool:
-        """Its link is free, or will be before another's first byte."""
+    def _beside(self, move: QueuedMove) -> list[QueuedMove]:
+        """Those that will be sending when it is."""
+        start_s = self.gate.alone(move).course.start_s
+        return [one.move for one in self.running if not self._leaves(one, start_s)]
+
+    def _leaves(self, one: Played, start_s: float) -> bool:
+        """Its link is free, or will be before the first byte of another that takes so long to its
+        own; of one whose end is not known to the second, well before."""
         if one.part_left <= 0:
             return True
-        if one.start_left_s > 0 or self.gate.alone(one.move).writes_much:
+        alone = self.gate.alone(one.move)
+        nearly_s = start_s - UNSURE_S if alone.writes_much else start_s
+        if one.start_left_s > 0 or nearly_s <= 0:
             return False
-        rate = one.rate_bytes_s or self.gate.alone(one.move).rate_bytes_s
-        return one.part_left * course_at(one.move, rate).copying_s <= NEARLY_S
+        rate = one.rate_bytes_s or alone.rate_bytes_s
+        return one.part_left * course_at(one.move, rate).copying_s <= nearly_s
 
     def step(self) -> None:
         """To the next change of any move."""
@@ -151,8 +164,8 @@ def play(state: QueueState, gate: Gate, crowd: Crowd) -> tuple[list[QueuedMove],
 
 
 def in_order(moves: Iterable[QueuedMove], gate: Gate, crowd: Crowd) -> list[QueuedMove]:
-    """By rank; then those of the most loaded target first, the longest of them first; as given
-    where the order is fixed."""
+    """By rank; then those of the most loaded target first, of them the longest, or those that take
+    the longest after their last byte; as given where the order is fixed."""
     moves = list(moves)
     if crowd.fixed:
         return sorted(moves, key=lambda move: move.rank)
@@ -161,10 +174,11 @@ def in_order(moves: Iterable[QueuedMove], gate: Gate, crowd: Crowd) -> list[Queu
         took_s = gate.alone(move).course.copying_s
         load_s[move.target] = load_s.get(move.target, 0.0) + took_s
 
-    def urgency(move: QueuedMove) -> tuple[int, bool, float, float]:
+    def urgency(move: QueuedMove) -> tuple[int, bool, float, float, float]:
         alone = gate.alone(move)
-        late = alone.heavy is not crowd.heavy_first
-        return move.rank, late, -load_s[move.target], -alone.course.copying_s
+        tail_s = alone.course.finish_s if crowd.first is First.TAILS else 0.0
+        late = crowd.first is not First.TAILS and alone.heavy is not (crowd.first is First.HEAVY)
+        return move.rank, late, -load_s[move.target], -tail_s, -alone.course.copying_s
 
     return sorted(moves, key=urgency)
 
@@ -172,14 +186,16 @@ def in_order(moves: Iterable[QueuedMove], gate: Gate, crowd: Crowd) -> list[Queu
 def _resumed(one: Going, gate: Gate) -> Played:
     """A move that runs already, as far as it is known to have come."""
     alone = gate.alone(one.move).rate_bytes_s
-    played = Played(one.move, -one.since_s, max(0.0, STARTUP_S.mid - one.since_s))
+    known = gate.alone(one.move).course
+    start_s = max(0.0, known.start_s - one.since_s)
+    played = Played(one.move, -one.since_s, start_s, finish_left_s=known.finish_s)
     if one.stage is Stage.FINISHING:
         played.start_left_s = played.part_left = 0.0
         return played
     whole_s = course_at(one.move, one.rate_bytes_s or alone).copying_s
     left_s = one.left_s
     if left_s is None:
-        left_s = max(0.1 * whole_s, whole_s - max(0.0, one.since_s - STARTUP_S.mid))
+        left_s = max(0.1 * whole_s, whole_s - max(0.0, one.since_s - known.start_s))
     played.part_left = min(1.0, left_s / whole_s) if played.start_left_s <= 0 else 1.0
     played.rate_bytes_s = one.rate_bytes_s or alone
     return played

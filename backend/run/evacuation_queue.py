@@ -12,6 +12,7 @@ from backend.model import (
     MoveState,
     Phase,
     PhaseState,
+    Sample,
 )
 from backend.plan.queue_types import Going, LinkMap, QueuedMove, QueueState, Stage, Timeline
 from backend.plan.timeline import NEARLY_S
@@ -69,10 +70,17 @@ def _going(
     after = {migration.phases.get(Phase.VERIFY)}
     if not migration.post_copy:  # which sends the most of its memory after the switchover
         after.add(migration.phases.get(Phase.SWITCHOVER))
-    finishing = bool(after & {PhaseState.ACTIVE, PhaseState.DONE})
+    finishing = bool(after & {PhaseState.ACTIVE, PhaseState.DONE}) or _is_sent(queued, sample)
     left = outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
     rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
     return Going(queued, since_s, Stage.FINISHING if finishing else Stage.COPYING, left, rate)
+
+
+def _is_sent(queued: QueuedMove, sample: Sample | None) -> bool:
+    """Of a VM that does not run: its disks are there, and are being read at both ends."""
+    if queued.memory is not None or sample is None:
+        return False
+    return sample.disk_total_bytes > 0 and sample.disk_remaining_bytes <= 0
 
 
 def next_look_s(run: Evacuation, migrations: Mapping[str, Migration]) -> float:
