@@ -12,8 +12,8 @@ from backend.model import (
     MoveState,
     Phase,
     PhaseState,
-    Sample,
 )
+from backend.plan.modes import MOVED_WHILE_OFF
 from backend.plan.queue_types import Going, LinkMap, QueuedMove, QueueState, Stage, Timeline
 from backend.plan.timeline import NEARLY_S
 
@@ -66,29 +66,40 @@ def _going(
     since_s = max(0.0, now_s - (move.began or now_s))
     if migration is None:
         return Going(queued, since_s)
-    outlook, sample = migration.outlook, migration.sample
+    sample = migration.sample
     after = {migration.phases.get(Phase.VERIFY)}
     if not migration.post_copy:  # which sends the most of its memory after the switchover
         after.add(migration.phases.get(Phase.SWITCHOVER))
-    finishing = bool(after & {PhaseState.ACTIVE, PhaseState.DONE}) or _is_sent(queued, sample)
-    left = outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
+    finishing = bool(after & {PhaseState.ACTIVE, PhaseState.DONE}) or _is_sent(migration)
     rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
-    return Going(queued, since_s, Stage.FINISHING if finishing else Stage.COPYING, left, rate)
+    stage = Stage.FINISHING if finishing else Stage.COPYING
+    return Going(queued, since_s, stage, _left_s(migration), rate)
 
 
-def _is_sent(queued: QueuedMove, sample: Sample | None) -> bool:
+def _is_sent(migration: Migration) -> bool:
     """Of a VM that does not run: its disks are there, and are being read at both ends."""
-    if queued.memory is not None or sample is None:
+    sample = migration.sample
+    if sample is None or migration.mode not in MOVED_WHILE_OFF:
         return False
     return sample.disk_total_bytes > 0 and sample.disk_remaining_bytes <= 0
+
+
+def _left_s(migration: Migration) -> float | None:
+    """To its last byte on the link, or its VM's pause; None: not known."""
+    sample, outlook = migration.sample, migration.outlook
+    if migration.mode in MOVED_WHILE_OFF:
+        if sample is None or not sample.disk_total_bytes or sample.rate_bytes_s <= 0:
+            return None
+        return sample.disk_remaining_bytes / sample.rate_bytes_s
+    return outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
 
 
 def next_look_s(run: Evacuation, migrations: Mapping[str, Migration]) -> float:
     """When to ask again what may start, if nothing happens before: sooner where a move is about to
     leave its link to the next."""
-    moving = (migrations.get(move.uuid) for move in run.in_state(MoveState.MOVING))
-    outlooks = (one.outlook for one in moving if one is not None and one.verdict is None)
-    left_s = [one.left_s.mid - NEARLY_S for one in outlooks if one and one.left_s]
+    known = (migrations.get(move.uuid) for move in run.in_state(MoveState.MOVING))
+    moving = [one for one in known if one is not None and one.verdict is None]
+    left_s = [left - NEARLY_S for one in moving if (left := _left_s(one)) is not None]
     return min(TICK_S, max(SOON_S, min(left_s, default=TICK_S)))
 
 

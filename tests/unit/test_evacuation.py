@@ -28,6 +28,7 @@ from backend.model import (
     PhaseState,
     Plan,
     Policy,
+    Sample,
     Severity,
     Verdict,
     Vm,
@@ -224,6 +225,24 @@ def test_a_post_copy_holds_its_link_after_its_switchover() -> None:
         known = {"uuid-a": replace(over, post_copy=post_copy)}
         [going] = queue_state(run, {"uuid-a": queued("a")}, known, LinkMap(), 100.0).going
         assert going.stage is stage
+
+
+def test_a_disk_that_is_sent_leaves_its_link_while_it_is_read() -> None:
+    run = Evacuation(
+        "r", WISH, EvacuationState.RUNNING, (move("a", MoveState.MOVING, began=90.0),), started=80.0
+    )
+    copied = Sample(5.0, 0, 0, 0, 0, 20e6, None, disk_total_bytes=300, disk_remaining_bytes=0)
+    on_the_way = replace(copied, disk_remaining_bytes=30_000_000)
+    cold = replace(migration(None), mode=Mode.COLD, phases={Phase.DISK: PhaseState.ACTIVE})
+    for sample, stage, left_s in (
+        (None, Stage.COPYING, None),
+        (on_the_way, Stage.COPYING, 1.5),
+        (copied, Stage.FINISHING, 0.0),
+    ):
+        known = {"uuid-a": replace(cold, sample=sample)}
+        [going] = queue_state(run, {"uuid-a": queued("a")}, known, LinkMap(), 100.0).going
+        assert (going.stage, going.left_s) == (stage, left_s)
+    assert next_look_s(run, {"uuid-a": replace(cold, sample=on_the_way)}) == pytest.approx(0.5)
 
 
 def test_an_operators_bandwidth_is_each_moves_own() -> None:
