@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ JUMP_S = 3 * 3600.0
 DISK_BYTES = 2**20
 """So much room is left to a disk that fills up."""
 ENDS_S = 60.0
+ASK_AGAIN_S = 15.0
 ANY_TIME = "any time"
 """In place of a phase: which it is, is not known, and it may be over."""
 
@@ -128,8 +130,19 @@ def guest_ends(request: str) -> Callable[[Scene, str], Awaitable[None]]:
     async def happen(scene: Scene, _phase: str) -> None:
         scene.restarted = True
         await in_thread(scene.tell_guest, request)
+        told_s = [time.monotonic()]
+
+        def has_ended() -> bool:
+            """One that is at its switchover may not hear it."""
+            if scene.guest() is None:
+                return True
+            if time.monotonic() - told_s[0] >= ASK_AGAIN_S:
+                told_s[0] = time.monotonic()
+                scene.tell_guest(request)
+            return False
+
         silent = f"{scene.vm} answers no more"  # else the phase may be over before it has ended
-        await in_thread(eventually, lambda: scene.guest() is None, silent, ENDS_S)
+        await in_thread(eventually, has_ended, silent, ENDS_S)
 
     return happen
 
