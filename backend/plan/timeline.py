@@ -5,12 +5,12 @@ copying gets in a second depends on the rate that the others leave it: 1 / (the 
 that rate).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from backend.model import Band
 from backend.plan.admission import Crowd, First, Gate
-from backend.plan.move_course import course_at
+from backend.plan.move_course import IDLE_START_S, course_at
 from backend.plan.queue_types import Going, QueuedMove, QueueState, Slot, Stage, Timeline
 from backend.plan.shares import fair_shares
 from backend.plan.simulate import FINISH_S, STARTUP_S
@@ -133,7 +133,8 @@ class Play:
     def step(self) -> None:
         """To the next change of any move."""
         self._share()
-        span_s = max(LEAST_SPAN_S, min(one.left_s() for one in self.running))
+        changes_s = [*(one.left_s() for one in self.running), *self._chances_s()]
+        span_s = max(LEAST_SPAN_S, min(changes_s))
         for one in self.running:
             one.pass_time(span_s)
         self.now_s += span_s
@@ -141,6 +142,17 @@ class Play:
             one.end_s = self.now_s
             self.running.remove(one)
             self.ended.append(one)
+
+    def _chances_s(self) -> Iterator[float]:
+        """Until one that is sending is so near to its end that another may start."""
+        for one in self.running if self.waiting else ():
+            if one.sends:
+                left_s = one.left_s()
+                unsure_s = UNSURE_S if self.gate.alone(one.move).writes_much else 0.0
+                for start_s in (STARTUP_S.mid, IDLE_START_S):
+                    nearly_s = start_s - unsure_s
+                    if 0 < nearly_s < left_s - LEAST_SPAN_S:
+                        yield left_s - nearly_s
 
     def _share(self) -> None:
         sending = [one for one in self.running if one.sends]

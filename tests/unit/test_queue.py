@@ -7,6 +7,7 @@ from statistics import median
 import pytest
 
 from backend.model import Band
+from backend.plan.admission import Crowd, First, Gate
 from backend.plan.move_course import course_at, is_heavy
 from backend.plan.outset import Outset, Views
 from backend.plan.policy import BALANCED, MUST_FINISH
@@ -174,12 +175,13 @@ def test_a_running_vm_with_a_disk_to_copy_has_its_link_alone() -> None:
 
 
 def test_no_pause_is_made_longer_by_what_its_devices_have_to_send() -> None:
-    fast = replace(TWO_TARGETS, pairs={("a", "b"): 5 * LINK}, uplinks={}, downlinks={})
     first, second = live("one", "b", 250), live("two", "b", 250)
     running = Going(first, 2.0, left_s=8.0, rate_bytes_s=LINK)
     assert started(QueueState((second,), (running,), ONE_WIRE)) == []
-    running = replace(running, left_s=2.0, rate_bytes_s=5 * LINK)
-    assert started(QueueState((second,), (running,), fast)) == ["two"]
+    fast = replace(TWO_TARGETS, pairs={("a", "b"): 5 * LINK}, uplinks={}, downlinks={})
+    for links, may in ((ONE_WIRE, False), (fast, True)):
+        gate = Gate(completed(links, (first, second)))
+        assert gate.may_start(second, (first,), Crowd(2, First.HEAVY)) is may
 
 
 def test_a_vm_that_fetches_its_memory_over_the_link_has_it_alone() -> None:
