@@ -48,6 +48,7 @@ PICTURES = (
     Picture("history", scenes.HISTORY, size=(120, 20)),
     Picture("migration-80x24", scenes.CONVERGING, size=(80, 24)),
     Picture("fleet-light", scenes.FLEET, theme="ferry-light"),
+    Picture("advice", scenes.ADVISED),
     Picture("evacuate", scenes.REVIEW),
     Picture("evacuation", scenes.TIMELINE),
     Picture("cold-move", scenes.COLD),

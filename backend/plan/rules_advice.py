@@ -96,5 +96,5 @@ def _follow(rule: Rule, fleet: RuleFleet, now: float) -> Iterator[Advice]:
                 rule.level,
                 tuple(AdvisedMove(vm.id, vm.name, home, best) for vm in vms),
                 f"the tag of {told} prefers {', '.join(sorted(wanted))}",
-                f"{told} is where it should run",
+                f"{told} from {home} to {best}",
             )

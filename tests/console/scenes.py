@@ -102,6 +102,7 @@ HOST = ("tab", "j")
 """To the second host, the one that is emptied."""
 
 FLEET = Scene("two-at-once", both)
+ADVISED = Scene("advice", at(4.0))
 FLEET_CUT = Scene("host-cut", at(25.0))
 PLAN = Scene("db", at(0.5), DB)
 BLOCKED = Scene("idle", at(0.5), ("slash", *"files-1", "enter", "m"))
