@@ -92,19 +92,39 @@ def _whole_s(played: list[Played]) -> float:
 
 
 def _starts(first: list[QueuedMove], state: QueueState, gate: Gate) -> Iterator[Start]:
-    beside = [one.move for one in state.going if one.stage is Stage.COPYING]
+    going = [one for one in state.going if one.stage is Stage.COPYING]
+    begun: list[QueuedMove] = []
     for move in first:
-        yield Start(move.id, _reason(move, beside, gate, state.fixed_cap))
-        beside.append(move)
+        soon = [one for one in going if _is_over(one, gate.alone(move).course.start_s)]
+        beside = [one.move for one in going if one not in soon] + begun
+        yield Start(move.id, _reason(move, beside, [one.move for one in soon], gate, state))
+        begun.append(move)
 
 
-def _reason(move: QueuedMove, beside: list[QueuedMove], gate: Gate, fixed_cap: int | None) -> str:
-    if fixed_cap is not None:
-        return f"at most {fixed_cap} at once, whatever their links"
+def _is_over(one: Going, within_s: float) -> bool:
+    """It will have left its link by then."""
+    return one.left_s is not None and one.left_s <= within_s
+
+
+def _reason(
+    move: QueuedMove,
+    beside: list[QueuedMove],
+    soon: list[QueuedMove],
+    gate: Gate,
+    state: QueueState,
+) -> str:
+    if state.fixed_cap is not None:
+        return f"at most {state.fixed_cap} at once, whatever their links"
+    before = [one for one in soon if min(gate.parts((one, move))) < UNDISTURBED_PART]
+    ends = f"{_names(before)} will have left its link by then" if before else ""
     if not beside:
-        return f"the link from {move.source} to {move.target} is free"
-    names = ", ".join(one.vm for one in beside)
+        return ends or f"the link from {move.source} to {move.target} is free"
     part = min(gate.parts((*beside, move)))
     if part >= UNDISTURBED_PART:
-        return f"its link is free beside {names}"
-    return f"beside {names}: each keeps {100 * part:.0f} % of its link, and no pause is longer"
+        return ends or f"its link is free beside {_names(beside)}"
+    kept = f"each keeps {100 * part:.0f} % of its link"
+    return f"beside {_names(beside)}: {kept}, and no pause is longer"
+
+
+def _names(moves: list[QueuedMove]) -> str:
+    return ", ".join(one.vm for one in moves)

@@ -220,7 +220,8 @@ async def reviewed_and_started(recorder: Recorder, wish: EvacuationWish) -> Evac
     while True:
         planned = await recorder.client.call(PlanEvacuation(wish, True))
         assert isinstance(planned, EvacuationReply), planned
-        if len(planned.evacuation.in_state(MoveState.WAITING)) < len(GATHERED) - 1:
+        goes = planned.evacuation.in_state(MoveState.WAITING)
+        if len(goes) < len(GATHERED) - 1 or planned.evacuation.total_s is None:
             continue
         recorder.note(planned)
         pinned = replace(wish, choices=planned.evacuation.pinned)

@@ -200,6 +200,13 @@ def test_the_next_begins_when_the_vm_runs_at_the_target() -> None:
     assert next_to_start(state)[0].reason == "the link from a to b is free"
 
 
+def test_it_is_said_what_will_have_left_the_link() -> None:
+    light, other = live("light", "b", 250), live("other", "b", 250)
+    nearly = Going(light, 9.0, left_s=0.6, rate_bytes_s=LINK)
+    [start] = next_to_start(QueueState((other,), (nearly,), ONE_WIRE))
+    assert start.reason == "light will have left its link by then"
+
+
 def test_a_paused_queue_starts_nothing_and_still_tells_the_whole() -> None:
     state = QueueState((live("v", "b", 250),), (), ONE_WIRE, paused=True)
     assert started(state) == []
