@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
@@ -221,7 +222,8 @@ async def reviewed_and_started(recorder: Recorder, wish: EvacuationWish) -> Evac
         planned = await recorder.client.call(PlanEvacuation(wish, True))
         assert isinstance(planned, EvacuationReply), planned
         goes = planned.evacuation.in_state(MoveState.WAITING)
-        if len(goes) < len(GATHERED) - 1 or planned.evacuation.total_s is None:
+        known = [move for move in goes if move.forecast and move.forecast.total_s]
+        if len(known) < len(GATHERED) - 1:
             continue
         recorder.note(planned)
         pinned = replace(wish, choices=planned.evacuation.pinned)
@@ -365,12 +367,29 @@ def called_lab(fleet: Path, rules: str = "") -> str:
     return str(named)
 
 
+@contextmanager
+def engine_of_its_own() -> Iterator[None]:
+    """One that knows of nothing from before."""
+    before = os.environ.get("XDG_STATE_HOME")
+    with tempfile.TemporaryDirectory(prefix="vf-record-") as state:
+        os.environ["XDG_STATE_HOME"] = state
+        try:
+            yield
+        finally:
+            stop = [sys.executable, "-m", "tui.command", "engine", "stop"]
+            subprocess.run(stop, check=True, capture_output=True)
+            del os.environ["XDG_STATE_HOME"]
+            if before is not None:
+                os.environ["XDG_STATE_HOME"] = before
+
+
 async def main(names: list[str]) -> None:
     """Record the named scenarios, or all."""
     lab("up")
     fleet = Path(json.loads(lab("status", "--json"))["fleet"])
     for name in names or list(SCENARIOS):
-        await record(name, called_lab(fleet, RULES if name in WITH_RULES else ""))
+        with engine_of_its_own():
+            await record(name, called_lab(fleet, RULES if name in WITH_RULES else ""))
 
 
 if __name__ == "__main__":
