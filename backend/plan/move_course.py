@@ -21,7 +21,10 @@ MORE_BYTES_PART = 1.1
 STANDING_BYTES = 1.5e6
 """Sent while the VM stands still, whatever is left of its memory: the state of its devices. An idle
 VM's pause was 79, 133, 274 ms at 25, 12.5, 6.25 MB/s (QEMU 7.2), each alone on its link."""
-IDLE_START_S = 3.0
+LIVE_START_S = 0.5
+"""Of a running VM whose plan is ready: 0.5 to 0.7 s from its confirm to its first byte. No more is
+counted on: a first byte that comes sooner lengthens the pause of the one that leaves the link."""
+IDLE_START_S = 2.0
 """Of a VM that is shut off: what is asked and made at both ends before its disk's first byte."""
 IDLE_END_S = 3.0
 """Of the same: beside the reading, until it is defined at one end and gone from the other. Of 29 s
@@ -41,8 +44,8 @@ class MoveCourse:
     """From its first byte to its last, or to its VM's pause; above 0."""
     sent_bytes: float
     pause_ms: Band | None
-    start_s: float = STARTUP_S.mid
-    """Before the first byte; the link is free."""
+    start_s: float = LIVE_START_S
+    """Before the first byte, if it is planned; the link is free."""
     finish_s: float = FINISH_S.mid
     """After the last byte, or the pause, to the verdict; the link is free again."""
     converges: bool = True

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from backend.model import Band
 from backend.plan.admission import Crowd, First, Gate
-from backend.plan.move_course import IDLE_START_S, course_at
+from backend.plan.move_course import IDLE_START_S, LIVE_START_S, course_at
 from backend.plan.queue_types import Going, QueuedMove, QueueState, Slot, Stage, Timeline
 from backend.plan.shares import fair_shares
-from backend.plan.simulate import FINISH_S, STARTUP_S
+from backend.plan.simulate import FINISH_S
 
-NEARLY_S = STARTUP_S.mid
+NEARLY_S = LIVE_START_S
 """So near to a move's end another running VM's may start."""
 UNSURE_S = 2.0
 """By so much the end of a heavy writer may be off."""
@@ -149,7 +149,7 @@ class Play:
             if one.sends:
                 left_s = one.left_s()
                 unsure_s = UNSURE_S if self.gate.alone(one.move).writes_much else 0.0
-                for start_s in (STARTUP_S.mid, IDLE_START_S):
+                for start_s in (LIVE_START_S, IDLE_START_S):
                     nearly_s = start_s - unsure_s
                     if 0 < nearly_s < left_s - LEAST_SPAN_S:
                         yield left_s - nearly_s

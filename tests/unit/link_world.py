@@ -131,7 +131,9 @@ class World:
     ended: list[Moving] = field(default_factory=list)
 
     def start(self, move: QueuedMove) -> None:
-        begins, finishes = self.dice.uniform(0.7, 1.4), self.dice.uniform(0.9, 1.9)
+        begins, finishes = self.dice.uniform(0.4, 0.8), self.dice.uniform(0.9, 1.9)
+        if move.memory is None:
+            begins, finishes = begins + 1.5, finishes + 1.6 + move.disk_bytes / 400e6
         self.moving.append(Moving(move, self.now_s, begins, finishes))
 
     def step(self) -> None:

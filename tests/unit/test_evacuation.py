@@ -242,7 +242,7 @@ def test_a_disk_that_is_sent_leaves_its_link_while_it_is_read() -> None:
         known = {"uuid-a": replace(cold, sample=sample)}
         [going] = queue_state(run, {"uuid-a": queued("a")}, known, LinkMap(), 100.0).going
         assert (going.stage, going.left_s) == (stage, left_s)
-    assert next_look_s(run, {"uuid-a": replace(cold, sample=on_the_way)}) == pytest.approx(0.5)
+    assert next_look_s(run, {"uuid-a": replace(cold, sample=on_the_way)}) == pytest.approx(1.0)
 
 
 def test_an_operators_bandwidth_is_each_moves_own() -> None:
@@ -268,7 +268,7 @@ def test_it_is_looked_at_sooner_when_a_move_is_about_to_leave_its_link() -> None
         return next_look_s(Evacuation("r", WISH, moves=moves), known)
 
     assert look_s() == look_s(None) == look_s(30.0) == 2.0
-    assert look_s(30.0, 1.7) == pytest.approx(0.7)
+    assert look_s(30.0, 1.7) == pytest.approx(1.2)
     assert look_s(0.4) == 0.3
 
 
