@@ -30,7 +30,7 @@ from backend.run.cleaning import clean
 from backend.run.contest import Contest
 from backend.run.controls import Controls, available
 from backend.run.departure import Departure
-from backend.run.halves import Halves
+from backend.run.halves import Halves, never_returned
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
@@ -232,7 +232,7 @@ class MigrationRun(Operated):
             await self._look(call)
             if await self._halves.apart(self._watching.samples) and not call.done():
                 call.cancel()
-                self._call_error = f"Its call on {self.state.source} would not have returned."
+                self._call_error = never_returned(self.state.source)
                 return
         try:
             call.result()

@@ -116,8 +116,19 @@ def standing(source: End | None, target: End | None) -> Standing:
 def lost_half(source: End, target: End) -> bool:
     """The source's QEMU has ended without having handed over all of the memory. One that has says
     that it was shut off because it migrated, or nothing any more."""
-    ended = source.defined and not source.active and not source.handed_over
-    return ended and target.in_post_copy
+    return _ended(source) and target.in_post_copy
+
+
+def waits_in_vain(source: End, target: End) -> bool:
+    """The source's VM has ended, and the target still holds what it was to become: a copy that
+    never ran."""
+    arrives = target.job == "migration in" or target.state_reason == "migration"
+    copy = target.active and target.state is VmState.PAUSED and arrives
+    return _ended(source) and source.job is None and copy and not target.in_post_copy
+
+
+def _ended(source: End) -> bool:
+    return source.defined and not source.active and not source.handed_over
 
 
 def judge(before: Before, source: End | None, target: End | None) -> Judgement:
@@ -126,6 +137,8 @@ def judge(before: Before, source: End | None, target: End | None) -> Judgement:
         return _one_end_silent(before, source, target)
     if source.in_post_copy or target.in_post_copy:
         return _in_post_copy(before, source, target)
+    if waits_in_vain(source, target):
+        return _never_came(before, source, target)
     if source.job == "migration out" or target.job == "migration in":
         return Judgement(
             Outcome.UNKNOWN, None, f"{before.vm} is still being moved by the hosts.", settled=False
@@ -151,6 +164,18 @@ def _one_end_silent(before: Before, source: End | None, target: End | None) -> J
         f"{' and '.join(silent)} did not answer, so where {before.vm} runs is not known.{says}"
         " Do not start it anywhere by hand; it is asked again until it is known.",
         settled=False,
+    )
+
+
+def _never_came(before: Before, source: End, target: End) -> Judgement:
+    return Judgement(
+        Outcome.STAYED,
+        source.host,
+        f"It is {state_words(source)} on {source.host}; {target.host} waits for a copy that will"
+        " not come any more.",
+        settled=False,
+        leftovers=(f"an unfinished copy on {target.host}: virsh destroy {before.word} there",),
+        seen=source,
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from backend.model import Migration, Outcome, Phase, Sample, VmState
 from backend.plan.policy import BALANCED
 from backend.run import halves as halves_module
-from backend.run.halves import QUIET_S, SURE_COUNT, Halves
+from backend.run.halves import ENDED_S, QUIET_S, SURE_COUNT, Halves
 from backend.run.told import Told
 from backend.run.verdict import Before, End, judge
 
@@ -21,6 +22,8 @@ SENDS = End("kvm-a", True, True, VmState.PAUSED, "post-copy", "migration out")
 LEFT = End("kvm-a", True, False, VmState.SHUT_OFF, "migrated")
 GONE = End("kvm-a", defined=False, active=False)
 WAITS = End("kvm-b", True, True, VmState.RUNNING, "post-copy", "migration in")
+OFF = End("kvm-a", True, False, VmState.SHUT_OFF, "shutdown")
+COPY = End("kvm-b", True, True, VmState.PAUSED, "migration", "migration in")
 ARRIVED = End("kvm-b", True, True, VmState.RUNNING, "migrated")
 
 
@@ -54,9 +57,10 @@ async def seen(
     *,
     quiet_s: float = 10.0,
     looks: int = SURE_COUNT,
+    apart_s: float = QUIET_S,
     **changes: Any,
 ) -> tuple[bool, int]:
-    """After so many looks, `QUIET_S` apart: whether it is over, and how often they were asked."""
+    """After so many looks, `apart_s` apart: whether it is over, and how often they were asked."""
     now_s = time.monotonic()
     told = Told(replace(STATE, **changes), cast("Any", Silent()), now_s - 100.0, time.time)
     hosts = Host(source), Host(target)
@@ -64,7 +68,7 @@ async def seen(
     last = Sample(100.0 - quiet_s, 1, 1, 1, 1, 0.0, None)
     apart = False
     for n in range(looks):
-        at_s = now_s + n * (QUIET_S + 0.1)
+        at_s = now_s + n * (apart_s + 0.1)
         monkeypatch.setattr("backend.run.halves.time.monotonic", lambda at_s=at_s: at_s)
         apart = await halves.apart([last])
     return apart, hosts[0].asked
@@ -89,7 +93,30 @@ async def test_nobody_is_asked_while_it_sends_or_can_go_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await seen(monkeypatch, DIED, WAITS, quiet_s=-5.0) == (False, 0)
-    assert await seen(monkeypatch, DIED, WAITS, post_copy=False) == (False, 0)
+    assert await seen(monkeypatch, OFF, COPY, quiet_s=-5.0, post_copy=False) == (False, 0)
+
+
+async def test_a_copy_whose_source_has_ended_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = partial(seen, monkeypatch, quiet_s=2 * ENDED_S, apart_s=ENDED_S, post_copy=False)
+    assert await later(OFF, COPY) == (True, 2)
+    for source, target in (
+        (replace(OFF, state_reason="migrated"), COPY),
+        (replace(SENDS, state_reason="migration"), COPY),
+        (OFF, replace(COPY, state=VmState.RUNNING)),
+        (OFF, WAITS),
+        (OFF, None),
+    ):
+        assert await later(source, target, looks=3) == (False, 3)
+
+
+def test_it_is_shut_off_at_its_source_and_the_copy_is_told() -> None:
+    judgement = judge(Before("db-1", "kvm-a", "kvm-b", persistent=True), OFF, COPY)
+    assert (judgement.outcome, judgement.owner) == (Outcome.STAYED, "kvm-a")
+    assert "waits for a copy that will not come" in judgement.reason
+    assert judgement.leftovers == ("an unfinished copy on kvm-b: virsh destroy db-1 there",)
+    assert not judgement.settled, "the hosts may still be tidying up"
 
 
 def test_the_verdict_says_what_is_certain_and_what_is_lost() -> None:
