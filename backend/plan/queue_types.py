@@ -83,7 +83,7 @@ class Going:
     """How long ago it was started."""
     stage: Stage = Stage.COPYING
     left_s: float | None = None
-    """To its pause, as its outlook says now; None: as forecast."""
+    """To its pause, as its outlook says now, the late end; None: as forecast."""
     rate_bytes_s: float | None = None
     """What it sends now, measured; None: not known yet."""
 

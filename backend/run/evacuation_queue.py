@@ -91,7 +91,8 @@ def _left_s(migration: Migration) -> float | None:
         if sample is None or not sample.disk_total_bytes or sample.rate_bytes_s <= 0:
             return None
         return sample.disk_remaining_bytes / sample.rate_bytes_s
-    return outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
+    # The late end: a first byte of the next that comes too soon lengthens this one's pause.
+    return outlook.left_s.high if outlook is not None and outlook.left_s is not None else None
 
 
 def next_look_s(run: Evacuation, migrations: Mapping[str, Migration]) -> float:

@@ -258,7 +258,7 @@ def test_it_is_looked_at_sooner_when_a_move_is_about_to_leave_its_link() -> None
     def look_s(*left_s: float | None) -> float:
         moves = tuple(move(f"m{n}", MoveState.MOVING) for n in range(len(left_s)))
         outlooks = (
-            Outlook(Word.CONVERGING, "", left_s=None if one is None else Band(0, one, 99))
+            Outlook(Word.CONVERGING, "", left_s=None if one is None else Band(0, one / 2, one))
             for one in left_s
         )
         known = {
