@@ -133,8 +133,8 @@ def guest_ends(request: str) -> Callable[[Scene, str], Awaitable[None]]:
         told_s = [time.monotonic()]
 
         def has_ended() -> bool:
-            """One that is at its switchover may not hear it."""
-            if scene.guest() is None:
+            """One that is at its switchover may not hear it; after the end it is too late."""
+            if scene.guest() is None or scene.running.process.returncode is not None:
                 return True
             if time.monotonic() - told_s[0] >= ASK_AGAIN_S:
                 told_s[0] = time.monotonic()
