@@ -123,12 +123,16 @@ class Play:
         own; of one whose end is not known to the second, well before."""
         if one.part_left <= 0:
             return True
-        alone = self.gate.alone(one.move)
-        nearly_s = start_s - UNSURE_S if alone.writes_much else start_s
+        nearly_s = self._nearly_s(one, start_s)
         if one.start_left_s > 0 or nearly_s <= 0:
             return False
-        rate = one.rate_bytes_s or alone.rate_bytes_s
+        rate = one.rate_bytes_s or self.gate.alone(one.move).rate_bytes_s
         return one.part_left * course_at(one.move, rate).copying_s <= nearly_s
+
+    def _nearly_s(self, one: Played, start_s: float) -> float:
+        """So near to its end its link counts as free for one that takes `start_s` to its first
+        byte; 0 or less: not before it."""
+        return start_s - UNSURE_S if self.gate.alone(one.move).writes_much else start_s
 
     def step(self) -> None:
         """To the next change of any move."""
@@ -148,9 +152,8 @@ class Play:
         for one in self.running if self.waiting else ():
             if one.sends:
                 left_s = one.left_s()
-                unsure_s = UNSURE_S if self.gate.alone(one.move).writes_much else 0.0
                 for start_s in (LIVE_START_S, IDLE_START_S):
-                    nearly_s = start_s - unsure_s
+                    nearly_s = self._nearly_s(one, start_s)
                     if 0 < nearly_s < left_s - LEAST_SPAN_S:
                         yield left_s - nearly_s
 

@@ -64,7 +64,8 @@ def big(view: RollView) -> tuple[Span, str]:
         return _stands(view)
     if view.your_turn:
         since = _for(host.hook_began, view.now)
-        return ("YOUR TURN", Ink.WARN), f"{host.host} is empty{since}: the roll waits for your work"
+        about = f"{host.host} is empty, the roll waits for your work{since}"
+        return ("YOUR TURN", Ink.WARN), about
     if roll.state is RollState.RUNNING and not roll.aborted:
         return (_BIG[host.step], Ink.MOVE), f"{host.host}{_step_words(view, host)}"
     word = ("TO BE ENDED" if roll.aborted else "PAUSED", Ink.WARN)
