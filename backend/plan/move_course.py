@@ -79,7 +79,7 @@ def course_at(move: QueuedMove, rate_bytes_s: float) -> MoveCourse:
 
 def is_heavy(move: QueuedMove, alone_bytes_s: float) -> bool:
     """Half of the link would lengthen its pause, or cost bytes: it is to have its link alone."""
-    if move.memory is not None and move.disk_bytes:
+    if (move.memory is not None or move.runs) and move.disk_bytes:
         return True  # a mirror is drained in the pause: beside two others it was 467 ms, alone 131
     return writes_much(move, alone_bytes_s)
 

@@ -107,6 +107,7 @@ def move_of(plan: Plan, prior: Prior, copied_bytes: int = 0, rank: int = 0) -> Q
         deadline_s=plan.deadline_s,
         pauses_ms=prior.pauses_ms,
         alone_s=alone_s,
+        runs=plan.mode.copies_memory,
         rank=rank,
     )
 

@@ -38,6 +38,8 @@ class QueuedMove:
     """Its plan's forecast of the whole move; the order needs it only where `memory` is None."""
     most_bytes_s: float | None = None
     """The operator's limit for it."""
+    runs: bool = False
+    """Its VM runs and will pause, also where nothing is known of its memory."""
     rank: int = 0
     """The operator's order: all of a lower rank are started before any of a higher one; within
     a rank the order is computed."""

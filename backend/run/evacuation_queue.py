@@ -57,6 +57,7 @@ def _bare(move: EvacuationMove) -> QueuedMove:
         target=move.target or "",
         disk_bytes=candidate.copied_bytes if candidate else 0,
         alone_s=forecast.total_s if forecast else None,
+        runs=move.mode.copies_memory,
     )
 
 

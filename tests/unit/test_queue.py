@@ -172,6 +172,8 @@ def test_a_running_vm_with_a_disk_to_copy_has_its_link_alone() -> None:
     assert not is_heavy(light, 10 * LINK)
     assert is_heavy(disk, 10 * LINK)
     assert not is_heavy(cold("off", "b", 1000), LINK), "it has no pause"
+    unknown = replace(cold("unknown", "b", 1000), runs=True)
+    assert is_heavy(unknown, LINK), "it has one, whatever is known of its memory"
 
 
 def test_no_pause_is_made_longer_by_what_its_devices_have_to_send() -> None:
