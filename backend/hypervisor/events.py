@@ -96,17 +96,22 @@ async def subscribe(lane: Lane, on_event: Callable[[VmEvent], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(on_event, event)
 
-    ids = await lane.call(lambda conn: _register(conn, hand_over), 10.0, "send its events")
+    ids: list[int] = []
+    # Before the call: one that is cancelled or overdue may still register, and what is left
+    # registered keeps the connection open for good.
     lane.before_close(lambda conn: _deregister(conn, ids))
+    await lane.call(lambda conn: _register(conn, ids, hand_over), 10.0, "send its events")
 
 
-def _register(conn: Connection, hand_over: Callable[[VmEvent], None]) -> list[int]:
-    ids = [conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, _lifecycle,
-                                       hand_over)]  # fmt: skip
+def _register(conn: Connection, ids: list[int], hand_over: Callable[[VmEvent], None]) -> None:
+    ids.append(
+        conn.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, _lifecycle, hand_over
+        )
+    )
     for event_id, callback in _OPTIONAL.items():
         with contextlib.suppress(libvirt.libvirtError):
             ids.append(conn.domainEventRegisterAny(None, event_id, callback, hand_over))
-    return ids
 
 
 def _deregister(conn: Connection, ids: list[int]) -> None:

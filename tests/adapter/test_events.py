@@ -1,8 +1,11 @@
 """Events of libvirt's test driver reach the loop as plain values, in time."""
 
 import asyncio
+import threading
 
-from backend.hypervisor import domains
+import pytest
+
+from backend.hypervisor import domains, events
 from backend.hypervisor.connection import Connection, Lane
 from backend.hypervisor.events import EventKind, VmEvent, lifecycle_words, subscribe
 from backend.hypervisor.pump import ensure_pump, stop_pump
@@ -71,6 +74,29 @@ async def test_nothing_comes_after_the_lane_closed() -> None:
     await asyncio.sleep(0.1)
     await other.close()
     assert seen == []
+
+
+async def test_a_lane_closes_also_when_its_subscription_was_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    register = events._register
+
+    def slowly(conn: Connection, ids: list[int], hand_over: events.HandOver) -> None:
+        begun.set()
+        go_on.wait(10)
+        register(conn, ids, hand_over)
+
+    monkeypatch.setattr(events, "_register", slowly)
+    lane = Lane("kvm-a", "control", "test:///default")
+    await lane.open()
+    subscribing = asyncio.create_task(subscribe(lane, lambda _event: None))
+    await asyncio.to_thread(begun.wait, 10)
+    subscribing.cancel()
+    await asyncio.wait({subscribing})
+    go_on.set()
+    await lane.close()
+    # `nothing_left_open` says whether it did
 
 
 def test_numbers_that_are_not_known_stay_numbers() -> None:
