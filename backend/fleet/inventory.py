@@ -86,6 +86,20 @@ class Inventory:
             )
         return self.hosts[name]
 
+    def elsewhere(self, source: str, target: str) -> Callable[[str], str | None]:
+        """Finds a third host on which a VM runs, by its UUID."""
+
+        def find(uuid: str) -> str | None:
+            found = (
+                vm.host
+                for host in self.hosts.values()
+                for vm in host.vms
+                if vm.uuid == uuid and vm.state.active and vm.host not in (source, target)
+            )
+            return next(found, None)
+
+        return find
+
     async def settled(self, limit_s: float) -> None:
         """Wait until every host has answered or failed once, at most `limit_s`."""
         await _all_set([host.answered for host in self.hosts.values()], limit_s)

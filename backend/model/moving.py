@@ -277,6 +277,8 @@ class Migration:
     """Of the migrate call without its disks, by the policy and the VM's memory."""
     post_copy: bool = False
     """The VM runs at the target, its memory follows."""
+    runs_there: bool = False
+    """Its pause is over: the target's host said so; the verdict is to come."""
     suspended: bool = False
     """We suspended the VM to finish."""
     recoverable: bool = False

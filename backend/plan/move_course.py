@@ -22,8 +22,9 @@ STANDING_BYTES = 1.5e6
 """Sent while the VM stands still, whatever is left of its memory: the state of its devices. An idle
 VM's pause was 79, 133, 274 ms at 25, 12.5, 6.25 MB/s (QEMU 7.2), each alone on its link."""
 LIVE_START_S = 0.5
-"""Of a running VM whose plan is ready: 0.5 to 0.7 s from its confirm to its first byte. No more is
-counted on: a first byte that comes sooner lengthens the pause of the one that leaves the link."""
+"""Of a running VM whose plan is ready: from its confirm to its first byte, at the least."""
+CALL_S = 0.3
+"""Of that, after it was made ready: the hosts' own beginning, until the first byte."""
 IDLE_START_S = 2.0
 """Of a VM that is shut off: what is asked and made at both ends before its disk's first byte."""
 IDLE_END_S = 3.0

@@ -71,7 +71,7 @@ def _gate(state: QueueState) -> Gate:
     return Gate(completed(state.links, moves))
 
 
-def _best(state: QueueState, gate: Gate) -> tuple[list[QueuedMove], list[Played]]:
+def _best(state: QueueState, gate: Gate) -> tuple[list[Played], list[Played]]:
     crowds = _crowds(state)
     best = play(state, gate, crowds[0])
     for crowd in crowds[1:]:
@@ -91,32 +91,26 @@ def _whole_s(played: list[Played]) -> float:
     return max((one.end_s for one in played), default=0.0)
 
 
-def _starts(first: list[QueuedMove], state: QueueState, gate: Gate) -> Iterator[Start]:
-    going = [one for one in state.going if one.stage is Stage.COPYING]
-    begun: list[QueuedMove] = []
-    for move in first:
-        soon = [one for one in going if _is_over(one, gate.alone(move).course.start_s)]
-        beside = [one.move for one in going if one not in soon] + begun
-        yield Start(move.id, _reason(move, beside, [one.move for one in soon], gate, state))
-        begun.append(move)
-
-
-def _is_over(one: Going, within_s: float) -> bool:
-    """It will have left its link by then."""
-    return one.left_s is not None and one.left_s <= within_s
+def _starts(first: list[Played], state: QueueState, gate: Gate) -> Iterator[Start]:
+    going = [one.move for one in state.going if one.stage is Stage.COPYING]
+    for one in first:
+        before = [other.move for other in one.after]
+        beside = [move for move in going if move not in before]
+        reason = _reason(one.move, beside, before, gate, state)
+        yield Start(one.move.id, reason, tuple(move.id for move in before))
+        going.append(one.move)
 
 
 def _reason(
     move: QueuedMove,
     beside: list[QueuedMove],
-    soon: list[QueuedMove],
+    before: list[QueuedMove],
     gate: Gate,
     state: QueueState,
 ) -> str:
     if state.fixed_cap is not None:
         return f"at most {state.fixed_cap} at once, whatever their links"
-    before = [one for one in soon if min(gate.parts((one, move))) < UNDISTURBED_PART]
-    ends = f"{_names(before)} will have left its link by then" if before else ""
+    ends = f"made ready now, it sends once {_names(before)} has left its link" if before else ""
     if not beside:
         return ends or f"the link from {move.source} to {move.target} is free"
     part = min(gate.parts((*beside, move)))

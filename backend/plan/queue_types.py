@@ -88,6 +88,8 @@ class Going:
     """To its pause, as its outlook says now, the late end; None: as forecast."""
     rate_bytes_s: float | None = None
     """What it sends now, measured; None: not known yet."""
+    after: tuple[str, ...] = ()
+    """Ids of those that it lets leave its link before it sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Start:
     id: str
     reason: str
     """Why now, and beside what, as a sentence without its full stop."""
+    after: tuple[str, ...] = ()
+    """It is to be made ready now, and to send once these have left its link."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 from backend.model import Band
 from backend.plan.admission import Crowd, First, Gate
-from backend.plan.move_course import IDLE_START_S, LIVE_START_S, course_at
+from backend.plan.move_course import CALL_S, IDLE_START_S, LIVE_START_S, course_at
 from backend.plan.queue_types import Going, QueuedMove, QueueState, Slot, Stage, Timeline
 from backend.plan.shares import fair_shares
 from backend.plan.simulate import FINISH_S
 
-NEARLY_S = LIVE_START_S
-"""So near to a move's end another running VM's may start."""
-UNSURE_S = 2.0
-"""By so much the end of a heavy writer may be off."""
+EARLY_S = 2.5
+"""So much longer than its start is forecast a move may be made ready while others have its link: it
+waits for them. On hosts that were busy with them 0.5 to 2.2 s went by from the confirm of a live
+one to its call, 3.9 s to the first byte of an idle one."""
 ASKED = 24
 """Kinds of moves that are asked for at one moment: of many targets, the most loaded."""
 _LOW_PART = 0.85
@@ -42,6 +42,13 @@ class Played:
     rate_bytes_s: float = 0.0
     least_bytes_s: float = float("inf")
     end_s: float = 0.0
+    after: tuple["Played", ...] = ()
+    """Those that it lets leave its link before it sends."""
+
+    @property
+    def held(self) -> bool:
+        """It is ready, or will be, and waits for its link."""
+        return any(one.part_left > 0 for one in self.after)
 
     @property
     def sends(self) -> bool:
@@ -52,17 +59,23 @@ class Played:
     def ended(self) -> bool:
         return self.start_left_s <= 0 and self.part_left <= 0 and self.finish_left_s <= 0
 
+    @property
+    def _least_start_s(self) -> float:
+        """Of its start, what comes after its link is free."""
+        return min(CALL_S, self.start_left_s) if self.held else 0.0
+
     def left_s(self) -> float:
-        """To its next change."""
+        """To its next change; 0 while it waits for that of another."""
         if self.start_left_s > 0:
-            return self.start_left_s
+            return self.start_left_s - self._least_start_s
         if self.part_left > 0:
             return self.part_left * course_at(self.move, self.rate_bytes_s).copying_s
         return self.finish_left_s
 
     def pass_time(self, span_s: float) -> None:
         if self.start_left_s > 0:
-            self.start_left_s = _less(self.start_left_s, span_s)
+            least_s = self._least_start_s
+            self.start_left_s = least_s + _less(self.start_left_s - least_s, span_s)
         elif self.part_left > 0:
             whole_s = course_at(self.move, self.rate_bytes_s).copying_s
             self.part_left = _less(self.part_left, span_s / whole_s)
@@ -82,20 +95,36 @@ class Play:
     now_s: float = 0.0
     ended: list[Played] = field(default_factory=list)
 
-    def start_all(self) -> list[QueuedMove]:
+    def start_all(self) -> list[Played]:
         """Start what may start now; which they are, in their order."""
-        started: list[QueuedMove] = []
+        started: list[Played] = []
         while self.waiting and len(self.running) < self.most_at_once:
             found = self._next()
             if found is None:
                 break
             self.waiting.remove(found)
-            started.append(found)
             course = self.gate.alone(found).course
-            self.running.append(
-                Played(found, self.now_s, course.start_s, finish_left_s=course.finish_s)
+            begun = Played(
+                found,
+                self.now_s,
+                course.start_s,
+                finish_left_s=course.finish_s,
+                after=self._before(found),
             )
+            started.append(begun)
+            self.running.append(begun)
         return started
+
+    def _before(self, move: QueuedMove) -> tuple[Played, ...]:
+        """Those beside which it may not send: they are about to leave its link."""
+        start_s = self.gate.alone(move).course.start_s
+        return tuple(
+            one
+            for one in self.running
+            if one.part_left > 0
+            and self._leaves(one, start_s)
+            and not self.gate.may_start(move, [one.move], self.crowd)
+        )
 
     def _next(self) -> QueuedMove | None:
         """The first in the order that may start; of moves alike for their links, one is asked."""
@@ -119,26 +148,21 @@ class Play:
         return [one.move for one in self.running if not self._leaves(one, start_s)]
 
     def _leaves(self, one: Played, start_s: float) -> bool:
-        """Its link is free, or will be before the first byte of another that takes so long to its
-        own; of one whose end is not known to the second, well before."""
+        """Its link is free, or will be about when another that takes so long to its first byte is
+        ready."""
         if one.part_left <= 0:
             return True
-        nearly_s = self._nearly_s(one, start_s)
-        if one.start_left_s > 0 or nearly_s <= 0:
+        if one.start_left_s > 0:
             return False
         rate = one.rate_bytes_s or self.gate.alone(one.move).rate_bytes_s
-        return one.part_left * course_at(one.move, rate).copying_s <= nearly_s
-
-    def _nearly_s(self, one: Played, start_s: float) -> float:
-        """So near to its end its link counts as free for one that takes `start_s` to its first
-        byte; 0 or less: not before it."""
-        return start_s - UNSURE_S if self.gate.alone(one.move).writes_much else start_s
+        return one.part_left * course_at(one.move, rate).copying_s <= start_s + EARLY_S
 
     def step(self) -> None:
         """To the next change of any move."""
         self._share()
-        changes_s = [*(one.left_s() for one in self.running), *self._chances_s()]
-        span_s = max(LEAST_SPAN_S, min(changes_s))
+        lefts_s = (one.left_s() for one in self.running)
+        changes_s = [*(left_s for left_s in lefts_s if left_s > 0), *self._chances_s()]
+        span_s = max(LEAST_SPAN_S, min(changes_s, default=0.0))
         for one in self.running:
             one.pass_time(span_s)
         self.now_s += span_s
@@ -153,9 +177,8 @@ class Play:
             if one.sends:
                 left_s = one.left_s()
                 for start_s in (LIVE_START_S, IDLE_START_S):
-                    nearly_s = self._nearly_s(one, start_s)
-                    if 0 < nearly_s < left_s - LEAST_SPAN_S:
-                        yield left_s - nearly_s
+                    if start_s + EARLY_S < left_s - LEAST_SPAN_S:
+                        yield left_s - start_s - EARLY_S
 
     def _share(self) -> None:
         sending = [one for one in self.running if one.sends]
@@ -165,9 +188,9 @@ class Play:
             one.least_bytes_s = min(one.least_bytes_s, share)
 
 
-def play(state: QueueState, gate: Gate, crowd: Crowd) -> tuple[list[QueuedMove], list[Played]]:
+def play(state: QueueState, gate: Gate, crowd: Crowd) -> tuple[list[Played], list[Played]]:
     """What starts now, and how all of it goes."""
-    running = [_resumed(one, gate) for one in state.going]
+    running = _all_resumed(state, gate)
     waiting = in_order(state.waiting, gate, crowd)
     most = state.most_at_once if state.fixed_cap is None else state.fixed_cap
     stage = Play(gate, crowd, waiting, running, max(1, most))
@@ -176,6 +199,13 @@ def play(state: QueueState, gate: Gate, crowd: Crowd) -> tuple[list[QueuedMove],
         stage.step()
         stage.start_all()
     return first, stage.ended
+
+
+def _all_resumed(state: QueueState, gate: Gate) -> list[Played]:
+    known = {one.move.id: _resumed(one, gate) for one in state.going}
+    for one in state.going:
+        known[one.move.id].after = tuple(known[id] for id in one.after if id in known)
+    return list(known.values())
 
 
 def in_order(moves: Iterable[QueuedMove], gate: Gate, crowd: Crowd) -> list[QueuedMove]:
@@ -202,7 +232,7 @@ def _resumed(one: Going, gate: Gate) -> Played:
     """A move that runs already, as far as it is known to have come."""
     alone = gate.alone(one.move).rate_bytes_s
     known = gate.alone(one.move).course
-    start_s = max(0.0, known.start_s - one.since_s)
+    start_s = max(CALL_S if one.after else 0.0, known.start_s - one.since_s)
     played = Played(one.move, -one.since_s, start_s, finish_left_s=known.finish_s)
     if one.stage is Stage.FINISHING:
         played.start_left_s = played.part_left = 0.0

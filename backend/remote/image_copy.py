@@ -6,7 +6,7 @@ The target's daemon serves the file over NBD (TLS, an unguessable name), the sou
 mirrors into it. Where the source does not reach the target, the bytes go through us over SSH.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -83,12 +83,15 @@ class ImageCopy:
         target: AnyHost,
         order: CopyOrder,
         on_progress: Callable[[int, int], None],
+        link_free: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`on_progress(done, total)`: bytes of data, without holes; never falling."""
+        """`on_progress(done, total)`: bytes of data, without holes; never falling. `link_free`:
+        awaited when all is ready, before the first byte."""
         self._source = source
         self._target = target
         self._order = order
         self._on_progress = on_progress
+        self._link_free = link_free
         self._rate_bytes_s = order.bandwidth_bytes_s
         self._job: CopyJob | None = None
         self.not_reserved = ""
@@ -175,6 +178,8 @@ class ImageCopy:
                 reach = await self._connect(stack, _Ends(source, reading, target, writing))
             order = self._order
             job = CopyJob(reading, writing, order.source_path, order.target_path, reach)
+            if self._link_free is not None:
+                await self._link_free()
             await self._mirror(job, data)
 
     async def _data_map(self, source: AnyHost, before: FileStamp) -> DataMap:

@@ -22,6 +22,7 @@ from backend.remote.ssh import SshHost
 from backend.run.chain_images import OneImage, images_of
 from backend.run.copied_room import FLATTENED, room_words
 from backend.run.disk_samples import DiskSamples
+from backend.run.link_wait import Waits
 from backend.run.mirrors import NEARLY, copied
 from backend.run.new_volumes import NewVolumes
 from backend.run.sampling import DiskPace
@@ -42,8 +43,9 @@ class ColdDisks:
         address: str,
         volumes: NewVolumes,
         samples: DiskSamples,
+        link_free: Waits | None = None,
     ) -> None:
-        """`address`: what the source calls the target."""
+        """`address`: what the source calls the target. `link_free`: awaited before bytes."""
         self._told = told
         self._source = source
         self._target = target
@@ -51,6 +53,7 @@ class ColdDisks:
         self._address = address
         self._volumes = volumes
         self._samples = samples
+        self._link_free = link_free
         self._copy: ImageCopy | None = None
         self._told_at_s = 0.0
         self.sentences: tuple[str, ...] = ()
@@ -133,7 +136,8 @@ class ColdDisks:
             bandwidth_bytes_s=state.bandwidth_bytes_s,
         )
         take = self._taker(image)
-        self._copy = copy = ImageCopy(_host(self._source), _host(self._target), order, take)
+        ends = (_host(self._source), _host(self._target))
+        self._copy = copy = ImageCopy(*ends, order, take, self._link_free)
         try:
             await copy.run()
         finally:

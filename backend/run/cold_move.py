@@ -79,7 +79,14 @@ class ColdRun(CopyRun):
         self._progress = Progress()
         self._volumes = NewVolumes(self._told, target)
         self._disks = ColdDisks(
-            self._told, source, target, order.route, order.address, self._volumes, self._samples
+            self._told,
+            source,
+            target,
+            order.route,
+            order.address,
+            self._volumes,
+            self._samples,
+            self._link_free,
         )
         self._ready = TargetReady(self._told, target, begun.ready)
         self._small = SmallState(self._told, source, target)
@@ -149,6 +156,7 @@ class ColdRun(CopyRun):
         await to_its_end(self._ready.make(self._begun.order))
         stop_if_asked(self.state)
         if self.state.mode is Mode.RESTART:
+            await self._link_free()  # rather than while it is down
             await self._shutdown.down(self._order.shutdown_s)
             self._progress.stopped_s = time.monotonic()
             stop_if_asked(self.state)
@@ -156,6 +164,10 @@ class ColdRun(CopyRun):
             await self._copy_and_hand_over(lock)
         if self.state.mode is Mode.RESTART:
             await self._start_there()
+
+    async def _link_free(self) -> None:
+        if self._begun.link is not None:
+            await self._begun.link.over(self._told)
 
     @property
     def _skipped(self) -> tuple[Phase, ...]:

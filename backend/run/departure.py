@@ -1,9 +1,10 @@
-"""Waiting for the moment to begin: a pause that is to fall at a set time."""
+"""Waiting for the moment to begin: a pause that is to fall at a set time, a link to be left."""
 
 import asyncio
 import time
 
 from backend.model import Outlook, Word
+from backend.run.link_wait import LinkWait
 from backend.run.told import Told
 
 UNKNOWN_TAKES_S = 60.0
@@ -11,10 +12,12 @@ UNKNOWN_TAKES_S = 60.0
 
 
 class Departure:
-    """Waits until the forecast says that the pause will fall at the time that was set."""
+    """Waits until the forecast says that the pause will fall at the time that was set; then, with
+    all ready, until those before it have left its link."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: Told, link: LinkWait | None = None) -> None:
         self._told = told
+        self._link = link
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -39,6 +42,18 @@ class Departure:
                     await self._woken.wait()
             except TimeoutError:
                 continue
+        return not self._told.state.abort_asked
+
+    async def link_free(self) -> bool:
+        """True when it may send, False when it was aborted meanwhile."""
+        if self._link is not None and not self._woken.is_set():
+            over = asyncio.create_task(self._link.over(self._told))
+            woken = asyncio.create_task(self._woken.wait())
+            try:
+                await asyncio.wait({over, woken}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                over.cancel()
+                woken.cancel()
         return not self._told.state.abort_asked
 
     def _takes_s(self) -> float:

@@ -44,6 +44,7 @@ from backend.run.foreign_jobs import ForeignJobs
 from backend.run.history import History
 from backend.run.journal import Journal
 from backend.run.lessons import lesson, rate_here
+from backend.run.link_wait import LinkWait
 from backend.run.migration import MigrationRun, Undertaking
 from backend.run.onlooker import Onlooker
 from backend.run.open_moves import OpenMoves
@@ -129,7 +130,11 @@ class Engine:
         self._opened = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._taking_up = TakingUp(
-            self._inventory, self._publisher, self._open_moves, self._ledger, self._elsewhere
+            self._inventory,
+            self._publisher,
+            self._open_moves,
+            self._ledger,
+            self._inventory.elsewhere,
         )
         self._foreign = ForeignJobs(
             self._inventory.hosts,
@@ -211,9 +216,10 @@ class Engine:
         target: str | None,
         options: MoveOptions,
         ready: tuple[Planned, ...] = (),
+        link: LinkWait | None = None,
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
         """Plan once more (`ready`: that was just done), then start all of them, or none if one is
-        blocked. Raises BadInput."""
+        blocked; `link`: what is waited for before the first byte. Raises BadInput."""
         check_target(target, options)
         await self.opened()
         confirmed = time.monotonic()
@@ -224,7 +230,7 @@ class Engine:
         taken = self._roster.running_uuids()
         if any(plan.uuid in taken for plan in plans):
             raise BadInput("One of these VMs has just begun to move.", "Look at `jobs`.")
-        return plans, tuple(self._begin(one, options, confirmed) for one in planned)
+        return plans, tuple(self._begin(one, options, confirmed, link=link) for one in planned)
 
     def migrations(self, *, running_only: bool) -> tuple[Migration, ...]:
         """All that is known of, oldest first."""
@@ -280,22 +286,13 @@ class Engine:
     def _watch_foreign(self, run: ForeignRun) -> None:
         self._keep_running(run, run.run(), f"foreign-{run.state.id}")
 
-    def _elsewhere(self, source: str, target: str) -> Callable[[str], str | None]:
-        """Finds a third host on which a VM runs."""
-
-        def find(uuid: str) -> str | None:
-            found = (
-                vm.host
-                for host in self._inventory.hosts.values()
-                for vm in host.vms
-                if vm.uuid == uuid and vm.state.active and vm.host not in (source, target)
-            )
-            return next(found, None)
-
-        return find
-
     def _begin(
-        self, planned: Planned, options: MoveOptions, confirmed: float, after: str | None = None
+        self,
+        planned: Planned,
+        options: MoveOptions,
+        confirmed: float,
+        after: str | None = None,
+        link: LinkWait | None = None,
     ) -> Migration:
         plan, vm = planned.plan, planned.vm
         new_id = self._roster.new_id()
@@ -308,9 +305,9 @@ class Engine:
         ready = MakingReady(self._ledger, wanted, lambda: self._planner.once_more(plan, options))
         before = before_of(vm, plan)
         begun = Undertaking(
-            state, planned.order, before, tuning, planned.prior, confirmed, self._now, ready
+            state, planned.order, before, tuning, planned.prior, confirmed, self._now, ready, link
         )
-        elsewhere = self._elsewhere(plan.source, plan.target)
+        elsewhere = self._inventory.elsewhere(plan.source, plan.target)
         run: Run
         if planned.cold is not None:
             run = ColdRun(begun, planned.cold, source, target, self._publisher, self._open_moves)

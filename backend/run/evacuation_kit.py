@@ -7,6 +7,7 @@ from typing import Protocol
 from backend.model import Evacuation, Migration, MoveOptions, Now, Plan
 from backend.run.evacuation_where import Where
 from backend.run.journal_runs import RunRows
+from backend.run.link_wait import LinkWait
 from backend.run.together import Planned
 
 
@@ -19,9 +20,10 @@ class Hands(Protocol):
         target: str | None,
         options: MoveOptions,
         ready: tuple[Planned, ...] = (),
+        link: LinkWait | None = None,
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
         """All or nothing; no migrations where a plan is blocked. `ready`: of these VMs, just made;
-        none: they are planned now. Raises FerryError."""
+        none: they are planned now. `link`: waited for before the first byte. Raises FerryError."""
         ...
 
     async def abort(self, wanted: str) -> None:

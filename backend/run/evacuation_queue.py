@@ -14,12 +14,15 @@ from backend.model import (
     PhaseState,
 )
 from backend.plan.modes import MOVED_WHILE_OFF
+from backend.plan.move_course import IDLE_START_S, LIVE_START_S
 from backend.plan.queue_types import Going, LinkMap, QueuedMove, QueueState, Stage, Timeline
-from backend.plan.timeline import NEARLY_S
+from backend.plan.timeline import EARLY_S
 
 TICK_S = 2.0
 """How often a run looks by itself whether something more may start."""
 SOON_S = 0.3
+BYTELESS_S = 1.0
+"""From the call of a running VM's migration to its first byte, on busy hosts: 1.1 to 1.7 s."""
 
 
 def queue_state(
@@ -28,8 +31,10 @@ def queue_state(
     migrations: Mapping[str, Migration],
     links: LinkMap,
     now_s: float,
+    waits: Mapping[str, tuple[str, ...]] | None = None,
 ) -> QueueState:
-    """`queued`, `migrations`: by the VM's UUID; `now_s`: epoch seconds."""
+    """`queued`, `migrations`: by the VM's UUID; `now_s`: epoch seconds; `waits`: for whom each VM
+    waits that was begun and does not send yet."""
     waiting = (move for move in run.moves if move.state is MoveState.WAITING)
     moving = (move for move in run.moves if move.state is MoveState.MOVING)
 
@@ -40,7 +45,13 @@ def queue_state(
 
     return QueueState(
         waiting=tuple(known(move) for move in waiting if move.uuid in queued),
-        going=tuple(_going(move, known(move), migrations.get(move.uuid), now_s) for move in moving),
+        going=tuple(
+            replace(
+                _going(move, known(move), migrations.get(move.uuid), now_s),
+                after=(waits or {}).get(move.uuid, ()),
+            )
+            for move in moving
+        ),
         links=links,
         fixed_cap=run.wish.fixed_cap,
         paused=run.state in (EvacuationState.PAUSED, EvacuationState.INTERRUPTED),
@@ -68,13 +79,36 @@ def _going(
     if migration is None:
         return Going(queued, since_s)
     sample = migration.sample
+    rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
+    stage = Stage.FINISHING if pauses_or_sent(migration) else Stage.COPYING
+    return Going(queued, since_s, stage, left_s(migration), rate)
+
+
+def pauses_or_sent(migration: Migration) -> bool:
+    """What is left of it on its link is over before a running VM that begins now sends a byte."""
     after = {migration.phases.get(Phase.VERIFY)}
     if not migration.post_copy:  # which sends the most of its memory after the switchover
         after.add(migration.phases.get(Phase.SWITCHOVER))
-    finishing = bool(after & {PhaseState.ACTIVE, PhaseState.DONE}) or _is_sent(migration)
-    rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
-    stage = Stage.FINISHING if finishing else Stage.COPYING
-    return Going(queued, since_s, stage, _left_s(migration), rate)
+    return bool(after & {PhaseState.ACTIVE, PhaseState.DONE}) or _is_sent(migration)
+
+
+def has_sent(migration: Migration) -> bool:
+    """Its link is idle: its VM runs at the target, or its disks are there."""
+    verified = migration.phases.get(Phase.VERIFY)
+    begun = verified in (PhaseState.ACTIVE, PhaseState.DONE)
+    return begun or migration.runs_there or _is_sent(migration)
+
+
+def leaves_to(migration: Migration, live: bool) -> bool:
+    """Its link may be taken by another that is ready; `live`: a running VM, whose hosts have things
+    to do before its first byte."""
+    if migration.verdict is not None or has_sent(migration):
+        return True
+    if not live:
+        return False
+    nearly_s = left_s(migration) if migration.mode in MOVED_WHILE_OFF else None
+    nearly = nearly_s is not None and nearly_s <= BYTELESS_S  # and no pause is in question
+    return nearly or pauses_or_sent(migration)
 
 
 def _is_sent(migration: Migration) -> bool:
@@ -85,15 +119,14 @@ def _is_sent(migration: Migration) -> bool:
     return sample.disk_total_bytes > 0 and sample.disk_remaining_bytes <= 0
 
 
-def _left_s(migration: Migration) -> float | None:
+def left_s(migration: Migration) -> float | None:
     """To its last byte on the link, or its VM's pause; None: not known."""
     sample, outlook = migration.sample, migration.outlook
     if migration.mode in MOVED_WHILE_OFF:
         if sample is None or not sample.disk_total_bytes or sample.rate_bytes_s <= 0:
             return None
         return sample.disk_remaining_bytes / sample.rate_bytes_s
-    # The late end: a first byte of the next that comes too soon lengthens this one's pause.
-    return outlook.left_s.high if outlook is not None and outlook.left_s is not None else None
+    return outlook.left_s.mid if outlook is not None and outlook.left_s is not None else None
 
 
 def next_look_s(run: Evacuation, migrations: Mapping[str, Migration]) -> float:
@@ -101,8 +134,10 @@ def next_look_s(run: Evacuation, migrations: Mapping[str, Migration]) -> float:
     leave its link to the next."""
     known = (migrations.get(move.uuid) for move in run.in_state(MoveState.MOVING))
     moving = [one for one in known if one is not None and one.verdict is None]
-    left_s = [left - NEARLY_S for one in moving if (left := _left_s(one)) is not None]
-    return min(TICK_S, max(SOON_S, min(left_s, default=TICK_S)))
+    lefts_s = [left for one in moving if (left := left_s(one)) is not None]
+    early_s = (LIVE_START_S + EARLY_S, IDLE_START_S + EARLY_S)
+    until_s = [left - early for left in lefts_s for early in early_s if left > early]
+    return min(TICK_S, max(SOON_S, min(until_s, default=TICK_S)))
 
 
 def foreseen(run: Evacuation, whole: Timeline, now_s: float) -> Evacuation:

@@ -99,6 +99,7 @@ class EvacuationRun:
             if was is None or was.phase is not migration.phase:
                 self._changed.set()  # its link may be free
             self._judge(move, migration)
+            self._begins.look(self.state, self._migrations)
 
     def _is_ours(self, move: EvacuationMove, migration: Migration) -> bool:
         """Also the second attempt of one of ours."""
@@ -237,7 +238,9 @@ class EvacuationRun:
         limit_bytes_s = self.state.wish.options.bandwidth_bytes_s
         known = self._kit.where.links(self._pairs, limit_bytes_s)
         links = self._flows.links(known, now_s)
-        state = queue_state(self.state, self._queued, self._migrations, links, now_s)
+        self._begins.look(self.state, self._migrations)
+        waits = self._begins.waits
+        state = queue_state(self.state, self._queued, self._migrations, links, now_s, waits)
         if not state.waiting and not state.going:
             return
         for said in self._flows.take(state, self._migrations, now_s):
@@ -248,7 +251,7 @@ class EvacuationRun:
             move = self.state.move_of(start.id)
             if self.busy and move is not None and move.state is MoveState.WAITING:
                 if self._ends_inside(move, whole, now_s):
-                    self._start(move, start.reason)
+                    self._start(move, start)
                 else:
                     self._left_out(move, moves.too_late(move, self.state.wish.until or now_s))
         if self.busy:
@@ -262,23 +265,23 @@ class EvacuationRun:
         alone_s = self._queued[move.uuid].alone_s
         return slot is not None and ends_inside(slot, alone_s, until - now_s)
 
-    def _start(self, move: EvacuationMove, why: str) -> None:
+    def _start(self, move: EvacuationMove, start: Start) -> None:
         began = replace(move, state=MoveState.MOVING, began=self._kit.now(), ended=None)
         self._told.set(began)
-        self._told.note(f"{move.vm} begins to move to {move.target}: {why}")
+        self._told.note(f"{move.vm} begins to move to {move.target}: {start.reason}")
         self._beginning.add(move.uuid)
-        self._soon(self._carry_out(began))
+        self._soon(self._carry_out(began, start.after))
 
-    async def _carry_out(self, move: EvacuationMove) -> None:
+    async def _carry_out(self, move: EvacuationMove, after: tuple[str, ...]) -> None:
         try:
             await self._kit.rows.keep(self.state)
-            await self._begin_move(move)
+            await self._begin_move(move, after)
         finally:
             self._beginning.discard(move.uuid)
 
-    async def _begin_move(self, move: EvacuationMove) -> None:
+    async def _begin_move(self, move: EvacuationMove, after: tuple[str, ...]) -> None:
         try:
-            plans, begun = await self._begins.begin(self.state, move)
+            plans, begun = await self._begins.begin(self.state, move, after)
         except FerryError as error:
             self._stays(move, error.sentence)
             return

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backend.errors import FerryError
@@ -10,6 +11,8 @@ from backend.model import Evacuation, EvacuationMove, Migration, Mode, MoveOptio
 from backend.plan.queue_types import LinkMap, Slot, Timeline
 from backend.run.evacuation_draw import Drawn
 from backend.run.evacuation_kit import Kit
+from backend.run.evacuation_queue import leaves_to
+from backend.run.link_wait import LinkWait
 from backend.run.together import Planned
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ class Starts:
         self._ready: dict[str, _Ready] = {}
         self._sharing: dict[str, int] = {}
         self._planning: tuple[str, asyncio.Task[None]] | None = None
+        self._waits: dict[str, LinkWait] = {}
+        """Of those that were begun before their links were free."""
 
     async def planned(self) -> None:
         """Returns when nothing is being planned."""
@@ -81,15 +86,42 @@ class Starts:
                 self._planning = move.uuid, work
                 return
 
+    def look(self, run: Evacuation, migrations: Mapping[str, Migration]) -> None:
+        """Whoever waits for a link hears whether it is free. `migrations`: by the VM's UUID."""
+        for uuid, wait in tuple(self._waits.items()):
+            move = run.move_of(uuid)
+            live = move is not None and move.mode.copies_memory
+            moving = (one.uuid for one in run.in_state(MoveState.MOVING))
+            known = ((one, migrations.get(one)) for one in moving)
+            wait.left_to([one for one, its in known if its is None or not leaves_to(its, live)])
+            if not wait.ahead:
+                del self._waits[uuid]
+
+    @property
+    def waits(self) -> dict[str, tuple[str, ...]]:
+        """UUID -> for whom it waits, of those that were begun and may not send yet."""
+        return {uuid: wait.ahead for uuid, wait in self._waits.items()}
+
     async def begin(
-        self, run: Evacuation, move: EvacuationMove
+        self, run: Evacuation, move: EvacuationMove, after: tuple[str, ...] = ()
     ) -> tuple[tuple[Plan, ...], tuple[Migration, ...]]:
-        """As `Hands.start` of this one. Raises FerryError."""
+        """As `Hands.start` of this one; it sends when `after` (UUIDs) have left its link. Raises
+        FerryError."""
+        wait = self._wait_of(run, move, after)
         if self._planning is not None and self._planning[0] == move.uuid:
             await self.planned()
         options = _options(run, move)
         ready = self._take(move, options) or await self._planned_now(move, options)
-        return await self._kit.hands.start(_named(move), move.target, options, ready)
+        return await self._kit.hands.start(_named(move), move.target, options, ready, wait)
+
+    def _wait_of(
+        self, run: Evacuation, move: EvacuationMove, after: tuple[str, ...]
+    ) -> LinkWait | None:
+        names = {one.uuid: one.vm for one in run.in_state(MoveState.MOVING) if one.uuid in after}
+        if not names:
+            return None
+        self._waits[move.uuid] = wait = LinkWait(names)
+        return wait
 
     async def _planned_now(self, move: EvacuationMove, options: MoveOptions) -> tuple[Planned, ...]:
         sharing = self._sharing.get(move.uuid)

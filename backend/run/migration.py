@@ -34,6 +34,7 @@ from backend.run.halves import Halves, never_returned
 from backend.run.handover import Handover
 from backend.run.helm import Helm
 from backend.run.hold import HOLD_PAUSE_MS
+from backend.run.link_wait import LinkWait
 from backend.run.meanwhile import Meanwhile
 from backend.run.mirrors import Mirrors, each_bytes_s
 from backend.run.new_volumes import NewVolumes
@@ -64,6 +65,8 @@ class Undertaking:
     """`time.monotonic()` of the operator's confirm."""
     now: Now
     ready: MakingReady | None = None
+    link: LinkWait | None = None
+    """Before its first byte."""
 
 
 class MigrationRun(Operated):
@@ -92,7 +95,7 @@ class MigrationRun(Operated):
         self._watching = Watching(self._told, source, publisher, begun.prior)
         self._controls = Controls(self._told, source, self._changed)
         self._helm = Helm(self._told, self._controls, self._watching, begun.tuning, begun.prior)
-        self._departure = Departure(self._told)
+        self._departure = Departure(self._told, begun.link)
         self._contest = Contest(self._told, source)
         self._aftermath = Aftermath(
             self._told, begun.order, source, target, self._look, lambda: self._watching.samples
@@ -186,7 +189,7 @@ class MigrationRun(Operated):
         await looking
         try:
             order = await self._final_order(lane)
-            if self.state.abort_asked:
+            if not await self._departure.link_free():
                 return
             self._told.update(called_at=self._told.now())
             await self._told.kept()
@@ -271,13 +274,15 @@ class MigrationRun(Operated):
         if event.uuid != self.state.uuid or not self.state.running:
             return
         if event.kind is EventKind.LIFECYCLE:
-            self._on_lifecycle(event.detail)
+            self._on_lifecycle(host, event.detail)
             self._meanwhile.take(host, event.detail)
         if event.kind is EventKind.JOB_COMPLETED and event.stats and self._completed is None:
             self._completed = stats.completed(event.stats)
 
-    def _on_lifecycle(self, detail: str) -> None:
+    def _on_lifecycle(self, host: str, detail: str) -> None:
         self._handover.take(detail)
+        if (host, detail) == (self._target.name, "resumed migrated"):
+            self._told.update(runs_there=True)
         stopped = detail in ("suspended migrated", "suspended post-copy")
         if stopped:
             self._mirrors.begin_memory(True)

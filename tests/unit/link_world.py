@@ -13,12 +13,22 @@ from functools import lru_cache
 
 from backend.plan.forecast import best_limit_ms
 from backend.plan.precopy import course
-from backend.plan.queue import Going, LinkMap, QueuedMove, QueueState, Stage, next_to_start
+from backend.plan.queue import (
+    Going,
+    LinkMap,
+    QueuedMove,
+    QueueState,
+    Stage,
+    next_to_start,
+)
+from backend.plan.queue_types import Start
 from backend.plan.shares import completed, fair_shares
 from backend.plan.simulate import throttled
 
 STEP_S = 0.02
 EXTRA_MS = 60.0
+BYTELESS_S = 0.3
+"""From when its link is free to a move's first byte, at the least."""
 GIVEN_UP_S = 3600.0
 
 
@@ -47,6 +57,13 @@ class Moving:
     sent_bytes: float = 0.0
     pause_s: float = 0.0
     ended_s: float = 0.0
+    after: tuple["Moving", ...] = ()
+
+    @property
+    def waits_for(self) -> tuple["Moving", ...]:
+        """Made ready, it sends when these have left its link."""
+        over = (Doing.FINISHING, Doing.ENDED)
+        return tuple(one for one in self.after if one.doing not in over)
 
     @property
     def sends(self) -> bool:
@@ -54,7 +71,8 @@ class Moving:
 
     def step(self, now_s: float) -> None:
         if self.doing is Doing.STARTING:
-            self.start_left_s -= STEP_S
+            least_s = BYTELESS_S if self.waits_for else 0.0
+            self.start_left_s = max(min(self.start_left_s, least_s), self.start_left_s - STEP_S)
             if self.start_left_s <= 0:
                 self._begin()
         elif self.doing is Doing.FINISHING:
@@ -130,11 +148,12 @@ class World:
     moving: list[Moving] = field(default_factory=list)
     ended: list[Moving] = field(default_factory=list)
 
-    def start(self, move: QueuedMove) -> None:
+    def start(self, move: QueuedMove, after: Sequence[str] = ()) -> None:
         begins, finishes = self.dice.uniform(0.4, 0.8), self.dice.uniform(0.9, 1.9)
         if move.memory is None:
             begins, finishes = begins + 1.5, finishes + 1.6 + move.disk_bytes / 400e6
-        self.moving.append(Moving(move, self.now_s, begins, finishes))
+        before = tuple(one for one in self.moving if one.move.id in after)
+        self.moving.append(Moving(move, self.now_s, begins, finishes, after=before))
 
     def step(self) -> None:
         sending = [one for one in self.moving if one.sends]
@@ -148,19 +167,23 @@ class World:
         self.moving = [one for one in self.moving if one.doing is not Doing.ENDED]
 
 
-Chooser = Callable[[World, Sequence[QueuedMove]], Sequence[str]]
+Chooser = Callable[[World, Sequence[QueuedMove]], Sequence[Start]]
 
 
 def capped(most: int) -> Chooser:
     """A fixed number at once, in the order given."""
-    return lambda world, waiting: [one.id for one in waiting[: max(0, most - len(world.moving))]]
+
+    def choose(world: World, waiting: Sequence[QueuedMove]) -> Sequence[Start]:
+        return [Start(one.id, "") for one in waiting[: max(0, most - len(world.moving))]]
+
+    return choose
 
 
-def computed(world: World, waiting: Sequence[QueuedMove]) -> Sequence[str]:
+def computed(world: World, waiting: Sequence[QueuedMove]) -> Sequence[Start]:
     """What the queue says."""
     going = tuple(_going(one, world.now_s) for one in world.moving)
     state = QueueState(tuple(waiting), going, world.links)
-    return [start.id for start in next_to_start(state)]
+    return next_to_start(state)
 
 
 def _going(one: Moving, now_s: float) -> Going:
@@ -169,7 +192,8 @@ def _going(one: Moving, now_s: float) -> Going:
     if one.doing is Doing.MEMORY and one.move.memory and one.passes:
         writing = one.move.memory.writing
         left_s = course(one.left_bytes, one.rate_bytes_s, writing, one.limit_ms()).seconds
-    return Going(one.move, now_s - one.begun_s, stage, left_s, one.rate_bytes_s or None)
+    after = tuple(other.move.id for other in one.waits_for)
+    return Going(one.move, now_s - one.begun_s, stage, left_s, one.rate_bytes_s or None, after)
 
 
 @dataclass(frozen=True)
@@ -191,9 +215,9 @@ def play(moves: Sequence[QueuedMove], links: LinkMap, choose: Chooser, seed: int
         if states != changes or world.now_s - asked_s >= 1.0:
             changes, asked_s = states, world.now_s
             for chosen in choose(world, waiting):
-                move = next(one for one in waiting if one.id == chosen)
+                move = next(one for one in waiting if one.id == chosen.id)
                 waiting.remove(move)
-                world.start(move)
+                world.start(move, chosen.after)
             most = max(most, len(world.moving))
         world.step()
         assert world.now_s < GIVEN_UP_S, [one.move.id for one in world.moving]

@@ -36,7 +36,9 @@ from backend.model import (
     Way,
     Word,
 )
+from backend.plan.move_course import IDLE_START_S, LIVE_START_S
 from backend.plan.queue_types import LinkMap, QueuedMove, Slot, Stage, Timeline
+from backend.plan.timeline import EARLY_S
 from backend.run.evacuation_draw import draw, refusal, why_not
 from backend.run.evacuation_moves import judged, summary
 from backend.run.evacuation_queue import foreseen, in_order, next_look_s, queue_state
@@ -242,7 +244,8 @@ def test_a_disk_that_is_sent_leaves_its_link_while_it_is_read() -> None:
         known = {"uuid-a": replace(cold, sample=sample)}
         [going] = queue_state(run, {"uuid-a": queued("a")}, known, LinkMap(), 100.0).going
         assert (going.stage, going.left_s) == (stage, left_s)
-    assert next_look_s(run, {"uuid-a": replace(cold, sample=on_the_way)}) == pytest.approx(1.0)
+    soon = replace(copied, disk_remaining_bytes=round(20e6 * (IDLE_START_S + EARLY_S + 1)))
+    assert next_look_s(run, {"uuid-a": replace(cold, sample=soon)}) == pytest.approx(1.0)
 
 
 def test_an_operators_bandwidth_is_each_moves_own() -> None:
@@ -258,7 +261,7 @@ def test_it_is_looked_at_sooner_when_a_move_is_about_to_leave_its_link() -> None
     def look_s(*left_s: float | None) -> float:
         moves = tuple(move(f"m{n}", MoveState.MOVING) for n in range(len(left_s)))
         outlooks = (
-            Outlook(Word.CONVERGING, "", left_s=None if one is None else Band(0, one / 2, one))
+            Outlook(Word.CONVERGING, "", left_s=None if one is None else Band(0, one, 2 * one))
             for one in left_s
         )
         known = {
@@ -268,8 +271,11 @@ def test_it_is_looked_at_sooner_when_a_move_is_about_to_leave_its_link() -> None
         return next_look_s(Evacuation("r", WISH, moves=moves), known)
 
     assert look_s() == look_s(None) == look_s(30.0) == 2.0
-    assert look_s(30.0, 1.7) == pytest.approx(1.2)
-    assert look_s(0.4) == 0.3
+    live_s, idle_s = LIVE_START_S + EARLY_S, IDLE_START_S + EARLY_S
+    assert look_s(30.0, idle_s + 1.2) == pytest.approx(1.2)
+    assert look_s(live_s + 0.7) == pytest.approx(0.7)
+    assert look_s(live_s + 0.1) == 0.3
+    assert look_s(live_s - 0.1) == 2.0, "what could begin beside it was asked already"
 
 
 def test_times_are_told_from_the_runs_start() -> None:

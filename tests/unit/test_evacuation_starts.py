@@ -23,6 +23,7 @@ from backend.plan.queue_types import LinkMap, Slot, Timeline
 from backend.run.evacuation_draw import Drawn
 from backend.run.evacuation_kit import Kit
 from backend.run.evacuation_starts import AHEAD_S, FRESH_S, Starts, sharing_of
+from backend.run.link_wait import LinkWait
 from tests.unit.test_evacuation import planned, vm
 
 LINKS = LinkMap({("kvm-a", "kvm-b"): 2e6})
@@ -35,6 +36,7 @@ class Around:
     planned: list[tuple[str, MoveOptions]] = field(default_factory=list)
     sharing: list[int | None] = field(default_factory=list)
     begun_with: list[Any] = field(default_factory=list)
+    links: list[LinkWait | None] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     unchanged: bool = True
     refuses: bool = False
@@ -54,7 +56,10 @@ class Around:
             raise BadInput("It is not there.")
         return (planned(vm(vms[0].rpartition("-")[2]), target or ""),)
 
-    async def start(self, _vms: object, _target: object, _options: object, ready: Any) -> Any:
+    async def start(
+        self, _vms: object, _target: object, _options: object, ready: Any, link: Any
+    ) -> Any:
+        self.links.append(link)
         self.begun_with.append(ready)
         return (), ()
 

@@ -45,7 +45,12 @@ class Around:
         return ()
 
     async def start(
-        self, vms: tuple[str, ...], _target: str, _options: object, _ready: object
+        self,
+        vms: tuple[str, ...],
+        _target: str,
+        _options: object,
+        _ready: object,
+        _link: object,
     ) -> Any:
         self.asked += vms
         raise BadInput("Not in this test.")

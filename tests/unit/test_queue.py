@@ -202,11 +202,26 @@ def test_the_next_begins_when_the_vm_runs_at_the_target() -> None:
     assert next_to_start(state)[0].reason == "the link from a to b is free"
 
 
-def test_it_is_said_what_will_have_left_the_link() -> None:
+def test_the_next_is_made_ready_while_another_still_has_its_link() -> None:
     light, other = live("light", "b", 250), live("other", "b", 250)
-    nearly = Going(light, 9.0, left_s=0.4, rate_bytes_s=LINK)
+    nearly = Going(light, 9.0, left_s=2.0, rate_bytes_s=LINK)
     [start] = next_to_start(QueueState((other,), (nearly,), ONE_WIRE))
-    assert start.reason == "light will have left its link by then"
+    assert start.after == ("light",)
+    assert start.reason == "made ready now, it sends once light has left its link"
+    elsewhere = replace(other, target="c")
+    [start] = next_to_start(QueueState((elsewhere,), (nearly,), TWO_TARGETS))
+    assert start.after == (), "they share nothing"
+    assert started(QueueState((other,), (replace(nearly, left_s=5.0),), ONE_WIRE)) == []
+
+
+def test_one_that_waits_for_its_link_lets_no_other_go_before_it() -> None:
+    hot, light = live("hot", "b", 250, 60, 48), live("light", "b", 250)
+    sends = Going(hot, 30.0, left_s=1.0, rate_bytes_s=LINK)
+    waits = Going(light, 1.0, after=("hot",))
+    assert started(QueueState((live("other", "b", 250),), (sends, waits), ONE_WIRE)) == []
+    told = forecast_whole(QueueState((), (sends, waits), ONE_WIRE))
+    ends = {slot.id: slot.end_s.mid for slot in told.slots}
+    assert ends["light"] == pytest.approx(1.0 + 0.3 + 250 / 25 + 1.4, rel=0.1)
 
 
 def test_a_paused_queue_starts_nothing_and_still_tells_the_whole() -> None:
