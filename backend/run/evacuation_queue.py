@@ -80,12 +80,20 @@ def _going(
         return Going(queued, since_s)
     sample = migration.sample
     rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
-    stage = Stage.FINISHING if pauses_or_sent(migration) else Stage.COPYING
+    stage = Stage.FINISHING if _finishes(migration) else Stage.COPYING
     return Going(queued, since_s, stage, left_s(migration), rate)
 
 
-def pauses_or_sent(migration: Migration) -> bool:
-    """What is left of it on its link is over before a running VM that begins now sends a byte."""
+def is_news(was: Migration, now: Migration) -> bool:
+    """Whether more may start is to be asked anew: its link may be free. Nothing is computed while
+    its VM pauses: on a busy machine that took from the hosts what makes the pause longer."""
+    if (was.runs_there, _is_sent(was)) != (now.runs_there, _is_sent(now)):
+        return True
+    return now.phase is not was.phase and now.phase is not Phase.SWITCHOVER
+
+
+def _finishes(migration: Migration) -> bool:
+    """It has its pause, or has had it; or all of its disks are there."""
     after = {migration.phases.get(Phase.VERIFY)}
     if not migration.post_copy:  # which sends the most of its memory after the switchover
         after.add(migration.phases.get(Phase.SWITCHOVER))
@@ -101,14 +109,13 @@ def has_sent(migration: Migration) -> bool:
 
 def leaves_to(migration: Migration, live: bool) -> bool:
     """Its link may be taken by another that is ready; `live`: a running VM, whose hosts have things
-    to do before its first byte."""
+    to do before its first byte, which is why it may begin while the last of a disk is sent."""
     if migration.verdict is not None or has_sent(migration):
         return True
-    if not live:
-        return False
-    nearly_s = left_s(migration) if migration.mode in MOVED_WHILE_OFF else None
-    nearly = nearly_s is not None and nearly_s <= BYTELESS_S  # and no pause is in question
-    return nearly or pauses_or_sent(migration)
+    if not live or migration.mode not in MOVED_WHILE_OFF:
+        return False  # what hosts do to begin takes from a pause, too, where they are busy
+    nearly_s = left_s(migration)
+    return nearly_s is not None and nearly_s <= BYTELESS_S
 
 
 def _is_sent(migration: Migration) -> bool:

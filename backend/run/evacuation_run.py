@@ -20,15 +20,15 @@ from backend.model import (
     MoveState,
     Plan,
 )
-from backend.plan.queue import forecast_whole, next_to_start
-from backend.plan.queue_types import QueuedMove, QueueState, Start, Timeline
+from backend.plan.queue import ordered
+from backend.plan.queue_types import QueuedMove, Start, Timeline
 from backend.plan.queue_window import ends_inside
 from backend.run import evacuation_moves as moves
 from backend.run.evacuation_controls import RunControls
 from backend.run.evacuation_draw import Drawn
 from backend.run.evacuation_flows import Flows
 from backend.run.evacuation_kit import Kit
-from backend.run.evacuation_queue import foreseen, next_look_s, queue_state
+from backend.run.evacuation_queue import foreseen, is_news, next_look_s, queue_state
 from backend.run.evacuation_starts import Starts
 from backend.run.evacuation_told import ToldRun
 from backend.run.journal_runs import Away
@@ -96,8 +96,8 @@ class EvacuationRun:
         if migration.id == move.id:
             was = self._migrations.get(move.uuid)
             self._migrations[move.uuid] = migration
-            if was is None or was.phase is not migration.phase:
-                self._changed.set()  # its link may be free
+            if was is None or is_news(was, migration):
+                self._changed.set()
             self._judge(move, migration)
             self._begins.look(self.state, self._migrations)
 
@@ -245,7 +245,7 @@ class EvacuationRun:
             return
         for said in self._flows.take(state, self._migrations, now_s):
             self._told.note(said)
-        starts, whole = await asyncio.to_thread(_ordered, state)
+        starts, whole = await asyncio.to_thread(ordered, state)
         self._told.take_times(foreseen(self.state, whole, now_s))
         for start in starts:
             move = self.state.move_of(start.id)
@@ -387,7 +387,3 @@ class EvacuationRun:
         self._starts.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("run %s: a step failed", self.state.id, exc_info=error)
-
-
-def _ordered(state: QueueState) -> tuple[tuple[Start, ...], Timeline]:
-    return next_to_start(state), forecast_whole(state)

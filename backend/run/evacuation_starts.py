@@ -80,7 +80,7 @@ class Starts:
             move = run.move_of(slot.id)
             if slot.begin_s > AHEAD_S or move is None or move.state is not MoveState.WAITING:
                 continue
-            if not self._is_fresh(move.uuid):
+            if not self._is_fresh(move.uuid, slot.begin_s):
                 plan = self._plan(move, _options(run, move))
                 work = asyncio.create_task(plan, name=f"ahead-{move.uuid}")
                 self._planning = move.uuid, work
@@ -127,9 +127,10 @@ class Starts:
         sharing = self._sharing.get(move.uuid)
         return await self._kit.plan(_named(move), move.target, options, sharing=sharing)
 
-    def _is_fresh(self, uuid: str) -> bool:
+    def _is_fresh(self, uuid: str, in_s: float = 0.0) -> bool:
+        """What was planned for it will be so, too, `in_s` from now."""
         found = self._ready.get(uuid)
-        return found is not None and time.monotonic() - found.at_s < FRESH_S
+        return found is not None and time.monotonic() + in_s - found.at_s < FRESH_S
 
     def _take(self, move: EvacuationMove, options: MoveOptions) -> tuple[Planned, ...]:
         """What was planned for it, if nothing is known to have changed since; else none."""

@@ -134,6 +134,17 @@ async def test_the_first_begin_by_the_plans_that_the_run_was_made_of() -> None:
         assert around.begun_with[0][0].plan.target == "kvm-b"
 
 
+async def test_a_plan_that_would_be_old_at_its_turn_is_made_anew_before_it() -> None:
+    around = Around()
+    starts, run = Starts(kit(around)), run_of(move("a"))
+    plans = {"uuid-a": planned(vm("a"), "kvm-b")}
+    starts.know(run, Drawn(run.moves, {}, {}, plans, time.monotonic() - FRESH_S + 5))
+    await planned_ahead(starts, around, run, a=1.0)
+    assert around.planned == []
+    await planned_ahead(starts, around, run, a=7.0)
+    assert len(around.planned) == 1
+
+
 async def test_a_start_waits_for_the_plan_that_is_being_made_for_it() -> None:
     around = Around()
     starts, run = Starts(kit(around)), run_of(move("a"))

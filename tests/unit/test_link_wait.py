@@ -62,25 +62,19 @@ def in_phase(phase: Phase) -> dict[Phase, PhaseState]:
     return {phase: PhaseState.ACTIVE}
 
 
-async def test_a_running_vm_goes_when_the_one_before_it_pauses() -> None:
-    starts, moves, wait = await begun()
+@pytest.mark.parametrize("mode", [Mode.LIVE, Mode.COLD])
+async def test_it_goes_when_the_one_before_it_runs_at_the_target(mode: Mode) -> None:
+    starts, moves, wait = await begun(mode)
     assert starts.waits == {"uuid-b": ("uuid-a",)}
-    for before in ({}, now(phases=in_phase(Phase.MEMORY))):
+    pauses = in_phase(Phase.SWITCHOVER)
+    for before in ({}, now(phases=in_phase(Phase.MEMORY)), now(phases=pauses)):
         starts.look(run_of(*moves), before)
         assert await waits(wait)
-    starts.look(run_of(*moves), now(phases=in_phase(Phase.SWITCHOVER), post_copy=True))
+    starts.look(run_of(*moves), now(phases=pauses, post_copy=True))
     assert await waits(wait), "most of its memory is yet to come"
-    starts.look(run_of(*moves), now(phases=in_phase(Phase.SWITCHOVER)))
+    starts.look(run_of(*moves), now(phases=pauses, runs_there=True))
     assert not await waits(wait)
     assert starts.waits == {}
-
-
-async def test_a_disk_goes_when_the_one_before_it_runs_at_the_target() -> None:
-    starts, moves, wait = await begun(Mode.COLD)
-    starts.look(run_of(*moves), now(phases=in_phase(Phase.SWITCHOVER)))
-    assert await waits(wait), "its first bytes would come in the midst of that pause"
-    starts.look(run_of(*moves), now(phases=in_phase(Phase.SWITCHOVER), runs_there=True))
-    assert not await waits(wait)
 
 
 @pytest.mark.parametrize(("mode", "goes"), [(Mode.LIVE, True), (Mode.COLD, False)])
