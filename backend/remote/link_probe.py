@@ -5,7 +5,9 @@ through), and tells the sender on the source what it counted. Both are Python pr
 `python3 -` through standard input: nothing is installed, nothing written, the token is in no
 process list. Both end by themselves after a few seconds, whatever happens to us.
 
-The first 30 % of the time are left out: token buckets start with a burst, TCP starts slowly.
+The first 30 % of the time are left out: token buckets start with a burst, TCP starts slowly. Of one
+among several probes that share a wire only the middle counts: they do not begin together, and one
+that still has the wire to itself, or has it again, counts what the others would have had.
 """
 
 import json
@@ -19,8 +21,6 @@ from backend.remote.shell import CommandResult, Shell
 
 PORTS = tuple(range(49184, 49216))
 """The upper half of libvirt's range: it takes the lowest that is free, so they never meet."""
-LASTS_S = 1.0
-AT_MOST_BYTES = 48 * 10**6
 _LIFE_S = 5
 """The longest that receiver and sender live."""
 LIMIT_S = 2 * (_LIFE_S + 1.0)
@@ -77,10 +77,11 @@ def counted(guest):
     return marks
 
 def rate(marks):
-    begun, ended = marks[0][0], marks[-1][0]
-    cut = begun + 0.3 * (ended - begun)
-    at, before = [mark for mark in marks if mark[0] <= cut][-1]
-    return (marks[-1][1] - before) / (ended - at) if ended > at else 0.0
+    begun, took = marks[0][0], marks[-1][0] - marks[0][0]
+    (at, before), (until, after) = (
+        [mark for mark in marks if mark[0] <= begun + part * took][-1] for part in GIVEN["part"]
+    )
+    return (after - before) / (until - at) if until > at else 0.0
 
 door = listening()
 print(door.getsockname()[1], flush=True)
@@ -138,18 +139,35 @@ _COUNTED = re.compile(r"(\d{1,13}) (\d{1,9}) (\d{1,3}\.\d{3})\n")
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a probe sends, and which part of it counts."""
+
+    lasts_s: float
+    at_most_bytes: int
+    part: tuple[float, float]
+    """Of the time, from where to where."""
+
+
+ALONE = Extent(1.0, 48 * 10**6, (0.3, 1.0))
+AMONG_OTHERS = Extent(2.6, 10**9, (0.4, 0.7))
+"""The middle of one lies within the whole of any other that began up to 0.8 s before or after."""
+
+
+@dataclass(frozen=True, slots=True)
 class LinkProbe:
     """What the receiver counted."""
 
     rate_bytes_s: float | None
-    """Of payload, over the last 70 % of the time; None: not known."""
+    """Of payload, over the part of the time that counts; None: not known."""
     why: str = ""
     """Why it is not known."""
     sent_bytes: int = 0
     took_s: float = 0.0
 
 
-async def probe_link(source: Shell, target: Shell, migrate_uri: str) -> LinkProbe:
+async def probe_link(
+    source: Shell, target: Shell, migrate_uri: str, extent: Extent = ALONE
+) -> LinkProbe:
     """Send for a second, or 48 MB, from source to the host that the URI names at the source.
 
     It loads the link: not for when something else of importance uses it.
@@ -166,8 +184,9 @@ async def probe_link(source: Shell, target: Shell, migrate_uri: str) -> LinkProb
         _RECEIVER,
         ports=PORTS,
         token=token,
-        lasts_s=LASTS_S,
-        at_most=AT_MOST_BYTES,
+        lasts_s=extent.lasts_s,
+        at_most=extent.at_most_bytes,
+        part=extent.part,
         life_s=_LIFE_S,
     )
     port = door.stdout.strip()

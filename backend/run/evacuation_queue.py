@@ -21,8 +21,8 @@ from backend.plan.timeline import EARLY_S
 TICK_S = 2.0
 """How often a run looks by itself whether something more may start."""
 SOON_S = 0.3
-BYTELESS_S = 1.0
-"""From the call of a running VM's migration to its first byte, on busy hosts: 1.1 to 1.7 s."""
+BYTELESS_S = 1.5
+"""From the call of a running VM's migration to its first byte, on busy hosts: 1.1 to 2.2 s."""
 
 
 def queue_state(
