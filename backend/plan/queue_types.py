@@ -85,11 +85,13 @@ class Going:
     """How long ago it was started."""
     stage: Stage = Stage.COPYING
     left_s: float | None = None
-    """To its pause, as its outlook says now, the late end; None: as forecast."""
+    """To its pause, as its outlook says now; None: as forecast."""
     rate_bytes_s: float | None = None
     """What it sends now, measured; None: not known yet."""
     after: tuple[str, ...] = ()
     """Ids of those that it lets leave its link before it sends."""
+    sooner_s: float = 0.0
+    """By so much its pause may come sooner: the next is made ready in time for that."""
 
 
 @dataclass(frozen=True, slots=True)

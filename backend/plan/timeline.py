@@ -44,6 +44,8 @@ class Played:
     end_s: float = 0.0
     after: tuple["Played", ...] = ()
     """Those that it lets leave its link before it sends."""
+    sooner_s: float = 0.0
+    """By so much its end may come before it is played."""
 
     @property
     def held(self) -> bool:
@@ -155,7 +157,8 @@ class Play:
         if one.start_left_s > 0:
             return False
         rate = one.rate_bytes_s or self.gate.alone(one.move).rate_bytes_s
-        return one.part_left * course_at(one.move, rate).copying_s <= start_s + EARLY_S
+        left_s = one.part_left * course_at(one.move, rate).copying_s
+        return left_s - one.sooner_s <= start_s + EARLY_S
 
     def step(self) -> None:
         """To the next change of any move."""
@@ -175,7 +178,7 @@ class Play:
         """Until one that is sending is so near to its end that another may start."""
         for one in self.running if self.waiting else ():
             if one.sends:
-                left_s = one.left_s()
+                left_s = one.left_s() - one.sooner_s
                 for start_s in (LIVE_START_S, IDLE_START_S):
                     if start_s + EARLY_S < left_s - LEAST_SPAN_S:
                         yield left_s - start_s - EARLY_S
@@ -243,6 +246,7 @@ def _resumed(one: Going, gate: Gate) -> Played:
         left_s = max(0.1 * whole_s, whole_s - max(0.0, one.since_s - known.start_s))
     played.part_left = min(1.0, left_s / whole_s) if played.start_left_s <= 0 else 1.0
     played.rate_bytes_s = one.rate_bytes_s or alone
+    played.sooner_s = one.sooner_s
     return played
 
 

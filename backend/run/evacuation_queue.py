@@ -81,7 +81,23 @@ def _going(
     sample = migration.sample
     rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
     stage = Stage.FINISHING if _finishes(migration) else Stage.COPYING
-    return Going(queued, since_s, stage, left_s(migration), rate)
+    left = left_s(migration)
+    sooner_s = max(0.0, left - _early_s(migration, queued)) if left is not None else 0.0
+    return Going(queued, since_s, stage, left, rate, sooner_s=sooner_s)
+
+
+def _early_s(migration: Migration, queued: QueuedMove) -> float:
+    """To its pause at the soonest. What is left of a disk may be holes, over in no time: at least
+    the rest of what it takes of its storage is to be sent."""
+    sample, outlook = migration.sample, migration.outlook
+    if sample is None or outlook is None or outlook.left_s is None:
+        return left_s(migration) or 0.0
+    if migration.phase is not Phase.DISK or sample.rate_bytes_s <= 0:
+        return outlook.left_s.low
+    data_bytes: float = max(0, queued.disk_bytes - sample.disk_sent_bytes)
+    if queued.memory is not None:
+        data_bytes += queued.memory.first_pass_bytes
+    return data_bytes / sample.rate_bytes_s
 
 
 def is_news(was: Migration, now: Migration) -> bool:

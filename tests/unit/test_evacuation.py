@@ -248,6 +248,26 @@ def test_a_disk_that_is_sent_leaves_its_link_while_it_is_read() -> None:
     assert next_look_s(run, {"uuid-a": replace(cold, sample=soon)}) == pytest.approx(1.0)
 
 
+def test_the_end_of_a_disk_may_come_sooner_than_its_holes_let_expect() -> None:
+    run = Evacuation(
+        "r", WISH, EvacuationState.RUNNING, (move("a", MoveState.MOVING, began=90.0),), started=80.0
+    )
+    sample = Sample(
+        5.0, 0, 0, 0, 0, 20e6, None, disk_total_bytes=10**9, disk_remaining_bytes=6 * 10**8,
+        disk_sent_bytes=4 * 10**8,
+    )  # fmt: skip
+    outlook = Outlook(Word.COPYING_DISK, "", left_s=Band(24, 30, 45))
+    live = replace(migration(None), sample=sample, outlook=outlook, phase=Phase.DISK)
+    for taken, sooner_s in ((3 * 10**8, 30.0), (5 * 10**8, 25.0), (2 * 10**9, 0.0)):
+        waits = {"uuid-a": replace(queued("a"), memory=None, disk_bytes=taken)}
+        [going] = queue_state(run, waits, {"uuid-a": live}, LinkMap(), 100.0).going
+        assert going.left_s == 30.0
+        assert going.sooner_s == pytest.approx(sooner_s)
+    memory = replace(live, phase=Phase.MEMORY)
+    [going] = queue_state(run, {"uuid-a": queued("a")}, {"uuid-a": memory}, LinkMap(), 100.0).going
+    assert going.sooner_s == pytest.approx(6.0)
+
+
 def test_an_operators_bandwidth_is_each_moves_own() -> None:
     wish = replace(WISH, options=MoveOptions(bandwidth_bytes_s=10_000_000))
     moves = (move("a", MoveState.WAITING), move("b", MoveState.MOVING))

@@ -208,6 +208,11 @@ def test_the_next_is_made_ready_while_another_still_has_its_link() -> None:
     [start] = next_to_start(QueueState((other,), (nearly,), ONE_WIRE))
     assert start.after == ("light",)
     assert start.reason == "made ready now, it sends once light has left its link"
+    later = replace(nearly, left_s=30.0)
+    assert started(QueueState((other,), (later,), ONE_WIRE)) == []
+    sooner = replace(later, sooner_s=28.0)
+    [start] = next_to_start(QueueState((other,), (sooner,), ONE_WIRE))
+    assert start.after == ("light",)
     elsewhere = replace(other, target="c")
     [start] = next_to_start(QueueState((elsewhere,), (nearly,), TWO_TARGETS))
     assert start.after == (), "they share nothing"
