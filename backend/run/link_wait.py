@@ -4,13 +4,11 @@ is lost to its beginning.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from backend.model import Outlook, Word
 from backend.run.told import Told
 
-log = logging.getLogger(__name__)
 PATIENCE_S = 120.0
 """After so long it goes all the same: the ones before it take far longer than was foreseen."""
 

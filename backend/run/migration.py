@@ -188,17 +188,17 @@ class MigrationRun(Operated):
         lane = await self._source.open_lane(f"migration {self.state.id}")
         await looking
         try:
-            order = await self._final_order(lane)
             if not await self._departure.link_free():
+                return
+            order = await self._final_order(lane)
+            if self.state.abort_asked:
                 return
             self._told.update(called_at=self._told.now())
             await self._told.kept()
             self._called = self._told.zero = time.monotonic()
             self._told.update(called_at=self._told.now())
-            if order.copy_disks:
-                self._told.enter(Phase.DISK)
-            else:
-                self._told.enter(Phase.MEMORY, skipped=(Phase.DISK,))
+            first = Phase.DISK if order.copy_disks else Phase.MEMORY
+            self._told.enter(first, skipped=() if order.copy_disks else (Phase.DISK,))
             call = asyncio.create_task(
                 lane.call(lambda conn: migrate.run(conn, order), timeout_s=None, what="migrate")
             )

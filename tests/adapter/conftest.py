@@ -3,7 +3,6 @@
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
 import libvirt
 import pytest
@@ -23,19 +22,23 @@ def _is_open() -> bool:
     What the test driver keeps is shared by all of them, and new again once the last one closed:
     a mark that outlives the connection that made it says that there is another.
     """
-    _on_its_own(lambda conn: conn.networkDefineXML(_MARK))
-    marked = _on_its_own(lambda conn: _NAME in conn.listDefinedNetworks())
+    _on_its_own(lambda conn: bool(conn.networkDefineXML(_MARK)))
+    return _on_its_own(_unmarked)
+
+
+def _unmarked(conn: Connection) -> bool:
+    """Whether there was a mark."""
+    marked = _NAME in conn.listDefinedNetworks()
     if marked:
-        _on_its_own(lambda conn: conn.networkLookupByName(_NAME).undefine())
-    return bool(marked)
+        conn.networkLookupByName(_NAME).undefine()
+    return marked
 
 
-def _on_its_own(do: Callable[[Connection], Any]) -> Any:
-    """What `do` gives, plain, from a connection that is closed again."""
+def _on_its_own(do: Callable[[Connection], bool]) -> bool:
+    """What `do` says on a connection that is closed again."""
     conn = libvirt.open("test:///default")
     try:
-        said = do(conn)
-        return said if isinstance(said, bool) else None
+        return do(conn)
     finally:
         conn.close()
 
