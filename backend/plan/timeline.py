@@ -15,10 +15,11 @@ from backend.plan.queue_types import Going, QueuedMove, QueueState, Slot, Stage,
 from backend.plan.shares import fair_shares
 from backend.plan.simulate import FINISH_S
 
-EARLY_S = 4.0
+EARLY_S = 6.0
 """So much longer than its start is forecast a move may be made ready while others have its link: it
 waits for them. On hosts that were busy with them 0.5 to 2.2 s went by from the confirm of a live
-one to its call, 3.9 s to the first byte of an idle one."""
+one to its call, 4.5 s to the first byte of an idle one; and where a writer is throttled, its end is
+seen only as late."""
 ASKED = 24
 """Kinds of moves that are asked for at one moment: of many targets, the most loaded."""
 _LOW_PART = 0.85

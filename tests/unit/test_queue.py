@@ -216,7 +216,7 @@ def test_the_next_is_made_ready_while_another_still_has_its_link() -> None:
     elsewhere = replace(other, target="c")
     [start] = next_to_start(QueueState((elsewhere,), (nearly,), TWO_TARGETS))
     assert start.after == (), "they share nothing"
-    assert started(QueueState((other,), (replace(nearly, left_s=7.0),), ONE_WIRE)) == []
+    assert started(QueueState((other,), (replace(nearly, left_s=9.0),), ONE_WIRE)) == []
 
 
 def test_one_that_waits_for_its_link_lets_no_other_go_before_it() -> None:
