@@ -9,22 +9,20 @@ Each line is `{"t": seconds, "change": ...}`, `{"t": seconds, "plans": [...]}` o
 """
 
 import asyncio
-import gzip
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
-import msgspec
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from backend.model import Evacuation, EvacuationWish, MoveOptions, MoveState, Plan
+from backend.model import Evacuation, EvacuationWish, MoveState, RollState, RollWish
 from backend.service.client import EngineClient
 from backend.service.protocol import (
     Abort,
@@ -36,23 +34,29 @@ from backend.service.protocol import (
     Examined,
     FleetChoice,
     GetFleet,
-    MakePlan,
-    MigrationChanged,
     PlanEvacuation,
-    PlanReply,
-    Reply,
+    RollChanged,
+    RollReply,
     SampleArrived,
     SetMaintenance,
-    Start,
-    Started,
     StartEvacuation,
+    StartRoll,
     Watch,
+)
+from tests.recordings.recorder import (
+    AFTER_S,
+    HOSTS,
+    Recorder,
+    fill,
+    folder_of,
+    host_of,
+    lab,
+    other_than,
+    virsh,
 )
 
 HERE = Path(__file__).parent
 LINK = "200mbit"
-HOSTS = ("kvm-a", "kvm-b", "kvm-c")
-AFTER_S = 5.0
 SOURCE = "kvm-b"
 """The host that is emptied."""
 GATHERED = ("idle-1", "web-1", "cache-1", "files-1", "batch-1", "db-1")
@@ -60,106 +64,6 @@ GATHERED = ("idle-1", "web-1", "cache-1", "files-1", "batch-1", "db-1")
 KEY = ("--uri", "urn:virt-ferry:1", "--key", "ferry", "--live", "--config")
 LEARN_S = 35.0
 """So long the engine needs to have measured what every VM writes."""
-
-
-def lab(*words: str) -> str:
-    """Run a lab command."""
-    command = [sys.executable, "-m", "backend.lab", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-class Recorder:
-    """Writes what one connection receives."""
-
-    def __init__(self, client: EngineClient) -> None:
-        self.client = client
-        self._lines: list[str] = []
-        self._began = time.monotonic()
-        self._begun = False
-        self._seen = asyncio.Condition()
-        self._changes: list[Change] = []
-
-    async def record(self) -> None:
-        """Until cancelled."""
-        async for change in self.client.changes():
-            self._write({"change": msgspec.to_builtins(change)})
-            async with self._seen:
-                self._changes.append(change)
-                self._seen.notify_all()
-
-    async def plans(self, *vms: str) -> tuple[Plan, ...]:
-        """Ask for plans to every target and keep the answer."""
-        reply = await self.client.call(MakePlan(vms=vms))
-        assert isinstance(reply, PlanReply)
-        self._write({"plans": msgspec.to_builtins(reply.plans)})
-        return reply.plans
-
-    def note(self, reply: Reply) -> None:
-        """Keep an answer."""
-        self._write({"reply": msgspec.to_builtins(reply)})
-
-    async def start(self, vm: str, target: str, policy: str | None = None) -> str:
-        """Start a migration; its id."""
-        reply = await self.client.call(Start((vm,), target, MoveOptions(policy=policy)))
-        assert isinstance(reply, Started), reply
-        return reply.migrations[0].id
-
-    async def until(self, happened: Callable[[Change], bool]) -> None:
-        """Wait for a change."""
-        async with self._seen:
-            await self._seen.wait_for(lambda: any(happened(c) for c in self._changes))
-
-    async def verdict(self, *ids: str) -> None:
-        """Wait until all have one, and a little longer."""
-        for migration_id in ids:
-            await self.until(
-                lambda c, wanted=migration_id: (  # type: ignore[misc]
-                    isinstance(c, MigrationChanged)
-                    and c.migration.id == wanted
-                    and c.migration.verdict is not None
-                )
-            )
-        await asyncio.sleep(AFTER_S)
-
-    def _write(self, fields: dict[str, object]) -> None:
-        t = round(time.monotonic() - self._began, 3)
-        epoch = {} if self._begun else {"epoch": round(time.time() - t, 3)}
-        self._begun = True
-        self._lines.append(json.dumps({"t": t, **epoch, **fields}) + "\n")
-
-    def packed(self) -> bytes:
-        """All of it as a file's content."""
-        return gzip.compress("".join(self._lines).encode(), mtime=0)
-
-
-def virsh(host: str, *words: str) -> None:
-    """Run virsh on a host."""
-    status = json.loads(lab("status", "--json"))
-    uri = next(str(one["libvirt_uri"]) for one in status["hosts"] if one["name"] == host)
-    subprocess.run(["virsh", "-c", uri, *words], check=True, capture_output=True)
-
-
-def fill(host: str, vm: str, mib: int) -> None:
-    """Random data into the image of a VM that is shut off."""
-    folder = Path(json.loads(lab("status", "--json"))["fleet"]).parent
-    images = (folder / "hosts" / host / "lib" / "images").glob(f"{vm}*.qcow2")
-    with tempfile.NamedTemporaryFile() as data:
-        data.write(os.urandom(mib << 20))
-        data.flush()
-        for image in images:
-            write = f"write -s {data.name} 0 {mib}M"
-            subprocess.run(["qemu-io", "-c", write, str(image)], check=True, capture_output=True)
-
-
-def host_of(vm: str) -> str:
-    """Where a VM is now."""
-    status = json.loads(lab("status", "--json"))
-    return next(str(one["host"]) for one in status["vms"] if one["name"] == vm)
-
-
-def other_than(*hosts: str) -> str:
-    """A host that is none of these."""
-    return next(host for host in HOSTS if host not in hosts)
 
 
 async def idle(recorder: Recorder) -> None:
@@ -256,6 +160,26 @@ async def evacuation(recorder: Recorder) -> None:
     await recorder.client.call(SetMaintenance(SOURCE, False))
 
 
+ROLLED = ("kvm-b", "kvm-a")
+NEW_FIRMWARE = "/var/lib/libvirt/new-firmware"
+HOOK = f"sleep 5; test -e {NEW_FIRMWARE} || {{ echo 'the firmware is too old' >&2; exit 4; }}"
+
+
+async def roll(recorder: Recorder) -> None:
+    """Two hosts are worked on; the hook of the second one fails, and it stops there."""
+
+    def stopped(change: Change) -> bool:
+        return isinstance(change, RollChanged) and change.roll.state is RollState.STOPPED
+
+    (folder_of(ROLLED[0]) / "lib" / Path(NEW_FIRMWARE).name).touch()
+    await asyncio.sleep(AFTER_S)
+    started = await recorder.client.call(StartRoll(RollWish(ROLLED, HOOK)))
+    assert isinstance(started, RollReply), started
+    recorder.note(started)
+    await recorder.until(stopped)
+    await asyncio.sleep(AFTER_S)
+
+
 RULES = """
 [rules.home]
 kind = "follow"
@@ -312,6 +236,7 @@ SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     "host-cut": host_cut,
     "cold": cold_move,
     "evacuation": evacuation,
+    "roll": roll,
     "advice": advice,
 }
 PREPARED: dict[str, Callable[[str], None]] = {
@@ -322,6 +247,7 @@ QUIET = ("cold",)
 WITH_RULES = ("advice",)
 QUIET_EXCEPT = {
     "evacuation": "web-1",
+    "roll": "web-1",
     "advice": "web-1",
     "web": "web-1",
     "db": "db-1",
