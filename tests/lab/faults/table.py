@@ -109,6 +109,14 @@ def cells() -> list[tuple[str, str]]:
     ]
 
 
+def part(cells: list[tuple[str, str]], wanted: str) -> list[tuple[str, str]]:
+    """`1/2`: every second one, from the first: half of a round, for one of two labs at a time."""
+    number, _, of = wanted.partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise ValueError(f"VIRT_FERRY_FAULTS_PART is {wanted!r}, not like 1/2")
+    return cells[int(number) - 1 :: int(of)]
+
+
 def expected(fault: str, phase: str) -> frozenset[str]:
     """How a cell may end."""
     cell = TABLE[fault][PHASES.index(phase)]
