@@ -53,6 +53,7 @@ PICTURES = (
     Picture("evacuation", scenes.TIMELINE),
     Picture("cold-move", scenes.COLD),
     Picture("doctor", scenes.DOCTOR),
+    Picture("roll", scenes.ROLL_RECORDED),
 )
 
 

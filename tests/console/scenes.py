@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from textual.pilot import Pilot
 
-from backend.model import Evacuation, Migration, Phase, Word
-from backend.service.protocol import Change, EvacuationChanged
+from backend.model import Evacuation, Migration, Phase, Roll, RollState, Word
+from backend.service.protocol import Change, EvacuationChanged, RollChanged
 from tests.console import rolls
 from tests.console.recorded import Entry, RecordedLink, answered, begun, when
 from tui.app import FerryApp
@@ -80,6 +80,16 @@ def run(wanted: Callable[[Evacuation], bool], later_s: float = 0.0) -> Moment:
     return moment
 
 
+def rolling(wanted: Callable[[Roll], bool], later_s: float = 0.0) -> Moment:
+    """So long after a roll was first seen like that."""
+
+    def moment(entries: list[Entry]) -> float:
+        rolled = ((e.t, e.change) for e in entries if isinstance(e.change, RollChanged))
+        return next(t for t, change in rolled if wanted(change.roll)) + later_s
+
+    return moment
+
+
 def _passing(number: int) -> Callable[[Migration], bool]:
     return lambda m: m.sample is not None and m.sample.pass_number >= number
 
@@ -138,5 +148,6 @@ ROLL_ASKED = replace(ROLL_STOPPED, keys=("r", "a"))
 ROLL_OF_TWELVE = Scene(
     "two-at-once", both, ("r",), told=lambda now: rolls.told(rolls.of_twelve(now))
 )
+ROLL_RECORDED = Scene("roll", rolling(lambda r: r.state is RollState.STOPPED, 2.0), ("r",))
 NO_ROLL = Scene("two-at-once", both, ("r",))
 DOCTOR = Scene("evacuation", end, ("D",))

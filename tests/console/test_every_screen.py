@@ -135,6 +135,20 @@ CASES: dict[str, Case] = {
         ("node-04 and 8 more", "COMING BACK node-07", "after 15 m 00 s the roll stops"),
         ("node-01", "node-12"),
     ),
+    "a recorded roll": Case(
+        scenes.ROLL_RECORDED,
+        (
+            "ROLL kvm-b, kvm-a",
+            "✕ STOPPED",
+            "The hook on kvm-a ended with exit code 4",
+            "kvm-a is in maintenance, and empty; 3 VMs of it are on other hosts.",
+            "p runs the hook again",
+            "✓ done",
+            "✕ exit 4",
+            "3 away",
+        ),
+        ("the firmware is too old",),
+    ),
     "no roll": Case(
         scenes.NO_ROLL, ("ROLLS", "no hosts have been rolled", "virt-ferry roll HOST…", "esc back")
     ),
