@@ -1,6 +1,6 @@
 """In which order several moves go, and how many at once. Pure: state in, moves to start out.
 
-`next_to_start` is asked again whenever something changed: a move ended, failed or was skipped, a
+`ordered` is asked again whenever something changed: a move ended, failed or was skipped, a
 VM runs at its target, a link turned out faster or slower, and every second or two besides (a
 move that is about to end lets the next one begin).
 """
@@ -52,7 +52,8 @@ MANY = 60
 
 
 def ordered(state: QueueState) -> tuple[tuple[Start, ...], Timeline]:
-    """`next_to_start` and `forecast_whole` of one state, in half of the time of both."""
+    """The moves to start now, in that order (none while the queue is paused), and when each begins
+    and ends if nothing unforeseen happens (a paused queue as if it went on now)."""
     gate = _gate(state)
     first, played = _best(state, gate)
     if len(state.waiting) > MANY:
@@ -62,17 +63,13 @@ def ordered(state: QueueState) -> tuple[tuple[Start, ...], Timeline]:
 
 
 def next_to_start(state: QueueState) -> tuple[Start, ...]:
-    """The moves to start now, in that order; none while the queue is paused."""
-    if state.paused or not state.waiting:
-        return ()
-    gate = _gate(state)
-    return tuple(_starts(_soonest(state, gate), state, gate))
+    """The first half of `ordered`."""
+    return ordered(state)[0]
 
 
 def forecast_whole(state: QueueState) -> Timeline:
-    """When each move begins and ends if nothing unforeseen happens; a paused queue as if it
-    went on now."""
-    return timeline(_best(state, _gate(state))[1])
+    """The second half of `ordered`."""
+    return ordered(state)[1]
 
 
 def _soonest(state: QueueState, gate: Gate) -> list[Played]:

@@ -45,7 +45,8 @@ class ColdDisks:
         samples: DiskSamples,
         link_free: Waits | None = None,
     ) -> None:
-        """`address`: what the source calls the target. `link_free`: awaited before bytes."""
+        """`address`: what the source calls the target; `link_free`: awaited before an image is
+        sent."""
         self._told = told
         self._source = source
         self._target = target

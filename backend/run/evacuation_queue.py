@@ -81,7 +81,7 @@ def _going(
     sample = migration.sample
     rate = sample.rate_bytes_s if sample is not None and sample.rate_bytes_s > 0 else None
     stage = Stage.FINISHING if _finishes(migration) else Stage.COPYING
-    left = left_s(migration)
+    left = _left_s(migration)
     sooner_s = max(0.0, left - _early_s(migration, queued)) if left is not None else 0.0
     return Going(queued, since_s, stage, left, rate, sooner_s=sooner_s)
 
@@ -91,7 +91,7 @@ def _early_s(migration: Migration, queued: QueuedMove) -> float:
     the rest of what it takes of its storage is to be sent."""
     sample, outlook = migration.sample, migration.outlook
     if sample is None or outlook is None or outlook.left_s is None:
-        return left_s(migration) or 0.0
+        return _left_s(migration) or 0.0
     if migration.phase is not Phase.DISK or sample.rate_bytes_s <= 0:
         return outlook.left_s.low
     data_bytes: float = max(0, queued.disk_bytes - sample.disk_sent_bytes)
@@ -116,7 +116,7 @@ def _finishes(migration: Migration) -> bool:
     return bool(after & {PhaseState.ACTIVE, PhaseState.DONE}) or _is_sent(migration)
 
 
-def has_sent(migration: Migration) -> bool:
+def _has_sent(migration: Migration) -> bool:
     """Its link is idle: its VM runs at the target, or its disks are there."""
     verified = migration.phases.get(Phase.VERIFY)
     begun = verified in (PhaseState.ACTIVE, PhaseState.DONE)
@@ -126,11 +126,11 @@ def has_sent(migration: Migration) -> bool:
 def leaves_to(migration: Migration, live: bool) -> bool:
     """Its link may be taken by another that is ready; `live`: a running VM, whose hosts have things
     to do before its first byte, which is why it may begin while the last of a disk is sent."""
-    if migration.verdict is not None or has_sent(migration):
+    if migration.verdict is not None or _has_sent(migration):
         return True
     if not live or migration.mode not in MOVED_WHILE_OFF:
         return False  # what hosts do to begin takes from a pause, too, where they are busy
-    nearly_s = left_s(migration)
+    nearly_s = _left_s(migration)
     return nearly_s is not None and nearly_s <= BYTELESS_S
 
 
@@ -142,7 +142,7 @@ def _is_sent(migration: Migration) -> bool:
     return sample.disk_total_bytes > 0 and sample.disk_remaining_bytes <= 0
 
 
-def left_s(migration: Migration) -> float | None:
+def _left_s(migration: Migration) -> float | None:
     """To its last byte on the link, or its VM's pause; None: not known."""
     sample, outlook = migration.sample, migration.outlook
     if migration.mode in MOVED_WHILE_OFF:
@@ -157,7 +157,7 @@ def next_look_s(run: Evacuation, migrations: Mapping[str, Migration]) -> float:
     leave its link to the next."""
     known = (migrations.get(move.uuid) for move in run.in_state(MoveState.MOVING))
     moving = [one for one in known if one is not None and one.verdict is None]
-    lefts_s = [left for one in moving if (left := left_s(one)) is not None]
+    lefts_s = [left for one in moving if (left := _left_s(one)) is not None]
     early_s = (LIVE_START_S + EARLY_S, IDLE_START_S + EARLY_S)
     until_s = [left - early for left in lefts_s for early in early_s if left > early]
     return min(TICK_S, max(SOON_S, min(until_s, default=TICK_S)))

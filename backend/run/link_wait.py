@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from backend.model import Outlook, Word
 from backend.run.told import Told
 
-PATIENCE_S = 120.0
-"""After so long it goes all the same: the ones before it take far longer than was foreseen."""
+PATIENCE_S = 600.0
+"""After so long it goes all the same. Not sooner: one that writes much, and takes far longer than
+was foreseen, keeps its link for itself; what has ended, however, is not waited for."""
 
 
 class LinkWait:
