@@ -15,8 +15,10 @@ from backend.model import (
     EvacuationState,
     EvacuationWish,
     Forecast,
+    Migration,
     Mode,
     MoveState,
+    Phase,
     Roll,
     RollHost,
     RollState,
@@ -24,9 +26,11 @@ from backend.model import (
     RollWish,
     Way,
 )
+from backend.plan.policy import BALANCED
 from backend.service.protocol import (
     EvacuationChanged,
     EvacuationReply,
+    MigrationChanged,
     PlanEvacuation,
     RollChanged,
     SetMaintenance,
@@ -196,6 +200,18 @@ async def test_a_run_shows_its_timeline_and_its_controls(
             next(r for r in rows if name in r and "⇢ kvm" in r) for name in ("web-1", "db-1")
         )
         assert web.index("█") < db.index("░")
+
+
+async def test_a_move_that_waits_for_its_link_is_not_said_to_move(console: Open) -> None:
+    async with console("web") as c:
+        run = running(c)
+        began = Migration("m1", "web-1", "uuid-web-1", "kvm-a", "kvm-b", c.link.clock(), BALANCED)
+        await c.publish(EvacuationChanged(run))
+        await c.press("tab", "e")
+        for phase, said in ((Phase.PREPARE, "⇢ gets ready"), (Phase.MEMORY, "⇢ moves")):
+            await c.publish(MigrationChanged(replace(began, phase=phase)))
+            row = next(r for r in c.text.splitlines() if "web-1" in r and "⇢ kvm" in r)
+            assert said in row
 
 
 async def test_the_controls_reach_the_engine(console: Open) -> None:

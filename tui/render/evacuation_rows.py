@@ -22,6 +22,8 @@ class MoveRow:
     now: float
     rate_bytes_s: float | None = None
     """What its migration sends now."""
+    readied: bool = False
+    """It was begun and has sent nothing yet: it is made ready, or waits for its link."""
 
     @property
     def goes(self) -> bool:
@@ -122,6 +124,8 @@ def bar(row: MoveRow, width: int) -> Spans:
 
 
 def _state(row: MoveRow, _width: int) -> Spans:
+    if row.readied and not row.move.stop:
+        return spans_of(("⇢ gets ready", Ink.DIM))
     return spans_of(words.state_span(row.move))
 
 

@@ -5,7 +5,10 @@ from backend.model import (
     EvacuationKind,
     EvacuationMove,
     EvacuationState,
+    Migration,
+    Mode,
     MoveState,
+    Phase,
     Way,
 )
 from tui.render import units
@@ -104,6 +107,12 @@ def way_word(move: EvacuationMove) -> str:
     copied = candidate.copied_bytes if candidate else 0
     word = "live" if move.way is Way.LIVE_WITH_DISKS else move.way.value
     return f"{word} + {units.size(copied)}" if copied else word
+
+
+def is_readied(migration: Migration) -> bool:
+    """It was begun and has sent nothing yet; its guest, if one runs, notices nothing."""
+    early = migration.phase in (Phase.PREPARE, Phase.DISK) and migration.sample is None
+    return migration.running and early and migration.mode is not Mode.RESTART
 
 
 def state_span(move: EvacuationMove) -> Span:

@@ -82,7 +82,7 @@ class EvacuationScreen(FerryScreen):
     def draw(self) -> None:
         """All of it."""
         run, now = self._run, self.ferry.clock()
-        rows = [MoveRow(move, run, now, self._rate(move)) for move in run.moves] if run else []
+        rows = [self._row(move, run, now) for move in run.moves] if run else []
         self._table.apply(rows)
         most = max(self.size.height * 3 // 5 - 3, 3)
         self._table.styles.height = min(max(len(rows), 1), most) + 1
@@ -90,6 +90,11 @@ class EvacuationScreen(FerryScreen):
         for box in self.query(Painted):
             box.redraw()
         self._follow_log()
+
+    def _row(self, move: EvacuationMove, run: Evacuation, now: float) -> MoveRow:
+        track = self.store.tracks.get(move.id or "")
+        rate = self._rate(move)
+        return MoveRow(move, run, now, rate, words.is_readied(track.migration) if track else False)
 
     def _rate(self, move: EvacuationMove) -> float | None:
         track = self.store.tracks.get(move.id or "")
